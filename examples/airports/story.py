@@ -1,0 +1,251 @@
+"""The story that `python -m airports` tells, in real time and on real data."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from airports.database import Database, world
+from airports.services import AirportService, CacheWarmer, DelayBoard, Trip, TripService
+from airports.terminal import Story
+from stillfresh import App
+
+COUNTERS = ("hits", "misses", "stale", "coalesced", "fallbacks", "bypasses", "entries")
+
+
+async def tell(story: Story, database: Database) -> None:
+    """Run an app on the database, and tell what its caches do."""
+    app = App(AirportService, DelayBoard, TripService, CacheWarmer)
+    app.provide(Database, database)
+    async with app:
+        airports = app.get(AirportService)
+        await cold_and_warm(story, database, airports)
+        await a_thousand_callers(story, database, airports)
+        await a_change(story, database, airports)
+        await a_change_during_a_computation(story, airports)
+        await a_store(story, app.get(TripService))
+        await stale(story, app, app.get(DelayBoard))
+        await failing(story, database, app.get(DelayBoard))
+        await warmed_up(story, database, airports)
+        sync(story, airports)
+        await what_happened(story, app)
+
+
+async def cold_and_warm(story: Story, database: Database, airports: AirportService) -> None:
+    story.step("The first call computes, the next one does not", "nearest() measures every row.")
+    with story.run() as cold:
+        first = await airports.nearest(48.86, 2.35)
+    story.say(f"   {cold}: {', '.join(airport.name for airport in first)}")
+    queries = database.queries
+    with story.run() as warm:
+        again = await airports.nearest(48.86, 2.35)
+    story.claim(
+        f"{warm}, {cold.seconds / warm.seconds:,.0f} times faster, "
+        f"queries: {database.queries - queries}",
+        holds=again == first and database.queries == queries and warm.seconds < cold.seconds,
+    )
+
+
+async def a_thousand_callers(story: Story, database: Database, airports: AirportService) -> None:
+    story.step("A thousand callers, one computation", "All at once, for a key nobody asked before.")
+    queries = database.queries
+    with story.run() as cold:
+        answers = await asyncio.gather(*(airports.nearest(35.68, 139.69) for _ in range(1000)))
+    story.claim(
+        f"{cold}, answers: {len(answers)}, queries: {database.queries - queries}",
+        holds=database.queries - queries == 1 and all(answer == answers[0] for answer in answers),
+    )
+    queries = database.queries
+    with story.run() as warm:
+        answers = await asyncio.gather(*(airports.nearest(35.68, 139.69) for _ in range(1000)))
+    story.claim(
+        f"{warm}, answers: {len(answers)}, queries: {database.queries - queries}",
+        holds=database.queries == queries,
+    )
+
+
+async def a_change(story: Story, database: Database, airports: AirportService) -> None:
+    story.step(
+        "After a change, nobody sees the old value",
+        "rename() drops airport('LFPB') by its argument, and by tag every list that shows it.",
+    )
+    await airports.by_country("IS")
+    await airports.by_country("FR")
+    before = await airports.airport("LFPB")
+    with story.run():
+        await airports.rename("LFPB", "Louis Blériot Airport")
+    with story.run():
+        after = await airports.airport("LFPB")
+    story.claim(
+        f"by argument: {before.name} is now {after.name}",
+        holds=before.name != after.name == "Louis Blériot Airport",
+    )
+    with story.run():
+        around = await airports.nearest(48.86, 2.35)
+        french = await airports.by_country("FR")
+    story.claim(
+        f"by tag: both lists, of {len(around)} and of {len(french)} airports, have the new name",
+        holds=after in around and after in french,
+    )
+    queries = database.queries
+    with story.run():
+        icelandic = await airports.by_country("IS")
+    story.claim(
+        f"the {len(icelandic)} airports of Iceland were left alone, "
+        f"queries: {database.queries - queries}",
+        holds=database.queries == queries,
+    )
+
+
+async def a_change_during_a_computation(story: Story, airports: AirportService) -> None:
+    story.step(
+        "A change wins over a computation that is already running",
+        "The answer on its way is older than the change: its caller gets it, nobody else does.",
+    )
+    with story.run():
+        on_its_way = asyncio.create_task(airports.nearest(48.86, 2.35, 10))
+    await asyncio.sleep(0.005)  # its query is running now
+    with story.run():
+        await airports.rename("LFPB", "Aéroport du Bourget")
+    late = {airport.icao: airport.name for airport in await on_its_way}
+    with story.run():
+        airport, *_ = await airports.nearest(48.86, 2.35, 10)
+    story.claim(
+        f"the late answer says {late[airport.icao]}, the next one {airport.name}",
+        holds=airport.name == "Aéroport du Bourget",
+    )
+
+
+async def a_store(story: Story, service: TripService) -> None:
+    story.step("A store without a function", "get, set, delete, and invalidate by a pattern.")
+    summer = [Trip("LFPB", "BIRK"), Trip("BIRK", "LFPB")]
+    with story.run():
+        await service.trips.set("1:summer", summer)
+        await service.plan(1, "winter", [Trip("LFPG", "ENTC")])
+        await service.plan(10, "work", [Trip("LFPG", "EDDF")])
+    with story.run():
+        kept = await service.trips.get("1:summer")
+    story.claim(f"kept: {kept}", holds=kept == summer)
+    with story.run():
+        await service.trips.invalidate("1:*")
+    left = await service.trips.keys()
+    story.claim(f"left of all: {', '.join(left)}", holds=left == ["10:work"])
+
+
+async def stale(story: Story, app: App, board: DelayBoard) -> None:
+    story.step(
+        "An old answer at once, the new one right behind",
+        "A delay is fresh for 1 second. For 2 more it is served while it is computed again.",
+    )
+    with story.run() as cold:
+        first = await board.delay("LFPG")
+    story.say(f"   {cold}: {first} minutes")
+    with story.run():
+        await board.report("LFPO", 25)
+        await asyncio.sleep(1.2)
+    served = board.delay.stats.stale
+    with story.run() as at_once:
+        old = await board.delay("LFPG")
+    story.claim(
+        f"{at_once}: {old} minutes, stale, nobody waited",
+        holds=old == first and board.delay.stats.stale == served + 1,
+    )
+    await app.settled()
+    with story.run() as fresh:
+        new = await board.delay("LFPG")
+    story.claim(f"{fresh}: {new} minutes", holds=new == 25)
+
+
+async def failing(story: Story, database: Database, board: DelayBoard) -> None:
+    story.step(
+        "The source fails, its callers do not",
+        "For 1 minute after its time a delay is still served when the function raises.",
+    )
+    await board.report("LFPO", 40)
+    await asyncio.sleep(3.2)  # past fresh and stale
+    fallbacks = board.delay.stats.fallbacks
+    with story.run() as down, database.unplugged():
+        old = await board.delay("LFPG")
+    story.claim(
+        f"{down}: {old} minutes, while the database file was away",
+        holds=old == 25 and board.delay.stats.fallbacks == fallbacks + 1,
+    )
+    await asyncio.sleep(1.2)  # after a failure the next try waits a second
+    with story.run() as up:
+        new = await board.delay("LFPG")
+    story.claim(f"{up}: {new} minutes, now that it is back", holds=new == 40)
+
+
+async def warmed_up(story: Story, database: Database, airports: AirportService) -> None:
+    story.step(
+        "Warm before the first caller",
+        'CacheWarmer has a @hook("ready") that called top_countries() when the app started.',
+    )
+    queries = database.queries
+    with story.run() as first:
+        top = await airports.top_countries()
+    story.claim(
+        f"{first}: {', '.join(f'{country} {count:,}' for country, count in top)}, "
+        f"queries: {database.queries - queries}",
+        holds=database.queries == queries,
+    )
+
+
+def sync(story: Story, airports: AirportService) -> None:
+    story.step("Sync functions stay sync", "longest_hop() compares each airport with each other.")
+    with story.run() as cold:
+        a, b = airports.longest_hop("FR")
+    story.say(f"   {cold}: {a.name} to {b.name}")
+    with story.run() as warm:
+        again = airports.longest_hop("FR")
+    story.claim(
+        f"{warm}, {cold.seconds / warm.seconds:,.0f} times faster",
+        holds=again == (a, b) and warm.seconds < cold.seconds,
+    )
+
+
+async def what_happened(story: Story, app: App) -> None:
+    story.step("What the caches did", "Each one counts; explain() tells about one key.")
+    airports = app.get(AirportService)
+    stats = {
+        "airport": airports.airport.stats,
+        "nearest": airports.nearest.stats,
+        "by_country": airports.by_country.stats,
+        "top_countries": airports.top_countries.stats,
+        "longest_hop": airports.longest_hop.stats,
+        "delay": app.get(DelayBoard).delay.stats,
+        "trips": app.get(TripService).trips.stats,
+    }
+    rows = {name: [getattr(counted, key) for key in COUNTERS] for name, counted in stats.items()}
+    story.table([("", *COUNTERS), *((name, *counts) for name, counts in rows.items())])
+    hits, *others, _ = map(sum, zip(*rows.values(), strict=True))
+    calls = hits + sum(others)
+    story.claim(f"hit ratio: {hits} of {calls} calls, {hits / calls:.0%}", holds=hits >= 1000)
+    with story.run():
+        explained = await airports.nearest.explain(48.86, 2.35)
+    for line in str(explained).splitlines():
+        story.say(f"   {line}")
+
+
+def main() -> int:
+    """Tell the story; 0 if everything came out as promised, 1 if not."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # airports have names in all alphabets
+    try:
+        story = Story()
+        with tempfile.TemporaryDirectory() as directory:
+            airports = world()
+            database = Database(Path(directory) / "airports.sqlite", airports)
+            story.say(f"{len(airports):,} airports of the world in SQLite, behind stillfresh.", "bold")
+            asyncio.run(tell(story, database))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has left. Python still flushes at exit, so give it a place to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 1 if story.failures else 0

@@ -1,0 +1,97 @@
+"""What happens in a cache, told to whoever wants to know."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from .errors import InvalidOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger("stillfresh")
+
+KINDS = (
+    "hit",
+    "stale",
+    "miss",
+    "coalesced",
+    "fallback",
+    "bypass",
+    "store",
+    "refused",
+    "invalidate",
+    "evict",
+    "expire",
+    "provider_down",
+    "provider_up",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened."""
+
+    kind: str
+    cache: str
+    """The name of the cache; empty where it concerns all of a provider."""
+    key: str | None = None
+    """The key, or the pattern or the tags of an invalidation; None where it is about all."""
+    detail: str = ""
+    """Why, for a person: `refused` says what was wrong with the value."""
+
+
+class Listeners:
+    """
+    Who wants to hear what.
+
+    A listener is called in the thread in which it happens, before the call returns. What it
+    raises is logged: a broken listener never breaks a call.
+    """
+
+    def __init__(self) -> None:
+        self._by_kind: dict[str, tuple[Callable[[Event], object], ...]] = {}
+
+    def add(self, kind: str, listener: Callable[[Event], object]) -> Callable[[], None]:
+        """
+        Tell *listener* about each event of *kind*; what is returned ends it.
+
+        Raises:
+            InvalidOption: There is no such event, or the listener cannot be called.
+        """
+        if kind not in KINDS:
+            close = get_close_matches(str(kind), KINDS, 1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            msg = f"event {kind!r} does not exist.{hint} There are: {', '.join(KINDS)}."
+            raise InvalidOption(msg)
+        if not callable(listener):
+            msg = f"listener {listener!r}: expected a function of one event."
+            raise InvalidOption(msg)
+        self._by_kind[kind] = (*self._by_kind.get(kind, ()), listener)
+
+        def remove() -> None:
+            left = list(self._by_kind.get(kind, ()))
+            if listener in left:
+                left.remove(listener)
+            self._by_kind[kind] = tuple(left)
+
+        return remove
+
+    def wants(self, kind: str) -> bool:
+        """Tell whether anybody listens to *kind*."""
+        return bool(self._by_kind.get(kind))
+
+    def emit(self, kind: str, cache: str, key: str | None = None, detail: str = "") -> None:
+        """Tell everybody who listens to *kind*."""
+        listeners = self._by_kind.get(kind)
+        if not listeners:
+            return
+        event = Event(kind, cache, key, detail)
+        for listener in listeners:
+            try:
+                listener(event)
+            except Exception:
+                log.exception("a listener of %r failed", kind)

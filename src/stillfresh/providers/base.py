@@ -1,0 +1,195 @@
+"""
+The contract between the cache and whatever keeps its entries.
+
+A provider keeps entries under addresses and hands out leases. A lease is the right to compute
+the value of one address: there is at most one, and whatever changes the entry by hand ends it.
+That is the whole invalidation promise: a store names its lease, and without it nothing is
+written.
+
+    1. reader A    acquire(k)  -> lease 1, calls the function
+    2. writer      changes the source, delete(k)     (lease 1 ends here)
+    3. reader B    acquire(k)  -> lease 2, calls the function again
+    4. reader A    store(lease 1, old value)  -> False, nothing is written
+    5. reader B    store(lease 2, new value)  -> True
+
+`stillfresh.testing.ProviderContract` is this page as tests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ..clock import Clock
+    from ..entry import Entry, Windows
+    from ..tags import Scope
+
+
+class Address(NamedTuple):
+    """Where an entry is: the namespace of its cache, and the text of its key."""
+
+    namespace: str
+    key: str
+
+
+class Lease:
+    """
+    The right to store the value of one address.
+
+    *tags* are those that are known before the computation; more may come with the entry.
+    *alive* answers whether the holder still exists: a holder whose event loop was closed does
+    not, and its lease counts as ended.
+    """
+
+    __slots__ = ("address", "alive", "epoch", "tags", "token")
+
+    def __init__(
+        self, address: Address, tags: frozenset[str], alive: Callable[[], bool], token: object
+    ) -> None:
+        self.address = address
+        self.tags = tags
+        self.alive = alive
+        self.token = token
+        """The provider's own."""
+        self.epoch = 0
+        """Tag invalidations that had happened when the lease was handed out."""
+
+
+class Found(NamedTuple):
+    """The answer of `acquire` when somebody else has stored a fresh entry meanwhile."""
+
+    entry: Entry
+
+
+class Busy(NamedTuple):
+    """The answer of `acquire` when somebody else holds the lease."""
+
+
+class CacheProvider:
+    """
+    Keeps entries. Subclass it to keep them elsewhere; ask the app for it to replace it.
+
+    All operations are coroutines. Those of the object that `blocking` names never suspend:
+    they block instead, so that the same path serves sync callers.
+
+    What cannot be done raises `ProviderUnavailable`; the outcome of a change that raised is
+    unknown. Values of an entry are objects, or bytes where `serialized` says so.
+    """
+
+    serialized: bool = True
+    """Entries hold bytes made by the codec of their cache, not objects."""
+    shared: bool = True
+    """Other processes see the same entries."""
+
+    @property
+    def blocking(self) -> CacheProvider:
+        """The same provider with operations that never suspend."""
+        raise NotImplementedError(_missing(self, "blocking"))
+
+    # Lifecycle
+
+    async def start(self, clock: Clock) -> None:
+        """Get ready. Called by each app that uses the provider; a missing server is no error."""
+
+    async def stop(self) -> None:
+        """Let go of what `start` took. Called as often as `start`; it may be started again."""
+
+    # Reading and computing
+
+    async def look(self, address: Address) -> Entry | None:
+        """Return the entry if it is there, its tags hold, and its last window is not over."""
+        raise NotImplementedError(_missing(self, "look"))
+
+    async def acquire(
+        self,
+        address: Address,
+        *,
+        seen: Entry | None = None,
+        take: bool = False,
+        tags: frozenset[str] = frozenset(),
+        alive: Callable[[], bool] = lambda: True,
+    ) -> Found | Busy | Lease:
+        """
+        Ask for the right to compute.
+
+        `Found` when there is a fresh entry that is not *seen* (the one that the caller wants
+        to replace); never with *take*. `Busy` when somebody holds the lease.
+        """
+        raise NotImplementedError(_missing(self, "acquire"))
+
+    async def store(self, lease: Lease, entry: Entry) -> bool:
+        """
+        Write *entry* if the lease still holds and none of `entry.tags` was dropped since it
+        was handed out. The lease ends in any case. Answers whether it was written.
+        """
+        raise NotImplementedError(_missing(self, "store"))
+
+    async def settle(self, lease: Lease, tags: frozenset[str]) -> bool:
+        """End the lease without a value; answer whether a `store` would have been written."""
+        raise NotImplementedError(_missing(self, "settle"))
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease back: there is no value."""
+        raise NotImplementedError(_missing(self, "release"))
+
+    async def wait(self, address: Address, seconds: float) -> None:
+        """Return when the lease at *address* may have ended, after *seconds* at the latest."""
+        raise NotImplementedError(_missing(self, "wait"))
+
+    # Changing by hand; each ends the leases that it concerns
+
+    async def put(self, entries: Sequence[tuple[Address, Entry]]) -> None:
+        """Write entries over whatever is there."""
+        raise NotImplementedError(_missing(self, "put"))
+
+    async def delete(self, addresses: Sequence[Address]) -> int:
+        """Drop exact addresses; answer how many usable entries there were."""
+        raise NotImplementedError(_missing(self, "delete"))
+
+    async def expire(self, address: Address) -> None:
+        """Make the entry stale from now on, and what is being computed unwelcome."""
+        raise NotImplementedError(_missing(self, "expire"))
+
+    async def invalidate_matching(self, namespace: str, pattern: str, prefix: str = "") -> None:
+        """Drop the keys that start with *prefix* and match *pattern* (`*` is any text)."""
+        raise NotImplementedError(_missing(self, "invalidate_matching"))
+
+    async def invalidate_tags(self, scope: Scope, tags: Iterable[str]) -> None:
+        """Drop what holds one of *tags*, in one namespace or (None) in all of them."""
+        raise NotImplementedError(_missing(self, "invalidate_tags"))
+
+    async def clear(self, namespace: str) -> None:
+        """Drop everything of a namespace."""
+        raise NotImplementedError(_missing(self, "clear"))
+
+    async def incr(self, address: Address, amount: int, windows: Windows) -> int:
+        """
+        Add to a counter and answer the sum. *windows* count from the first addition.
+
+        Where `serialized`, a counter is an entry whose bytes are the decimal digits.
+
+        Raises:
+            TypeError: What is there is not a whole number.
+        """
+        raise NotImplementedError(_missing(self, "incr"))
+
+    # Looking around
+
+    async def look_many(self, addresses: Sequence[Address]) -> list[Entry | None]:
+        """Return what `look` would, for each address, in their order."""
+        return [await self.look(address) for address in addresses]
+
+    async def keys(self, namespace: str, pattern: str = "*") -> list[str]:
+        """Return the keys of usable entries that match *pattern*, in no order."""
+        raise NotImplementedError(_missing(self, "keys"))
+
+    def count(self, namespace: str) -> int:
+        """Return how many entries of *namespace* this process holds."""
+        del namespace
+        return 0
+
+
+def _missing(provider: CacheProvider, operation: str) -> str:
+    return f"{type(provider).__qualname__} does not implement {operation!r}"
