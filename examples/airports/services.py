@@ -15,7 +15,7 @@ class UnknownAirport(LookupError):
 
 def each_airport(airports: list[Airport], *_: object) -> list[str]:
     """One tag per airport in an answer, so that a change to one drops every answer with it."""
-    return [f"airport:{airport.icao}" for airport in airports]
+    return ["airports", *(f"airport:{airport.icao}" for airport in airports)]
 
 
 def distance(pair: tuple[Airport, Airport]) -> float:
@@ -30,7 +30,7 @@ class AirportService:
     app = inject(App)
     database = inject(Database)
 
-    @cache(ttl="1 hour", tags=["airports", "airport:{icao}"])
+    @cache(ttl="1 hour", tags=["airports"])
     async def airport(self, icao: str) -> Airport:
         """The airport with this ICAO code; an `UnknownAirport` is raised and never cached."""
         rows = await self.database.query("SELECT * FROM airports WHERE icao = ?", icao)
@@ -76,9 +76,14 @@ class AirportService:
         rows = await self.database.query(
             "UPDATE airports SET name = ? WHERE icao = ? RETURNING country", name, icao
         )
-        await self.airport.invalidate(icao)  # by argument: one entry
-        for (country,) in rows:  # by tag: entries of any function
+        await self.airport.invalidate(icao)  # by argument: one answer of one function
+        for (country,) in rows:  # by tag: answers of any function
             await self.app.invalidate_tags(f"airport:{icao}", f"country:{country}")
+
+    async def close(self, icao: str) -> None:
+        """Remove an airport; lists, counts and neighbours may all change, so drop everything."""
+        await self.database.query("DELETE FROM airports WHERE icao = ?", icao)
+        await self.app.invalidate_tags("airports")
 
 
 class DelayBoard:

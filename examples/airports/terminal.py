@@ -7,20 +7,18 @@ import linecache
 import os
 import sys
 import textwrap
+from collections.abc import Callable, Iterable
 from itertools import takewhile
 from time import perf_counter
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import Self
 
 try:
     from rich.console import Console
 except ImportError:
     Console = None  # type: ignore[assignment, misc]  # plain text then
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from types import FrameType
-
-    from typing_extensions import Self
+MILLISECOND = 0.001
 
 
 class Story:
@@ -39,11 +37,13 @@ class Story:
         else:
             print(text, flush=True)
 
-    def step(self, title: str, text: str) -> None:
-        """Begin the next step."""
+    def step(self, function: Callable[..., object]) -> None:
+        """Begin the next step; the docstring of its function is what it claims."""
         self.steps += 1
-        self.say(f"\n{self.steps}. {title}", "bold cyan")
-        self.say(f"   {text}")
+        title, *text = (inspect.getdoc(function) or function.__name__).splitlines()
+        self.say(f"\n{self.steps}. {title.removesuffix('.')}", "bold cyan")
+        for line in filter(None, text):
+            self.say(f"   {line}")
 
     def claim(self, text: str, *, holds: bool) -> None:
         """Print what was measured, and whether it is what stillfresh promises."""
@@ -83,7 +83,7 @@ class Run:
         self.seconds = perf_counter() - self._began
 
     def __str__(self) -> str:
-        if self.seconds < 0.001:
+        if self.seconds < MILLISECOND:
             return f"{self.seconds * 1e6:.1f} µs"
         return f"{self.seconds * 1e3:.1f} ms"
 

@@ -12,6 +12,7 @@ Every error that stillfresh raises.
     ├── ProviderUnavailable    the store did not answer, or answered garbage
     ├── CannotBuild            a service that the app cannot construct by itself
     ├── AlreadyResolved        a provide() that comes after the service was used
+    ├── AlreadyRunning         a second start of an app that runs
     ├── AmbiguousApp           several apps run and nothing says which one is meant
     └── NotRunning             a change to a cache whose app does not run
 
@@ -80,6 +81,10 @@ class CannotBuild(StillfreshError, TypeError):
 
 class AlreadyResolved(StillfreshError, RuntimeError):
     """A `provide` that comes too late: somebody already holds the service."""
+
+
+class AlreadyRunning(StillfreshError, RuntimeError):
+    """A second start of an app that was not stopped."""
 
 
 class AmbiguousApp(StillfreshError, RuntimeError):

@@ -82,6 +82,8 @@ class CacheProvider:
     """Entries hold bytes made by the codec of their cache, not objects."""
     shared: bool = True
     """Other processes see the same entries."""
+    deadline: float | None = None
+    """Seconds after which a silent operation counts as failed; None: it never hangs."""
 
     @property
     def blocking(self) -> CacheProvider:
@@ -91,7 +93,12 @@ class CacheProvider:
     # Lifecycle
 
     async def start(self, clock: Clock) -> None:
-        """Get ready. Called by each app that uses the provider; a missing server is no error."""
+        """
+        Get ready. Called by each app that uses the provider.
+
+        It must not suspend, so that sync apps can start, too: connect at first use. A server
+        that is missing is no error here.
+        """
 
     async def stop(self) -> None:
         """Let go of what `start` took. Called as often as `start`; it may be started again."""
@@ -185,9 +192,9 @@ class CacheProvider:
         """Return the keys of usable entries that match *pattern*, in no order."""
         raise NotImplementedError(_missing(self, "keys"))
 
-    def count(self, namespace: str) -> int:
-        """Return how many entries of *namespace* this process holds."""
-        del namespace
+    def count(self, namespace: str, prefix: str = "") -> int:
+        """Return how many entries under *prefix* in *namespace* this process holds."""
+        del namespace, prefix
         return 0
 
 

@@ -1,0 +1,386 @@
+"""
+The app: services, their lifecycle, and which app a cache belongs to.
+
+It knows nothing about caches. What upper floors add to every app they register as an
+`Extension`; the app calls them when something happens to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import threading
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+
+from .background import Background
+from .clock import Clock
+from .container import Container
+from .drivers import drive
+from .errors import AlreadyRunning, InvalidOption, NotRunning
+from .events import Listeners
+from .hooks import hooks_of
+from .injection import injected
+from .portal import Portal
+from .providers.base import CacheProvider
+from .providers.guard import Guard
+from .providers.memory import MemoryCacheProvider
+from .registry import Registry
+from .tags import checked_tags
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from .events import Event
+
+T = TypeVar("T")
+
+registry: Registry[App] = Registry()
+"""Which apps run, and whom each instance belongs to."""
+
+current_app: ContextVar[App | None] = ContextVar("stillfresh_app", default=None)
+"""The app whose hook, action or computation runs here."""
+
+
+class Extension:
+    """What an upper floor does for every app; subclass it and append to `extensions`."""
+
+    def adopt(self, app: App, instance: object) -> None:
+        """An instance came into the app's hands."""
+
+    def check(self, app: App) -> None:
+        """The app is about to start: raise what is wrong with it."""
+
+    def opened(self, app: App) -> None:
+        """The app runs now."""
+
+    def closed(self, app: App) -> None:
+        """The app does not run any more, or is going to answer differently from now on."""
+
+    async def invalidate_tags(self, app: App, tags: frozenset[str], *, blocking: bool) -> None:
+        """Drop what has one of *tags*."""
+
+    def caches(self, app: App) -> list[object]:
+        """Return the caches of the app."""
+        del app
+        return []
+
+
+extensions: list[Extension] = []
+
+
+class App:
+    """
+    Services that live together, and the caches in them.
+
+    *services* are classes, built without arguments when they are needed, or instances.
+    *clock* is for tests, see `stillfresh.testing.VirtualClock`.
+    """
+
+    is_default: ClassVar[bool] = False
+
+    def __init__(self, *services: object, clock: Clock | None = None) -> None:
+        if clock is not None and not isinstance(clock, Clock):
+            msg = f"clock={clock!r}: expected a Clock, such as VirtualClock()."
+            raise InvalidOption(msg)
+        self.clock = clock or Clock()
+        self.listeners = Listeners()
+        self.background = Background()
+        self._container = Container(self._adopt)
+        self._container.adopt(self)
+        self._container.provide_default(CacheProvider, MemoryCacheProvider)
+        self._guards: dict[int, Guard] = {}
+        self._guarding = threading.RLock()
+        self._phase = "stopped"
+        self._portal = Portal()
+        self._kinds: list[type] = []
+        for service in services:
+            if isinstance(service, type):
+                self._kinds.append(service)
+            else:
+                self._kinds.append(type(service))
+                self._container.adopt(service)
+
+    def __repr__(self) -> str:
+        names = ", ".join(kind.__qualname__ for kind in self._kinds)
+        return f"<App({names}), {self._phase}>"
+
+    # Services
+
+    def get(self, kind: type[T], *, by: str = "app.get()") -> T:
+        """
+        Return the service of class *kind*, built if nobody needed it before.
+
+        Raises:
+            CannotBuild: It needs arguments, or the constructors go in a circle.
+        """
+        token = current_app.set(self)
+        try:
+            return self._container.get(kind, by)
+        finally:
+            current_app.reset(token)
+
+    def provide(self, kind: type[T], use: T | type[T] | Callable[[], T]) -> Self:
+        """
+        Say what *kind* is in this app: a class, an instance, or a factory. Returns the app.
+
+        Raises:
+            AlreadyResolved: Somebody has got the service already.
+        """
+        self._container.provide(kind, use)
+        return self
+
+    @contextlib.contextmanager
+    def override(self, kind: type[T], use: T | type[T] | Callable[[], T]) -> Iterator[T]:
+        """Replace a service for the time of a `with` block, also while the app runs."""
+        instance = cast("T", self._container.push(kind, use))
+        self._answers_change()
+        try:
+            yield instance
+        finally:
+            self._container.pop(kind, instance)
+            self._answers_change()
+
+    def guard(self, provider: CacheProvider) -> Guard:
+        """Return the guard in front of *provider*, which is started at its first use."""
+        with self._guarding:
+            found = self._guards.get(id(provider))
+            if found is None:
+                found = Guard(provider, self.clock, self.listeners)
+                drive(provider.start(self.clock))
+                self._guards[id(provider)] = found
+            return found
+
+    @property
+    def guards(self) -> list[Guard]:
+        """The providers in use."""
+        with self._guarding:
+            return list(self._guards.values())
+
+    def _adopt(self, instance: object) -> None:
+        if instance is not self:
+            registry.own(self, instance)
+            for extension in extensions:
+                extension.adopt(self, instance)
+
+    def _answers_change(self) -> None:
+        for extension in extensions:
+            extension.closed(self)
+
+    # Lifecycle
+
+    @property
+    def running(self) -> bool:
+        """Caches work: from before `ready` until after `stop`."""
+        return self._phase == "running"
+
+    def must_run(self, what: str) -> None:
+        """
+        Let a change pass.
+
+        Raises:
+            NotRunning: The app does not run; the change would be lost in silence.
+        """
+        if not self.running:
+            msg = (
+                f"{what}: {self!r} does not run, and the change would be lost. "
+                "Make it inside `async with app:` or `with app:`."
+            )
+            raise NotRunning(msg)
+
+    async def __aenter__(self) -> Self:
+        await self._start(_await)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stop(_await)
+
+    def __enter__(self) -> Self:
+        drive(self._start(self._block_on))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        drive(self._stop(self._block_on, blocking=True))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: object = None) -> AsyncIterator[None]:
+        """Run the app for the life of another one: `FastAPI(lifespan=app.lifespan)`."""
+        async with self:
+            yield
+
+    async def _start(self, wait: Callable[[object], Awaitable[None]]) -> None:
+        with self._guarding:
+            if self._phase != "stopped":
+                msg = f"{self!r} was started before. Stop it first, or make a second App."
+                raise AlreadyRunning(msg)
+            self._phase = "starting"
+        started: list[object] = []
+        try:
+            services = self._in_order()
+            for extension in extensions:
+                extension.check(self)
+            self.guard(self.get(CacheProvider, by=f"the start of {self!r}"))
+            for service in services:
+                started.append(service)
+                await self._call_hooks(service, "start", wait)
+            self._open()
+            for service in services:
+                await self._call_hooks(service, "ready", wait)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                await self._stop(wait, services=started)
+            raise
+
+    def _open(self) -> None:
+        self._phase = "running"
+        registry.note_running(self)
+        for extension in extensions:
+            extension.opened(self)
+
+    async def _stop(
+        self,
+        wait: Callable[[object], Awaitable[None]],
+        *,
+        services: list[object] | None = None,
+        blocking: bool = False,
+    ) -> None:
+        errors: list[Exception] = []
+        for service in reversed(self._in_order() if services is None else services):
+            try:
+                await self._call_hooks(service, "stop", wait)
+            except Exception as error:  # noqa: BLE001  # the others are stopped all the same
+                errors.append(error)
+        try:
+            self._phase = "stopping"
+            registry.forget_running(self)
+            for extension in extensions:
+                extension.closed(self)
+            if blocking:
+                self.background.stop_blocking()
+            else:
+                await self.background.stop(self.clock)
+            for guard in self.guards:
+                await wait(guard.provider.stop())
+        finally:
+            self._guards.clear()
+            self._portal.close()
+            self._phase = "stopped"
+        if errors:
+            raise errors[0]
+
+    async def _call_hooks(
+        self, service: object, moment: str, wait: Callable[[object], Awaitable[None]]
+    ) -> None:
+        for function in hooks_of(service, moment):
+            token = current_app.set(self)
+            try:
+                result = function()
+                if inspect.isawaitable(result):
+                    await wait(result)
+            finally:
+                current_app.reset(token)
+
+    async def _block_on(self, result: object) -> None:
+        # A sync program: what does not suspend runs here, the rest on the private loop.
+        async def whole() -> None:
+            await cast("Awaitable[object]", result)
+
+        self._portal.run(whole())
+
+    def _in_order(self) -> list[object]:
+        """Return the services, those on which others depend first."""
+        ordered: dict[int, object] = {}
+        visiting: set[type] = set()
+
+        def visit(kind: type) -> None:
+            if kind in visiting or kind is App:
+                return
+            visiting.add(kind)
+            instance = self.get(kind, by=f"the start of {self!r}")
+            for needed in injected(type(instance)):
+                visit(needed)
+            ordered.setdefault(id(instance), instance)
+
+        for kind in self._kinds:
+            visit(kind)
+        for instance in self._container.instances():
+            if instance is not self and not isinstance(instance, CacheProvider):
+                ordered.setdefault(id(instance), instance)
+        return list(ordered.values())
+
+    # What is the same for all caches
+
+    @property
+    def caches(self) -> list[object]:
+        """The caches of this app's services and of unbound functions that it served."""
+        return [cache for extension in extensions for cache in extension.caches(self)]
+
+    def on(self, event: str, listener: Callable[[Event], object]) -> Callable[[], None]:
+        """
+        Call *listener* with each event of that kind, before the call that caused it returns.
+
+        Returns a function that ends it.
+
+        Raises:
+            InvalidOption: There is no such event.
+        """
+        remove = self.listeners.add(event, listener)
+        self._answers_change()  # short cuts say nothing, so none is left
+        return remove
+
+    async def invalidate_tags(self, *tags: str) -> None:
+        """
+        Drop every entry that has one of *tags*, in all caches of this app.
+
+        Raises:
+            NotRunning: The app does not run.
+            ProviderUnavailable: Nobody knows whether it happened; it is done before this
+                process reads any of it again.
+        """
+        await self._invalidate_tags(tags, blocking=False)
+
+    async def settled(self) -> None:
+        """Return when all background work is done: refreshes, and computations without callers."""
+        await self.background.settled(self.clock)
+
+    @property
+    def sync(self) -> SyncApp:
+        """The same controls for sync programs."""
+        return SyncApp(self)
+
+    async def _invalidate_tags(self, tags: tuple[str, ...], *, blocking: bool) -> None:
+        names = checked_tags(tags, "invalidate_tags")
+        self.must_run("invalidate_tags")
+        for extension in extensions:
+            await extension.invalidate_tags(self, names, blocking=blocking)
+
+
+class SyncApp:
+    """The controls of an app without await."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def invalidate_tags(self, *tags: str) -> None:
+        """Drop every entry that has one of *tags*; see `App.invalidate_tags`."""
+        drive(self._app._invalidate_tags(tags, blocking=True))  # noqa: SLF001  # its own twin
+
+    def settled(self) -> None:
+        """Block until all background work is done."""
+        self._app.background.settle(self._app.clock)
+
+
+async def _await(result: object) -> None:
+    await cast("Awaitable[object]", result)

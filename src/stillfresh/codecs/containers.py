@@ -1,0 +1,214 @@
+"""Nodes for values with parts: lists, sets, tuples, dicts."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable
+from typing import Any, Final, cast
+
+from .node import FIT, BadShape, Book, Misfit, Node, Walk, exact, key_step, mismatch, shaped_list
+
+FACTORIES: Final[tuple[type, ...]] = (bool, bytes, dict, float, int, list, set, str, tuple)
+"""The default factories of a defaultdict that can be named in a frame."""
+
+
+class ItemsNode(Node):
+    """Any number of items of one type, in a container of exactly one class."""
+
+    __slots__ = ("_cls", "_item")
+
+    # Any: the class is called with a list, and its items are the node's concern.
+    def __init__(self, cls: Callable[[Any], Any], item: Node) -> None:
+        self._cls = cast("type[Any]", cls)
+        self._item = item
+
+    def takes(self, value: object) -> bool:
+        return type(value) is self._cls
+
+    def lower(self, value: object, walk: Walk) -> object:
+        if type(value) is not self._cls:
+            raise mismatch(self._cls, value)
+        return self._lower_items(cast("Iterable[object]", value), walk)
+
+    def _lower_items(self, value: Iterable[object], walk: Walk) -> list[object]:
+        walk.enter()
+        out: list[object] = []
+        lower = self._item.lower
+        try:
+            for item in value:
+                out.append(lower(item, walk))  # noqa: PERF401 - a misfit needs its place
+        except Misfit as misfit:
+            ordered = self._cls not in (set, frozenset)
+            misfit.inside(f"[{len(out)}]" if ordered else "{...}", value)
+            raise
+        walk.depth -= 1
+        return out
+
+    def lift(self, plain: object) -> object:
+        items = shaped_list(plain)
+        value = self._cls(map(self._item.lift, items))
+        if len(value) != len(items):
+            raise BadShape("two items of a set are equal")
+        return value
+
+    def describe(self, book: Book) -> str:
+        return f"{self._cls.__name__}[{self._item.describe(book)},...]"
+
+
+class DequeNode(ItemsNode):
+    """A deque; its `maxlen` is kept."""
+
+    __slots__ = ()
+
+    def __init__(self, item: Node) -> None:
+        super().__init__(deque, item)
+
+    def lower(self, value: object, walk: Walk) -> object:
+        if type(value) is not deque:
+            raise mismatch(deque, value)
+        items = cast("deque[object]", value)
+        return [items.maxlen, self._lower_items(items, walk)]
+
+    def lift(self, plain: object) -> object:
+        maxlen, items = shaped_list(plain, 2)
+        if maxlen is not None:
+            maxlen = exact(int, maxlen)
+        return deque(map(self._item.lift, shaped_list(items)), maxlen)
+
+
+class TupleNode(Node):
+    """A tuple with a type for each place."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: tuple[Node, ...]) -> None:
+        self._items = items
+
+    def takes(self, value: object) -> bool:
+        return type(value) is tuple and len(cast("tuple[object, ...]", value)) == len(self._items)
+
+    def lower(self, value: object, walk: Walk) -> object:
+        kind: object = type(value)
+        if kind is not tuple:
+            raise mismatch(tuple, value)
+        items = cast("tuple[object, ...]", value)
+        if len(items) != len(self._items):
+            raise Misfit(
+                f"expected a tuple of {len(self._items)}, found a tuple of {len(items)}. {FIT}"
+            )
+        return lower_each(self._items, items, walk, value)
+
+    def lift(self, plain: object) -> object:
+        return tuple(lift_each(self._items, plain))
+
+    def describe(self, book: Book) -> str:
+        return f"tuple[{','.join(item.describe(book) for item in self._items)}]"
+
+
+class DictNode(Node):
+    """A dict, an OrderedDict or a Counter; keys and values by turns, in order."""
+
+    __slots__ = ("_cls", "_key", "_value")
+
+    def __init__(self, cls: type[dict[Any, Any]], key: Node, value: Node) -> None:
+        self._cls = cls
+        self._key = key
+        self._value = value
+
+    def takes(self, value: object) -> bool:
+        return type(value) is self._cls
+
+    def lower(self, value: object, walk: Walk) -> object:
+        if type(value) is not self._cls:
+            raise mismatch(self._cls, value)
+        walk.enter()
+        flat: list[object] = []
+        for key, item in list(cast("dict[object, object]", value).items()):
+            try:
+                flat += (self._key.lower(key, walk), self._value.lower(item, walk))
+            except Misfit as misfit:
+                misfit.inside(key_step(key), value)
+                raise
+        walk.depth -= 1
+        return flat
+
+    def lift(self, plain: object) -> object:
+        value = self._cls()
+        self._fill(value, plain)
+        return value
+
+    def _fill(self, value: dict[object, object], plain: object) -> None:
+        flat = shaped_list(plain)
+        for key, item in zip(flat[::2], flat[1::2], strict=True):
+            value[self._key.lift(key)] = self._value.lift(item)
+        if 2 * len(value) != len(flat):
+            raise BadShape("two keys of a dict are equal")
+
+    def describe(self, book: Book) -> str:
+        return f"{self._cls.__name__}[{self._key.describe(book)},{self._value.describe(book)}]"
+
+
+class DefaultDictNode(DictNode):
+    """A defaultdict; its factory is kept if it is a well-known class."""
+
+    __slots__ = ()
+
+    def __init__(self, key: Node, value: Node) -> None:
+        super().__init__(defaultdict, key, value)
+
+    def lower(self, value: object, walk: Walk) -> object:
+        flat = super().lower(value, walk)
+        factory = cast("defaultdict[object, object]", value).default_factory
+        if factory is None:
+            return [None, flat]
+        if factory not in FACTORIES:
+            known = ", ".join(cls.__name__ for cls in FACTORIES)
+            raise Misfit(
+                f"a defaultdict comes back only with one of {known} as its default_factory. "
+                "Use one of them, or return dict(value)."
+            )
+        return [factory.__name__, flat]
+
+    def lift(self, plain: object) -> object:
+        name, flat = shaped_list(plain, 2)
+        factory = None
+        if name is not None:
+            factory = {cls.__name__: cls for cls in FACTORIES}[exact(str, name)]
+        value: defaultdict[object, object] = defaultdict(factory)
+        self._fill(value, flat)
+        return value
+
+
+def lower_each(
+    nodes: tuple[Node, ...],
+    items: Iterable[object],
+    walk: Walk,
+    container: object,
+    names: tuple[str, ...] = (),
+) -> list[object]:
+    """Lower items one by one, each with its own node; *names* are for the path."""
+    walk.enter()
+    out: list[object] = []
+    try:
+        for node, item in zip(nodes, items, strict=True):
+            out.append(node.lower(item, walk))
+    except Misfit as misfit:
+        place = len(out)
+        misfit.inside(f".{names[place]}" if names else f"[{place}]", container)
+        raise
+    walk.depth -= 1
+    return out
+
+
+def lift_each(nodes: tuple[Node, ...], plain: object) -> list[object]:
+    """Lift as many items as there are nodes."""
+    items = shaped_list(plain, len(nodes))
+    out: list[object] = []
+    # A loop: a comprehension is one more frame per level on Python 3.11.
+    for node, item in zip(nodes, items, strict=True):
+        out.append(node.lift(item))
+    return out
+
+
+DICTS: Final[tuple[type[dict[Any, Any]], ...]] = (dict, OrderedDict, Counter)
+"""The dicts that need nothing but their items."""

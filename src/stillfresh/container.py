@@ -1,0 +1,184 @@
+"""
+Services by type: what an app builds, is given, or is told to replace.
+
+A service is built at most once per app, without arguments. Attributes that are declared with
+`inject` are looked up when they are read, so two services may know each other.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from .errors import AlreadyResolved, CannotBuild, InvalidOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+
+
+class Container:
+    """The services of one app."""
+
+    def __init__(self, built: Callable[[object], None]) -> None:
+        self._built = built
+        """Told about each instance, before anybody gets it."""
+        self._lock = threading.RLock()
+        self._provided: dict[type, object] = {}
+        self._instances: dict[type, object] = {}
+        self._resolved_by: dict[type, str] = {}
+        self._overrides: dict[type, list[object]] = {}
+        self._building: list[type] = []
+
+    def get(self, kind: type[T], by: str) -> T:
+        """Return the service, and remember who asked for it."""
+        if not isinstance(kind, type):
+            msg = f"get({kind!r}): expected a class."
+            raise InvalidOption(msg)
+        with self._lock:
+            self._resolved_by.setdefault(kind, by)
+            layers = self._overrides.get(kind)
+            if layers:
+                return cast("T", layers[-1])
+            found = self._instances.get(kind)
+            if found is None:
+                found = self._instances[kind] = self._make(kind)
+            return cast("T", found)
+
+    def provide(self, kind: type[T], use: object) -> None:
+        """
+        Say what `get(kind)` returns: an instance, a class, or a factory.
+
+        Raises:
+            AlreadyResolved: Somebody has got it already, and would keep the old one.
+        """
+        with self._lock:
+            if kind in self._instances:
+                by = self._resolved_by.get(kind, "App(...)")
+                msg = (
+                    f"provide({kind.__qualname__}): too late, {by} has already resolved it. "
+                    "Provide before the first use, or take app.override(...) in a test."
+                )
+                raise AlreadyResolved(msg)
+            self._provided[kind] = checked_use(kind, use)
+
+    def provide_default(self, kind: type, use: type) -> None:
+        """Say what *kind* is where nobody says it."""
+        with self._lock:
+            self._provided.setdefault(kind, use)
+
+    def adopt(self, instance: object) -> None:
+        """Take *instance* as the service of its class."""
+        with self._lock:
+            kind = type(instance)
+            if kind in self._instances and self._instances[kind] is not instance:
+                msg = (
+                    f"two instances of {kind.__qualname__}: an app has one service per class. "
+                    "Give the second one a class of its own."
+                )
+                raise InvalidOption(msg)
+            self._instances[kind] = instance
+            self._built(instance)
+
+    def push(self, kind: type, use: object) -> object:
+        """Replace *kind* until `pop`, and return the replacement."""
+        with self._lock:
+            instance = self._use(kind, checked_use(kind, use))
+            self._overrides.setdefault(kind, []).append(instance)
+            return instance
+
+    def pop(self, kind: type, instance: object) -> None:
+        """Take the replacement away again."""
+        with self._lock:
+            layers = self._overrides[kind]
+            for index in reversed(range(len(layers))):
+                if layers[index] is instance:
+                    del layers[index]
+                    return
+
+    def instances(self) -> list[object]:
+        """Return every instance that is in use."""
+        with self._lock:
+            found = list(self._instances.values())
+            found += [one for layers in self._overrides.values() for one in layers]
+        return list({id(one): one for one in found}.values())
+
+    def current(self, kind: type) -> object | None:
+        """Return the instance of *kind* if there is one, without building it."""
+        with self._lock:
+            layers = self._overrides.get(kind)
+            return layers[-1] if layers else self._instances.get(kind)
+
+    def _make(self, kind: type) -> object:
+        if kind in self._building:
+            circle = " -> ".join(k.__qualname__ for k in (*self._building, kind))
+            msg = f"{circle}: the constructors need each other. Use inject() on one side."
+            raise CannotBuild(msg)
+        self._building.append(kind)
+        try:
+            return self._use(kind, self._provided.get(kind, kind))
+        finally:
+            self._building.pop()
+
+    def _use(self, kind: type, use: object) -> object:
+        if isinstance(use, type):
+            # A class that is a service itself is the same instance under both names.
+            instance = self._instances.get(use)
+            if instance is None:
+                instance = _construct(kind, use)
+                if use is not kind:
+                    self._instances.setdefault(use, instance)
+        elif is_factory(use):
+            instance = cast("Callable[[], object]", use)()
+        else:
+            instance = use
+        self._built(instance)
+        return instance
+
+
+def is_factory(use: object) -> bool:
+    """Tell a factory from an instance that happens to be callable."""
+    return inspect.isroutine(use) or isinstance(use, functools.partial)
+
+
+def checked_use(kind: type, use: object) -> object:
+    """
+    Return *use* if it can stand for *kind*.
+
+    Raises:
+        InvalidOption: A class of something else, an async factory, or no class to replace.
+    """
+    if not isinstance(kind, type):
+        msg = f"provide({kind!r}, ...): expected a class to provide for."
+        raise InvalidOption(msg)
+    if inspect.iscoroutinefunction(use):
+        msg = f"provide({kind.__qualname__}, {use!r}): a factory must not be async."
+        raise InvalidOption(msg)
+    return use
+
+
+def _construct(kind: type, use: type) -> object:
+    for parameter in _required(use):
+        msg = (
+            f"{use.__qualname__} needs {parameter!r}, and an app builds services without "
+            f"arguments. Provide an instance: app.provide({kind.__qualname__}, "
+            f"{use.__qualname__}({parameter}=...)), or inject() what it needs."
+        )
+        raise CannotBuild(msg)
+    return cast("type[Any]", use)()
+
+
+def _required(use: type) -> Iterator[str]:
+    try:
+        signature = inspect.signature(use)
+    except (ValueError, TypeError):
+        return
+    for parameter in signature.parameters.values():
+        if parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            yield parameter.name

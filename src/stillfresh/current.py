@@ -1,0 +1,119 @@
+"""Which app a cache or a service belongs to, and the app that is always there."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+from .app import App, current_app, extensions, registry
+from .errors import AmbiguousApp
+from .injection import Injected
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+T = TypeVar("T")
+
+_registering = threading.Lock()
+
+
+class DefaultApp(App):
+    """The app of caches that belong to no other: always there, entries in memory."""
+
+    is_default: ClassVar[bool] = True
+
+    @property
+    def running(self) -> bool:
+        """It needs no start."""
+        return True
+
+
+_default: list[App] = []
+
+
+def default_app() -> App:
+    """Return the process-wide default app."""
+    if not _default:
+        with _registering:
+            if not _default:
+                _default.append(DefaultApp())
+    return _default[-1]
+
+
+@contextlib.contextmanager
+def replaced_default(app: App) -> Iterator[App]:
+    """Let *app* be the default for the time of a `with` block."""
+    default_app()
+    _default.append(app)
+    for extension in extensions:
+        extension.closed(app)
+    try:
+        yield app
+    finally:
+        _default.remove(app)
+        for extension in extensions:
+            extension.closed(app)
+
+
+def which_app(what: str) -> App:
+    """
+    Return the app of a cache that no instance binds to one.
+
+    Raises:
+        AmbiguousApp: Several run, and none of them is running this code.
+    """
+    running = registry.running
+    if not running:
+        return default_app()
+    if len(running) == 1:
+        return running[0]
+    app = current_app.get()
+    if app is not None and (app in running or app.is_default):
+        return app
+    msg = (
+        f"{what} belongs to no instance, and {len(running)} apps run: "
+        f"{', '.join(map(repr, running))}. Call it in a hook or a cached function of one of "
+        "them, or make it a method of a service."
+    )
+    raise AmbiguousApp(msg)
+
+
+def only_one_app() -> bool:
+    """Tell whether `which_app` has one answer for everybody."""
+    return len(registry.running) <= 1
+
+
+def _look_up(self: Injected, instance: object) -> object:
+    app = registry.owner_of(instance) or which_app(self.name)
+    return app if self.kind is App else app.get(self.kind, by=self.name)
+
+
+Injected.look_up = _look_up
+
+
+# The module-level controls of the default app
+
+
+def provide(kind: type[T], use: T | type[T] | Callable[[], T]) -> None:
+    """Say what *kind* is in the default app; see `App.provide`."""
+    default_app().provide(kind, use)
+
+
+async def invalidate_tags(*tags: str) -> None:
+    """Drop every entry that has one of *tags*, in the default app and in each that runs."""
+    for app in (default_app(), *registry.running):
+        await app.invalidate_tags(*tags)
+
+
+def invalidate_tags_blocking(*tags: str) -> None:
+    """Drop as `invalidate_tags` does, without await."""
+    for app in (default_app(), *registry.running):
+        app.sync.invalidate_tags(*tags)
+
+
+@contextlib.asynccontextmanager
+async def lifespan(_: object = None) -> AsyncIterator[None]:
+    """Run the default app for the life of another one: `FastAPI(lifespan=lifespan)`."""
+    async with default_app():
+        yield

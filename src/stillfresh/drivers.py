@@ -1,0 +1,203 @@
+"""
+Two ways to walk the one path: on an event loop, and in a plain thread.
+
+The path is a coroutine. On a loop it is awaited. In a thread it is stepped once, with
+operations that block instead of suspending, so it runs to its end in that step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextvars import copy_context
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+from .clock import LIVENESS_SECONDS
+from .errors import StillfreshError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from .clock import Clock, Timer
+    from .providers.guard import Guard, Operations
+    from .singleflight import Flight
+
+T = TypeVar("T")
+Keep: TypeAlias = "Callable[[Flight, asyncio.Task[None] | None], None]"
+"""Told about each computation that runs beside its callers."""
+
+
+def drive(path: Coroutine[Any, Any, T]) -> T:
+    """
+    Run a coroutine that never suspends.
+
+    Raises:
+        StillfreshError: It did suspend: a provider's `blocking` face is not one.
+    """
+    try:
+        path.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    path.close()
+    msg = "a blocking operation of the provider suspended; see CacheProvider.blocking"
+    raise StillfreshError(msg)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in this thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+class OnLoop:
+    """Walks the path as a coroutine."""
+
+    suspends: Final = True
+
+    def ops(self, guard: Guard) -> Operations:
+        """Return the operations that this driver can use."""
+        return guard.waiting
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """
+        Return the loop to which flights belong that start here.
+
+        Raises:
+            StillfreshError: Something else than asyncio runs this coroutine.
+        """
+        try:
+            return asyncio.get_running_loop()
+        except RuntimeError:
+            msg = (
+                "an async cached function needs a running asyncio event loop, and there is "
+                "none: trio and other loops are not supported"
+            )
+            raise StillfreshError(msg) from None
+
+    def may_wait_for(self, flight: Flight) -> bool:
+        """Waiting suspends, so it never stands in the way of the flight."""
+        del flight
+        return True
+
+    def launch(
+        self,
+        keep: Keep,
+        flight: Flight,
+        lead: Callable[[], Coroutine[Any, Any, None]],
+        *,
+        worker: bool,
+    ) -> None:
+        """Start the computation as a task of its own, in a copy of the caller's context."""
+        del worker
+        loop = self.loop()
+        task = copy_context().run(loop.create_task, lead())
+
+        def abort() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(task.cancel)
+
+        flight.abort = abort
+        keep(flight, task)
+
+    async def follow(self, flight: Flight, clock: Clock, until: float = inf) -> None:
+        """Wait until there is an outcome, or there will be none, or *until* has come."""
+        loop = asyncio.get_running_loop()
+        thread = threading.get_ident()
+        foreign = flight.loop is not loop
+        while not flight.over:
+            woken: asyncio.Future[None] = loop.create_future()
+
+            def wake(woken: asyncio.Future[None] = woken) -> None:
+                if threading.get_ident() == thread:
+                    _resolve(woken)
+                elif not loop.is_closed():
+                    loop.call_soon_threadsafe(_resolve, woken)
+
+            if not flight.subscribe(wake):
+                return
+            timers: list[Timer] = []
+            now = clock.now()
+            # A flight on this loop watches its deadline itself; others are watched from here.
+            limit = min(until, flight.deadline) if foreign else until
+            if limit < inf:
+                timers.append(clock.call_later(loop, max(0.0, limit - now), wake))
+            if foreign:
+                timers.append(loop.call_later(LIVENESS_SECONDS, wake))
+            try:
+                await woken
+            finally:
+                flight.unsubscribe(wake)
+                for timer in timers:
+                    timer.cancel()
+            if _past(flight, clock, until):
+                return
+
+
+class InThread:
+    """Walks the path in one step, blocking the thread where it has to wait."""
+
+    suspends: Final = False
+
+    def ops(self, guard: Guard) -> Operations:
+        """Return the operations that this driver can use."""
+        return guard.blocking
+
+    def loop(self) -> None:
+        """Flights that start here belong to no loop."""
+
+    def may_wait_for(self, flight: Flight) -> bool:
+        """Whoever stands on a loop's thread would stop that loop, and wait for ever."""
+        return flight.loop is None or flight.loop is not running_loop()
+
+    def launch(
+        self,
+        keep: Keep,
+        flight: Flight,
+        lead: Callable[[], Coroutine[Any, Any, None]],
+        *,
+        worker: bool,
+    ) -> None:
+        """Compute here and now, or in a worker thread; in a copy of the context."""
+        context = copy_context()
+        if not worker:
+            context.run(drive, lead())
+            return
+        keep(flight, None)
+        thread = threading.Thread(
+            target=context.run, args=(drive, lead()), name="stillfresh-worker", daemon=True
+        )
+        thread.start()
+
+    async def follow(self, flight: Flight, clock: Clock, until: float = inf) -> None:
+        """Block until there is an outcome, or there will be none, or *until* has come."""
+        while not flight.over:
+            event = threading.Event()
+            if not flight.subscribe(event.set):
+                return
+            try:
+                clock.wait(event, max(0.0, min(until, flight.deadline) - clock.now()))
+            finally:
+                flight.unsubscribe(event.set)
+            if _past(flight, clock, until):
+                return
+
+
+def _resolve(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
+
+
+def _past(flight: Flight, clock: Clock, until: float) -> bool:
+    now = clock.now()
+    if now >= flight.deadline and flight.outcome is None and flight.time_out is not None:
+        flight.time_out()
+    return now >= until
+
+
+ON_LOOP: Final = OnLoop()
+IN_THREAD: Final = InThread()
+Driver = OnLoop | InThread

@@ -1,0 +1,313 @@
+"""The options of `@cache` and `Cache`: read, checked against each other, and frozen."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import TYPE_CHECKING, Final, TypedDict
+
+from .durations import Duration, seconds
+from .entry import MISSING, Missing, Windows
+from .errors import ComputeTimeout, InvalidOption, RecursiveComputation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextvars import ContextVar
+
+FIVE_MINUTES: Final = 300.0
+
+Errors = "type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]"
+
+
+class MemoryTier:
+    """
+    A near tier: entries of a shared provider, kept in this process as well.
+
+    *ttl* bounds how long one is served without asking; *max_entries* how many there are.
+    """
+
+    def __init__(self, ttl: Duration | None = None, max_entries: int = 10_000) -> None:
+        self.ttl = None if ttl is None else seconds(ttl, "memory ttl")
+        self.max_entries = positive_int(max_entries, "max_entries")
+
+    def __repr__(self) -> str:
+        return f"MemoryTier(ttl={self.ttl!r}, max_entries={self.max_entries!r})"
+
+
+class Options(TypedDict, total=False):
+    """What the words of section "when you need it" are called, for pass-through."""
+
+    ttl: Duration | None
+    stale: Duration | None
+    stale_if_error: Duration | None
+    errors: object
+    refresh_ahead: float | None
+    jitter: float | None
+    timeout: Duration | None
+    soft_timeout: Duration | None
+    when: Callable[..., object] | None
+    vary: object
+    memory: object
+    returns: object
+    provider: object
+    serializer: object
+    compress: bool
+    copy: bool
+    enabled: object
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The options, checked. Lengths of time are seconds."""
+
+    fresh: float = FIVE_MINUTES
+    stale: float = 0.0
+    keep: float = 0.0
+    ahead: float = 1.0
+    jitter: float = 0.0
+    timeout: float = inf
+    soft_timeout: float = inf
+    errors: Callable[[BaseException], bool] = lambda error: isinstance(error, Exception)
+    when: Callable[[object], object] | None = None
+    vary: tuple[Callable[[], object], ...] = ()
+    memory: MemoryTier | None = None
+    returns: object = MISSING
+    provider: object = None
+    serializer: object = None
+    compress: bool = False
+    copy: bool = False
+    enabled: bool | Callable[[], object] = True
+
+    @classmethod
+    def read(cls, **given: object) -> Policy:
+        """
+        Check the options that were written, and what they say together.
+
+        Raises:
+            InvalidDuration: A length of time that cannot be read.
+            InvalidOption: An impossible value, or two options that contradict each other.
+        """
+        unknown = set(given) - set(Options.__annotations__)
+        if unknown:
+            msg = f"unknown option {sorted(unknown)[0]!r}. There are: {', '.join(_NAMES)}."
+            raise InvalidOption(msg)
+        fresh = lifetime(given.get("ttl", FIVE_MINUTES))
+        keep = _window(given, "stale_if_error")
+        timeout = _window(given, "timeout") or inf
+        soft_timeout = _window(given, "soft_timeout") or inf
+        ahead = _fraction(given, "refresh_ahead")
+        jitter = _fraction(given, "jitter")
+        if soft_timeout < inf and not keep:
+            msg = (
+                f"soft_timeout={given['soft_timeout']!r} needs stale_if_error: when the wait "
+                "is over, the old value is served. Say how long it may be, or use timeout."
+            )
+            raise InvalidOption(msg)
+        if soft_timeout >= timeout < inf and soft_timeout < inf:
+            msg = (
+                f"soft_timeout={given['soft_timeout']!r} is not shorter than "
+                f"timeout={given['timeout']!r}: it would never be reached."
+            )
+            raise InvalidOption(msg)
+        if fresh == inf and (ahead or jitter):
+            name = "refresh_ahead" if ahead else "jitter"
+            msg = f"{name}={given[name]!r} is a part of the ttl, and ttl=None never ends."
+            raise InvalidOption(msg)
+        return cls(
+            fresh=fresh,
+            stale=_window(given, "stale"),
+            keep=keep,
+            ahead=ahead or 1.0,
+            jitter=jitter,
+            timeout=timeout,
+            soft_timeout=soft_timeout,
+            errors=_predicate(given.get("errors", Exception)),
+            when=_function(given.get("when"), "when"),
+            vary=_varying(given.get("vary", ())),
+            memory=_tier(given.get("memory")),
+            returns=given.get("returns", MISSING),
+            provider=given.get("provider"),
+            serializer=given.get("serializer"),
+            compress=_bool(given.get("compress", False), "compress"),
+            copy=_bool(given.get("copy", False), "copy"),
+            enabled=_switch(given.get("enabled", True)),
+        )
+
+    @property
+    def in_worker(self) -> bool:
+        """A sync function under this policy runs in a worker thread."""
+        return bool(self.stale) or self.ahead < 1 or min(self.timeout, self.soft_timeout) < inf
+
+    def windows(self, fresh: float | None = None) -> Windows:
+        """Return the lifetimes of an entry that is made now, shortened by the jitter."""
+        length = self.fresh if fresh is None else fresh
+        factor = 1 - self.jitter * random.random() if self.jitter else 1  # noqa: S311  # no secret
+        length *= factor
+        return Windows(
+            length,
+            self.stale * factor,
+            self.keep * factor,
+            length * self.ahead if self.ahead < 1 else inf,
+        )
+
+    def fails(self, error: BaseException) -> bool:
+        """Tell whether *error* means that the source failed, so that the old value is better."""
+        if isinstance(error, ComputeTimeout):
+            return True
+        if isinstance(error, RecursiveComputation):  # a mistake in the code, not in the source
+            return False
+        return bool(self.errors(error))
+
+    def is_enabled(self) -> bool:
+        """Ask whether calls are cached right now."""
+        return self.enabled if isinstance(self.enabled, bool) else bool(self.enabled())
+
+
+_NAMES = tuple(Options.__annotations__)
+
+
+def lifetime(value: object, option: str = "ttl") -> float:
+    """Return seconds, `inf` for None."""
+    return inf if value is None else seconds(value, option)
+
+
+def positive_int(value: object, option: str) -> int:
+    """
+    Return *value* if it is a whole number of at least 1.
+
+    Raises:
+        InvalidOption: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        msg = f"{option}={value!r}: expected a whole number of at least 1."
+        raise InvalidOption(msg)
+    return value
+
+
+def checked_name(name: object) -> str | None:
+    """
+    Return the explicit name of a cache.
+
+    Raises:
+        InvalidOption: Not a string, or an empty one.
+    """
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name.strip():
+        msg = f"name={name!r}: expected a text that is not empty, such as 'sessions'."
+        raise InvalidOption(msg)
+    return name
+
+
+def _window(given: dict[str, object], option: str) -> float:
+    value = given.get(option)
+    return 0.0 if value is None else seconds(value, option)
+
+
+def _fraction(given: dict[str, object], option: str) -> float:
+    value = given.get(option)
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        msg = f"{option}={value!r}: expected a fraction of the ttl between 0 and 1, such as 0.8."
+        raise InvalidOption(msg)
+    low_ok = value >= 0 if option == "jitter" else value > 0
+    if not low_ok or value >= 1:
+        msg = f"{option}={value!r}: expected a fraction of the ttl between 0 and 1, such as 0.8."
+        raise InvalidOption(msg)
+    return float(value)
+
+
+def _function(value: object, option: str) -> Callable[..., object] | None:
+    if value is None:
+        return None
+    if not callable(value):
+        msg = f"{option}={value!r}: expected a function."
+        raise InvalidOption(msg)
+    if inspect.iscoroutinefunction(value):
+        msg = f"{option}={value!r}: expected a plain function, this one is async."
+        raise InvalidOption(msg)
+    return value
+
+
+def _predicate(value: object) -> Callable[[BaseException], bool]:
+    if isinstance(value, type):
+        value = (value,)
+    if isinstance(value, tuple | list):
+        kinds = tuple(value)
+        for kind in kinds:
+            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                msg = f"errors: {kind!r} is no exception type. Give types, or a predicate."
+                raise InvalidOption(msg)
+        return lambda error: isinstance(error, kinds)
+    function = _function(value, "errors")
+    if function is None:
+        msg = "errors=None: expected exception types or a predicate; () for none."
+        raise InvalidOption(msg)
+    return lambda error: bool(function(error))
+
+
+def _varying(value: object) -> tuple[Callable[[], object], ...]:
+    sources: Iterable[object]
+    if callable(value) or hasattr(value, "get"):
+        sources = (value,)
+    elif isinstance(value, list | tuple):
+        sources = value
+    else:
+        msg = f"vary={value!r}: expected ContextVars or functions without arguments."
+        raise InvalidOption(msg)
+    return tuple(_source(source) for source in sources)
+
+
+def _source(source: object) -> Callable[[], object]:
+    from contextvars import ContextVar  # noqa: PLC0415  # the class, where types use the name
+
+    if isinstance(source, ContextVar):
+        variable: ContextVar[object] = source
+        return lambda: variable.get(MISSING)
+    function = _function(source, "vary")
+    if function is None:
+        msg = "vary=None: expected ContextVars or functions without arguments."
+        raise InvalidOption(msg)
+    return function
+
+
+def _tier(value: object) -> MemoryTier | None:
+    if value is None or value is False:
+        return None
+    if value is True:
+        return MemoryTier()
+    if isinstance(value, MemoryTier):
+        return value
+    return MemoryTier(seconds(value, "memory"))
+
+
+def _bool(value: object, option: str) -> bool:
+    if not isinstance(value, bool):
+        msg = f"{option}={value!r}: expected True or False."
+        raise InvalidOption(msg)
+    return value
+
+
+def _switch(value: object) -> bool | Callable[[], object]:
+    if isinstance(value, bool):
+        return value
+    function = _function(value, "enabled")
+    if function is None:
+        msg = "enabled=None: expected True, False or a function without arguments."
+        raise InvalidOption(msg)
+    return function
+
+
+__all__ = [
+    "MISSING",
+    "MemoryTier",
+    "Missing",
+    "Options",
+    "Policy",
+    "checked_name",
+    "lifetime",
+    "positive_int",
+]

@@ -1,0 +1,318 @@
+"""
+A guard in front of every provider: faults become one error, and nothing is forgotten.
+
+`ProviderUnavailable` is all that comes out of it, whatever the provider raised or answered.
+After a fault the breaker is open: calls fail at once, and after a second one of them tries
+again. A change that failed may have happened or not. It is remembered here, and carried out
+before anything else reaches the provider again, so this process cannot read what it dropped:
+
+    1. delete(k) is sent; no answer comes        -> raises, k is remembered, breaker opens
+    2. a call reads k                            -> fails at once: the function computes
+    3. a second later a call tries again         -> delete(k) first, and only then its read
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ..entry import Entry
+from ..errors import ProviderUnavailable, StillfreshError
+from ..events import log
+from .base import Address, Busy, CacheProvider, Found, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+
+    from ..clock import Clock
+    from ..entry import Windows
+    from ..events import Listeners
+    from ..tags import Scope
+
+T = TypeVar("T")
+RETRY_SECONDS: Final = 1.0
+MOST_REMEMBERED: Final = 10_000
+
+Change = tuple[Any, ...]
+"""The name of an operation and its arguments, to be carried out again."""
+
+
+class Guard:
+    """One provider, as the rest of the library sees it."""
+
+    def __init__(self, provider: CacheProvider, clock: Clock, listeners: Listeners) -> None:
+        self.provider = provider
+        self.clock = clock
+        self._listeners = listeners
+        self._lock = threading.Lock()
+        self._down = False
+        self._retry_at = 0.0
+        self._owed: dict[Change, None] = {}
+        self.waiting = Operations(self, provider, blocking=False)
+        """The operations for coroutines."""
+        self.blocking = Operations(self, provider.blocking, blocking=True)
+        """The operations that never suspend."""
+
+    @property
+    def name(self) -> str:
+        """How events and log lines call the provider."""
+        return type(self.provider).__qualname__
+
+    def admit(self) -> bool:
+        """
+        Let an operation pass, or fail at once; answer whether it is the one that tries again.
+
+        Raises:
+            ProviderUnavailable: The breaker is open.
+        """
+        if not self._down:
+            return False
+        with self._lock:
+            now = self.clock.now()
+            if self._down and now < self._retry_at:
+                msg = (
+                    f"{self.name} did not answer; tried again in "
+                    f"{self._retry_at - now:.1f} s. Function calls compute meanwhile."
+                )
+                raise ProviderUnavailable(msg)
+            self._retry_at = now + RETRY_SECONDS
+            return True
+
+    def owed(self) -> list[Change]:
+        """Return the changes that must be carried out before anything is read."""
+        with self._lock:
+            return list(self._owed)
+
+    def owe(self, change: Change) -> None:
+        """Remember a change that did not happen, or nobody knows."""
+        with self._lock:
+            if len(self._owed) >= MOST_REMEMBERED:
+                self._summarise()
+            self._owed[change] = None
+            self._down = True  # also when it was closed meanwhile: this one comes first
+
+    def paid(self, changes: list[Change]) -> None:
+        """Forget *changes*; close the breaker when nothing came in between."""
+        with self._lock:
+            for change in changes:
+                self._owed.pop(change, None)
+            if self._owed or not self._down:
+                return
+            self._down = False
+        log.warning("%s answers again", self.name)
+        self._listeners.emit("provider_up", "", None, self.name)
+
+    def failed(self, error: BaseException, change: Change | None) -> None:
+        """Open the breaker, and remember the *change* whose outcome is unknown."""
+        with self._lock:
+            self._retry_at = self.clock.now() + RETRY_SECONDS
+            already, self._down = self._down, True
+        if change is not None:
+            self.owe(change)
+        if not already:
+            log.warning(
+                "%s does not answer (%s: %s); functions compute, nothing is stored",
+                self.name,
+                type(error).__name__,
+                error,
+            )
+            self._listeners.emit("provider_down", "", None, f"{type(error).__name__}: {error}")
+
+    def _summarise(self) -> None:
+        # Too many to remember one by one: whole namespaces instead, which is more, never less.
+        # Tags of all namespaces stay: no namespace covers them.
+        namespaces: dict[Change, None] = {}
+        for change in self._owed:
+            match change:
+                case ("delete", addresses):
+                    for address in addresses:
+                        namespaces["clear", address.namespace] = None
+                case ("expire", address):
+                    namespaces["clear", address.namespace] = None
+                case ("invalidate_tags", str() as scope, _):
+                    namespaces["clear", scope] = None
+                case (("clear" | "invalidate_matching"), namespace, *_):
+                    namespaces["clear", namespace] = None
+                case _:
+                    namespaces[change] = None
+        self._owed = namespaces
+
+
+class Operations:
+    """The operations of a provider, guarded; one object for coroutines, one that blocks."""
+
+    def __init__(self, guard: Guard, provider: CacheProvider, *, blocking: bool) -> None:
+        self._guard = guard
+        self._provider = provider
+        self._deadline = None if blocking else guard.provider.deadline
+
+    async def look(self, address: Address) -> Entry | None:
+        """Return the usable entry."""
+        found = await self._run(self._provider.look(address))
+        if found is not None and not isinstance(found, Entry):
+            raise self._garbage("look", found)
+        return found
+
+    async def look_many(self, addresses: Sequence[Address]) -> list[Entry | None]:
+        """Return the usable entries, in the order of *addresses*."""
+        found = await self._run(self._provider.look_many(addresses))
+        if not isinstance(found, list) or len(found) != len(addresses):
+            raise self._garbage("look_many", found)
+        for entry in found:
+            if entry is not None and not isinstance(entry, Entry):
+                raise self._garbage("look_many", entry)
+        return found
+
+    async def acquire(
+        self,
+        address: Address,
+        *,
+        seen: Entry | None,
+        take: bool,
+        tags: frozenset[str],
+        alive: Callable[[], bool],
+    ) -> Found | Busy | Lease:
+        """Ask for the right to compute."""
+        answer = await self._run(
+            self._provider.acquire(address, seen=seen, take=take, tags=tags, alive=alive)
+        )
+        if not isinstance(answer, Found | Busy | Lease):
+            raise self._garbage("acquire", answer)
+        return answer
+
+    async def store(self, lease: Lease, entry: Entry) -> bool:
+        """Write under the lease, if it holds."""
+        return await self._run(self._provider.store(lease, entry)) is True
+
+    async def settle(self, lease: Lease, tags: frozenset[str]) -> bool:
+        """End the lease; answer whether a store would have been accepted."""
+        return await self._run(self._provider.settle(lease, tags)) is True
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease back."""
+        await self._run(self._provider.release(lease))
+
+    async def wait(self, address: Address, seconds: float) -> None:
+        """Wait for the end of a lease."""
+        self._guard.admit()
+        await self._checked(self._provider.wait(address, seconds), None)
+
+    async def put(self, entries: Sequence[tuple[Address, Entry]]) -> None:
+        """Write by hand. What fails is remembered as a delete: the old value must not stay."""
+        addresses = tuple(address for address, _ in entries)
+        await self._run(self._provider.put(entries), ("delete", addresses))
+
+    async def delete(self, addresses: Sequence[Address]) -> int:
+        """Drop exact addresses."""
+        count = await self._run(self._provider.delete(addresses), ("delete", tuple(addresses)))
+        if not isinstance(count, int):
+            raise self._garbage("delete", count)
+        return count
+
+    async def expire(self, address: Address) -> None:
+        """Make the entry stale."""
+        await self._run(self._provider.expire(address), ("expire", address))
+
+    async def invalidate_matching(self, namespace: str, pattern: str, prefix: str = "") -> None:
+        """Drop keys by pattern."""
+        await self._run(
+            self._provider.invalidate_matching(namespace, pattern, prefix),
+            ("invalidate_matching", namespace, pattern, prefix),
+        )
+
+    async def invalidate_tags(self, scope: Scope, tags: Iterable[str]) -> None:
+        """Drop by tag."""
+        names = frozenset(tags)
+        await self._run(
+            self._provider.invalidate_tags(scope, names), ("invalidate_tags", scope, names)
+        )
+
+    async def clear(self, namespace: str) -> None:
+        """Drop a namespace."""
+        await self._run(self._provider.clear(namespace), ("clear", namespace))
+
+    async def incr(self, address: Address, amount: int, windows: Windows) -> int:
+        """Add to a counter."""
+        total = await self._run(self._provider.incr(address, amount, windows))
+        if not isinstance(total, int):
+            raise self._garbage("incr", total)
+        return total
+
+    async def keys(self, namespace: str, pattern: str) -> list[str]:
+        """Return the matching keys."""
+        found = await self._run(self._provider.keys(namespace, pattern))
+        if not isinstance(found, list):
+            raise self._garbage("keys", found)
+        return found
+
+    async def _run(self, operation: Coroutine[Any, Any, T], change: Change | None = None) -> T:
+        guard = self._guard
+        try:
+            retries = guard.admit()
+        except ProviderUnavailable:
+            operation.close()
+            if change is not None:  # not sent at all, and owed all the same
+                guard.owe(change)
+            raise
+        if not retries:
+            return await self._checked(operation, change)
+        try:
+            owed = guard.owed()
+            for name, *arguments in owed:
+                await self._checked(getattr(self._provider, name)(*arguments), None)
+        except BaseException:
+            operation.close()
+            if change is not None:
+                guard.failed(ProviderUnavailable("not sent"), change)
+            raise
+        answer = await self._checked(operation, change)
+        guard.paid(owed)
+        return answer
+
+    async def _checked(self, operation: Coroutine[Any, Any, T], change: Change | None) -> T:
+        try:
+            if self._deadline is None:
+                return await operation
+            return await self._in_time(operation, self._deadline)
+        except TypeError:
+            raise  # what is not a counter cannot be counted: the caller's mistake
+        except Exception as error:
+            self._guard.failed(error, change)
+            if isinstance(error, ProviderUnavailable):
+                raise
+            msg = f"{self._guard.name} failed: {type(error).__name__}: {error}"
+            raise ProviderUnavailable(msg) from error
+        except BaseException:  # the caller was cancelled: nobody knows how far it came
+            if change is not None:
+                self._guard.failed(ProviderUnavailable("cancelled"), change)
+            raise
+
+    async def _in_time(self, operation: Coroutine[Any, Any, T], seconds: float) -> T:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(operation)
+        late = False
+
+        def expire() -> None:
+            nonlocal late
+            late = True
+            task.cancel()
+
+        timer = self._guard.clock.call_later(loop, seconds, expire)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not late:
+                task.cancel()
+                raise
+        finally:
+            timer.cancel()
+        msg = f"{self._guard.name} did not answer within {seconds} s"
+        raise ProviderUnavailable(msg)
+
+    def _garbage(self, operation: str, answer: object) -> StillfreshError:
+        error = ProviderUnavailable(
+            f"{self._guard.name} answered {type(answer).__name__!r} to {operation!r}"
+        )
+        self._guard.failed(error, None)
+        return error

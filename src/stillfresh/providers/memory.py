@@ -1,0 +1,420 @@
+"""
+Entries in the memory of this process.
+
+One lock guards everything, and nothing else ever holds it for long: walks over many keys take
+it again for each slice. Under the lock no code of a user runs. What would run some is put off
+until the lock is free (`Aftermath`): wake-ups, reports, and the end of a value, which may have a
+destructor.
+
+    1. thread A    delete(k)  takes the lock, drops the entry, lets its value die
+    2. thread A    the destructor of the value waits for thread B
+    3. thread B    look(j)    waits for the lock of thread A, for ever
+
+A collection of garbage can still run a destructor anywhere, and it may call back. So the lock
+is re-entrant, and each step leaves a state in which another operation may run.
+
+A warm hit is served without this file: a generated wrapper holds the entry and looks at
+`quick_until`. So whatever leaves is made useless in place, and before it is taken out of the
+table: an operation that does not find it any more may return at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from ..clock import LIVENESS_SECONDS, Clock
+from ..entry import Entry, Verdict, judge
+from ..errors import InvalidOption
+from ..patterns import compile_pattern
+from ..tags import TagBook
+from .aftermath import Aftermath, Reports
+from .base import Address, Busy, CacheProvider, Found, Lease
+from .leases import Leases
+from .table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ..entry import Windows
+    from ..tags import Scope
+
+_SLICE = 1_000
+
+
+class MemoryCacheProvider(CacheProvider):
+    """
+    Keeps entries in this process, at most *max_entries* of them.
+
+    *max_bytes* bounds what has a size: serialized values and HTTP frames. An entry that is
+    larger than all of it is not kept: its `store` answers False. With *serialize* it keeps
+    bytes like a remote provider, so that development shows what production would do.
+
+    It works on any event loop, on several, and in any number of threads. It needs no task, no
+    thread and no timer: expired entries leave as others are stored, a few at a time.
+
+    Raises:
+        InvalidOption: A bound is not a whole number of at least 1.
+    """
+
+    shared = False
+
+    def __init__(
+        self,
+        max_entries: int = 10_000,
+        max_bytes: int = 268_435_456,
+        *,
+        serialize: bool = False,
+    ) -> None:
+        if not isinstance(serialize, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            msg = f"serialize={serialize!r}: expected True or False."
+            raise InvalidOption(msg)
+        self.serialized = serialize
+        self.book = TagBook()
+        """The versions of the tags; short cuts read its `epoch` without the lock."""
+        self._table = Table(
+            _bound("max_entries", max_entries), _bound("max_bytes", max_bytes), self.book
+        )
+        self._lock = threading.RLock()
+        self._clock = Clock()
+        self._starts = 0
+        self._reports = Reports()
+        self._leases = Leases(self.book)
+        _living.add(self)
+
+    def __repr__(self) -> str:
+        table = self._table
+        return (
+            f"<MemoryCacheProvider: {len(table)} of {table.max_entries} entries, "
+            f"{table.bytes} of {table.max_bytes} bytes, {len(self._leases)} leases>"
+        )
+
+    @property
+    def blocking(self) -> MemoryCacheProvider:
+        """The same provider; its `wait` blocks the thread."""
+        return _BlockingMemory(self)
+
+    def add_evict_listener(self, listener: Callable[[Address], object]) -> Callable[[], None]:
+        """Tell *listener* what had to leave for want of room; what is returned ends it."""
+        with self._lock:
+            return self._reports.add(listener)
+
+    # Lifecycle
+
+    async def start(self, clock: Clock) -> None:
+        """Live by *clock* from now on. With several apps the last one's counts."""
+        with self._lock:
+            self._starts += 1
+            self._clock = clock
+
+    async def stop(self) -> None:
+        """Drop everything when the last app stops: it starts again empty."""
+        with Aftermath(self._reports) as after, self._lock:
+            self._starts = max(0, self._starts - 1)
+            if self._starts:
+                return
+            self._clock = Clock()
+            self._table.drop_all(after)
+            self._leases.end_all(after)
+
+    # Reading and computing
+
+    async def look(self, address: Address) -> Entry | None:
+        with Aftermath(self._reports) as after, self._lock:
+            entry = self._table.usable(address, self._clock.now(), after)
+            if entry is not None:
+                entry.looks += 1
+            return entry
+
+    async def acquire(
+        self,
+        address: Address,
+        *,
+        seen: Entry | None = None,
+        take: bool = False,
+        tags: frozenset[str] = frozenset(),
+        alive: Callable[[], bool] = lambda: True,
+    ) -> Found | Busy | Lease:
+        lease = Lease(address, tags, alive, None)
+        suspects: list[Lease] = []
+        while True:
+            with Aftermath(self._reports) as after, self._lock:
+                now = self._clock.now()
+                entry = None if take else self._table.usable(address, now, after)
+                if entry is not None and entry is not seen and judge(entry, now) is Verdict.FRESH:
+                    entry.looks += 1
+                    return Found(entry)
+                held = self._leases.at(address)
+                if held is None:
+                    self._leases.grant(lease)
+                    suspects = self._leases.suspects()
+                    break
+            if held.alive():
+                return Busy()
+            self._end_dead([held])
+        if suspects:
+            self._end_dead(suspects)
+        return lease
+
+    async def store(self, lease: Lease, entry: Entry) -> bool:
+        address = lease.address
+        alive = lease.alive()
+        with Aftermath(self._reports) as after, self._lock:
+            if not self._leases.holds(lease):
+                return False
+            self._stamp(entry, address.namespace)
+            written = (
+                alive
+                and self._leases.welcome(lease, entry.tags)
+                and self._table.place(address, entry, self._clock.now(), after)
+            )
+            if self._leases.holds(lease):
+                self._leases.end(address, after)
+            else:  # a destructor called back and ended it
+                written = False
+                if self._table.holds(address, entry):
+                    self._table.drop(address, after)
+            return written
+
+    async def settle(self, lease: Lease, tags: frozenset[str]) -> bool:
+        alive = lease.alive()
+        with Aftermath(self._reports) as after, self._lock:
+            if not self._leases.holds(lease):
+                return False
+            welcome = alive and self._leases.welcome(lease, tags)
+            self._leases.end(lease.address, after)
+            return welcome
+
+    async def release(self, lease: Lease) -> None:
+        with Aftermath(self._reports) as after, self._lock:
+            self._leases.end_these([lease], after)
+
+    async def wait(self, address: Address, seconds: float) -> None:
+        """
+        Return when the lease at *address* ended, or after a moment.
+
+        At least every `LIVENESS_SECONDS` of real time it returns for nothing, so that the
+        caller sees when the holder of the lease is no more.
+        """
+        loop = asyncio.get_running_loop()
+        over = loop.create_future()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_finish, over)
+
+        if not self._add_waker(address, wake):
+            return
+        timers = (
+            self._clock.call_later(loop, seconds, partial(_finish, over)),
+            loop.call_later(LIVENESS_SECONDS, _finish, over),
+        )
+        try:
+            await over
+        finally:
+            for timer in timers:
+                timer.cancel()
+            self._remove_waker(address, wake)
+
+    # Changing by hand
+
+    async def put(self, entries: Sequence[tuple[Address, Entry]]) -> None:
+        for address, entry in entries:
+            with Aftermath(self._reports) as after, self._lock:
+                self._leases.end(address, after)
+                self._stamp(entry, address.namespace)
+                self._table.place(address, entry, self._clock.now(), after)
+
+    async def delete(self, addresses: Sequence[Address]) -> int:
+        usable = 0
+        for address in addresses:
+            with Aftermath(self._reports) as after, self._lock:
+                self._leases.end(address, after)
+                usable += self._table.usable(address, self._clock.now(), after) is not None
+                self._table.drop(address, after)
+        return usable
+
+    async def expire(self, address: Address) -> None:
+        with Aftermath(self._reports) as after, self._lock:
+            self._leases.end(address, after)
+            entry = self._table.usable(address, self._clock.now(), after)
+            if entry is not None:
+                entry.expire()
+                self._table.usable(address, self._clock.now(), after)  # without windows it leaves
+
+    async def invalidate_matching(self, namespace: str, pattern: str, prefix: str = "") -> None:
+        fits = compile_pattern(pattern)
+        keys = self._keys_and_leases(namespace)
+        self._drop_keys(namespace, [key for key in keys if key.startswith(prefix) and fits(key)])
+
+    async def invalidate_tags(self, scope: Scope, tags: Iterable[str]) -> None:
+        names = frozenset(tags)
+        with Aftermath(self._reports) as after, self._lock:
+            self.book.drop(scope, names)
+            self._leases.end_tagged(scope, names, after)
+            self._leases.forget()
+
+    async def clear(self, namespace: str) -> None:
+        self._drop_keys(namespace, self._keys_and_leases(namespace))
+
+    async def incr(self, address: Address, amount: int, windows: Windows) -> int:
+        with Aftermath(self._reports) as after, self._lock:
+            now = self._clock.now()
+            old = self._table.usable(address, now, after)
+            if old is None or judge(old, now) is not Verdict.FRESH:
+                total = amount
+                new = Entry(None, now, windows)
+            else:
+                total = self._number(old.value, address) + amount
+                new = Entry(None, old.born, old.windows, old.tags)
+                new.markers, new.epoch = old.markers, old.epoch
+            new.value = total
+            if self.serialized:
+                new.value = digits = b"%d" % total
+                new.size = len(digits)
+            self._leases.end(address, after)
+            self._table.place(address, new, now, after)
+            return total
+
+    # Looking around
+
+    async def keys(self, namespace: str, pattern: str = "*") -> list[str]:
+        return self._usable_keys(namespace, compile_pattern(pattern))
+
+    def count(self, namespace: str, prefix: str = "") -> int:
+        return len(self._usable_keys(namespace, lambda key: key.startswith(prefix)))
+
+    # Underneath
+
+    def _end_dead(self, leases: list[Lease]) -> None:
+        """End those of *leases* whose holder is no more. `alive` is not ours: no lock."""
+        dead = [lease for lease in leases if not lease.alive()]
+        with Aftermath(self._reports) as after, self._lock:
+            self._leases.end_these(dead, after)
+
+    def _number(self, value: object, address: Address) -> int:
+        """Return what a counter holds: an int, or its decimal digits where it is serialized."""
+        if type(value) is int and not self.serialized:
+            return value
+        if isinstance(value, bytes) and self.serialized and value.removeprefix(b"-").isdigit():
+            return int(value)
+        msg = (
+            f"key {address.key!r} of {address.namespace!r} holds {type(value).__qualname__} that "
+            "is no counter: expected a whole number. Delete it first, or use another key."
+        )
+        raise TypeError(msg)
+
+    def _stamp(self, entry: Entry, namespace: str) -> None:
+        # The epoch first: a tag that a destructor drops in between is looked at once more.
+        entry.epoch = self.book.epoch
+        entry.markers = self.book.markers(namespace, entry.tags)
+
+    def _add_waker(self, address: Address, waker: Callable[[], object]) -> bool:
+        with self._lock:
+            return self._leases.add_waker(address, waker)
+
+    def _remove_waker(self, address: Address, waker: Callable[[], object]) -> None:
+        with self._lock:
+            self._leases.remove_waker(address, waker)
+
+    def _keys_and_leases(self, namespace: str) -> list[str]:
+        with self._lock:
+            keys = self._table.keys(namespace)
+            return keys + self._leases.keys(namespace)
+
+    def _drop_keys(self, namespace: str, keys: list[str]) -> None:
+        """
+        Drop entries and end leases, a slice at a time.
+
+            1. clear()     notes all keys, those that have only a lease too
+            2. a holder    stores under its lease, its slice was not reached
+            3. clear()     reaches the slice: drops what was stored
+        """
+        for some in _slices(keys):
+            with Aftermath(self._reports) as after, self._lock:
+                for key in some:
+                    address = Address(namespace, key)
+                    self._leases.end(address, after)
+                    self._table.drop(address, after)
+
+    def _usable_keys(self, namespace: str, fits: Callable[[str], bool]) -> list[str]:
+        with self._lock:
+            keys = self._table.keys(namespace)
+        found: list[str] = []
+        for some in _slices([key for key in keys if fits(key)]):
+            with Aftermath(self._reports) as after, self._lock:
+                now = self._clock.now()
+                found += [
+                    key
+                    for key in some
+                    if self._table.usable(Address(namespace, key), now, after) is not None
+                ]
+        return found
+
+    def after_fork(self) -> None:
+        """
+        Get ready to work in the child of a fork, where only the forking thread lives on.
+
+        The holders of the leases are gone. If another thread was at work under the lock, its
+        work is half done for ever: then nothing is kept.
+        """
+        whole = self._lock.acquire(blocking=False)
+        self._lock = threading.RLock()
+        self._leases = Leases(self.book)
+        self._leases.forget()
+        if not whole:
+            with Aftermath(self._reports) as after, self._lock:
+                self._table.drop_all(after)
+
+
+class _BlockingMemory(MemoryCacheProvider):
+    """All of another provider, attribute by attribute; only `wait` is its own."""
+
+    __slots__ = ("_origin",)
+
+    def __init__(self, origin: MemoryCacheProvider) -> None:  # pyright: ignore[reportMissingSuperCall]
+        self.__dict__ = origin.__dict__
+        self._origin = origin
+        """Kept alive: it is what a fork renews."""
+
+    async def wait(self, address: Address, seconds: float) -> None:
+        """Block the thread until the lease at *address* ended, or for a moment."""
+        over = threading.Event()
+        if self._add_waker(address, over.set):
+            try:
+                self._clock.wait(over, seconds)
+            finally:
+                self._remove_waker(address, over.set)
+
+
+def _bound(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        msg = f"{name}={value!r}: expected a whole number of at least 1."
+        raise InvalidOption(msg)
+    return value
+
+
+def _slices(keys: list[str]) -> Iterator[list[str]]:
+    return (keys[at : at + _SLICE] for at in range(0, len(keys), _SLICE))
+
+
+def _finish(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
+
+
+_living: WeakSet[MemoryCacheProvider] = WeakSet()
+
+
+def _after_fork() -> None:
+    for provider in list(_living):
+        provider.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,511 @@
+"""
+THE path: look, judge, compute once, store if nothing was invalidated meanwhile.
+
+Every call that misses the short cut goes through `Reader.read`, async or sync, foreground,
+background and warm-up alike:
+
+    read ── look ── FRESH ─────────────────────────────► hit
+              │      STALE ── refresh behind ──────────► stale
+              ▼
+         join the flight of the key ── the first one leads it:
+              │                          lead ── acquire ── call the function ── store
+              ▼                                     (a lease)              (only under it)
+         follow the flight ── a value that is right for this caller ──► miss, coalesced
+                              one that may be too old for it ──► go round again
+                              an error, and an old value is there ──► fallback
+
+What is written here twice would be a bug: there is no other place that decides to compute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from copy import deepcopy
+from inspect import isawaitable
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+from .app import current_app
+from .codecs import UnreadableFrame, one_shot_value
+from .computation import Computation, current_computation
+from .entry import MISSING, Entry, Verdict, Windows, judge, refresh_due
+from .errors import (
+    ComputeCancelled,
+    ComputeTimeout,
+    NotSerializable,
+    ProviderUnavailable,
+    StillfreshError,
+)
+from .events import log
+from .providers.base import Found, Lease
+from .singleflight import ALWAYS, NEVER, Flight, Outcome, current_flight, tick, waiting_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .codecs import Codec
+    from .drivers import Driver
+    from .options import Policy
+    from .region import Region
+
+_BUSY_SECONDS = 1.0
+
+
+class Call:
+    """One call of a cached function, as far as the path needs to know it."""
+
+    __slots__ = ("key", "late_tags", "quick", "run", "tags")
+
+    def __init__(
+        self,
+        key: str,
+        run: Callable[[], object],
+        tags: frozenset[str] = frozenset(),
+        late_tags: Callable[[object], frozenset[str]] | None = None,
+        quick: object = None,
+    ) -> None:
+        self.key = key
+        self.run = run
+        """Calls the function; the result may be awaitable for a caller on a loop."""
+        self.tags = tags
+        self.late_tags = late_tags
+        """Tags that depend on the value."""
+        self.quick = quick
+        """The key in the short-cut index, or None where the call has none."""
+
+
+class Answer(NamedTuple):
+    """What a caller gets: a value, or an error to raise."""
+
+    value: object
+    error: BaseException | None = None
+    outcome: Outcome | None = None
+
+    def unwrap(self) -> object:
+        """Return the value, or raise; outside of the path, so that any error passes."""
+        if self.error is None:
+            return self.value
+        traceback = self.outcome.traceback if self.outcome else None
+        try:
+            # Many callers raise the same object: each from where the function raised it.
+            raise self.error.with_traceback(traceback)
+        finally:
+            del self
+
+
+class Counts:
+    """How calls were answered. One number per status; each call is counted once."""
+
+    __slots__ = ("bypass", "coalesced", "fallback", "hit", "miss", "stale")
+
+    def __init__(self) -> None:
+        self.hit = self.miss = self.stale = self.coalesced = self.fallback = self.bypass = 0
+
+
+class Reader:
+    """One function, or one store, over a region: its policy, its codec, and the path."""
+
+    def __init__(self, region: Region, policy: Policy, codec: Callable[[], Codec]) -> None:
+        self.region = region
+        self.policy = policy
+        self.counts = Counts()
+        self.index: dict[object, Entry] | None = None
+        """The short-cut index, where there may be one."""
+        self.retired = 0
+        """Hits that entries had before they left the index."""
+        self._index_limit = 64
+        self._make_codec = codec
+        self._codec: Codec | None = None
+        self._tried = region.serialized
+
+    # Reading
+
+    async def read(self, call: Call, driver: Driver) -> Answer:
+        """Answer one call."""
+        came = tick()
+        region, key = self.region, call.key
+        waited = cancelled = False
+        while True:
+            entry, value = await self.look(key, driver)
+            now = region.clock.now()
+            verdict = judge(entry, now)
+            if verdict is Verdict.FRESH and entry is not None:
+                if refresh_due(entry, now):
+                    self._refresh_behind(call, driver, entry, now)
+                self._remember(call, entry, now)
+                return self._done("coalesced" if waited else "hit", key, value)
+            if verdict is Verdict.STALE and entry is not None:
+                self._refresh_behind(call, driver, entry, now)
+                return self._done("stale", key, value)
+            if verdict is Verdict.FALLBACK and region.rest.rests(key, now):
+                return self._done("fallback", key, value)
+
+            flight, leads = region.flights.join(key, lambda: self._flight(call, driver))
+            if not driver.may_wait_for(flight):
+                return self._compute_alone(call)
+            with waiting_for(flight):
+                if leads:
+                    self._launch(call, flight, driver, seen=entry)
+                else:
+                    waited = True
+                await driver.follow(flight, region.clock, now + self.policy.soft_timeout)
+                if flight.outcome is None and not flight.over:  # the soft timeout
+                    _, value = await self.look(key, driver)
+                    if value is not MISSING:
+                        return self._done("fallback", key, value)
+                    await driver.follow(flight, region.clock)
+
+            outcome = flight.outcome or Outcome()
+            if outcome.cancelled:
+                if cancelled:
+                    return Answer(None, _twice_cancelled(key))
+                cancelled = True
+            elif outcome.error is not None:
+                return await self._failed(key, outcome, driver, leads=leads)
+            elif came < outcome.asof:
+                if leads and outcome.entry is not None:
+                    self._remember(call, outcome.entry, region.clock.now())
+                return self._done(_status(outcome, leads=leads), key, outcome.value)
+
+    async def refresh(self, call: Call, driver: Driver) -> Answer:
+        """Compute now, whatever is there; join only what begins after this call."""
+        came = tick()
+        key, cancelled = call.key, False
+        while True:
+            flight, leads = self.region.flights.join(key, lambda: self._flight(call, driver))
+            if not driver.may_wait_for(flight):
+                return self._compute_alone(call)
+            with waiting_for(flight):
+                if leads:
+                    self._launch(call, flight, driver, take=True)
+                await driver.follow(flight, self.region.clock)
+            outcome = flight.outcome or Outcome()
+            if outcome.cancelled:
+                if cancelled:
+                    return Answer(None, _twice_cancelled(key))
+                cancelled = True
+            elif came < outcome.began:
+                if outcome.error is not None:
+                    return Answer(None, outcome.error, outcome)
+                return Answer(self._hand_out(outcome.value))
+
+    async def look(self, key: str, driver: Driver) -> tuple[Entry | None, object]:
+        """Return the usable entry and its value; (None, MISSING) also when nobody answers."""
+        try:
+            entry = await driver.ops(self.region.guard).look(self.region.address(key))
+        except ProviderUnavailable:
+            return None, MISSING
+        return self.open(entry)
+
+    def open(self, entry: Entry | None) -> tuple[Entry | None, object]:
+        """Return an entry with its value, or (None, MISSING) when it cannot be read."""
+        if entry is None:
+            return None, MISSING
+        try:
+            value = entry.value
+            if self.region.serialized:
+                value = _decode(self.codec, value)
+        except (AttributeError, UnreadableFrame, NotSerializable):
+            return None, MISSING  # killed since it was read, or of another shape: a miss
+        if judge(entry, self.region.clock.now()) is Verdict.GONE:
+            return None, MISSING
+        return entry, value
+
+    # Computing
+
+    def _flight(self, call: Call, driver: Driver) -> Flight:
+        return Flight(
+            call.key,
+            loop=driver.loop(),
+            tags=call.tags,
+            tags_open=call.late_tags is not None,
+        )
+
+    def _refresh_behind(self, call: Call, driver: Driver, seen: Entry, now: float) -> None:
+        if self.region.rest.rests(call.key, now) or not self.region.app.background.has_room():
+            return
+        flight, leads = self.region.flights.join(call.key, lambda: self._flight(call, driver))
+        if leads:
+            self._launch(call, flight, driver, seen=seen)
+
+    def _launch(
+        self,
+        call: Call,
+        flight: Flight,
+        driver: Driver,
+        *,
+        seen: Entry | None = None,
+        take: bool = False,
+    ) -> None:
+        try:
+            driver.launch(
+                self.region.app.background.add,
+                flight,
+                lambda: self._lead(call, flight, driver, seen=seen, take=take),
+                worker=self.policy.in_worker,
+            )
+        except BaseException:
+            self.region.flights.leave(flight)
+            flight.finish(Outcome())
+            raise
+
+    async def _lead(
+        self, call: Call, flight: Flight, driver: Driver, *, seen: Entry | None, take: bool
+    ) -> None:
+        outcome = Outcome()
+        current_app.set(self.region.app)
+        current_flight.set(flight)
+        try:
+            lease = await self._acquire(call, flight, driver, seen=seen, take=take)
+            if isinstance(lease, Outcome):
+                outcome = lease
+            else:
+                outcome = await self._compute(call, flight, driver, lease)
+        except Exception as error:  # noqa: BLE001  # all of it reaches the callers
+            outcome = Outcome(error=error, began=flight.began, asof=ALWAYS)
+        finally:
+            self.region.flights.leave(flight)
+            flight.finish(outcome)
+            self.region.app.background.discard(flight)
+
+    async def _acquire(
+        self, call: Call, flight: Flight, driver: Driver, *, seen: Entry | None, take: bool
+    ) -> Lease | Outcome | None:
+        """Get the lease, or what another process has stored, or None from a silent provider."""
+        ops, address = driver.ops(self.region.guard), self.region.address(call.key)
+        if self.region.serialized:
+            _ = self.codec  # a type that can never be stored: said before the function runs
+        while True:
+            sent = tick()
+            try:
+                answer = await ops.acquire(
+                    address, seen=seen, take=take, tags=call.tags, alive=lambda: not flight.over
+                )
+                if isinstance(answer, Lease):
+                    return answer
+                if not isinstance(answer, Found):
+                    await ops.wait(address, _BUSY_SECONDS)
+                    continue
+            except ProviderUnavailable:
+                return None
+            entry, value = self.open(answer.entry)
+            if entry is not None:
+                return Outcome(value=value, asof=sent, entry=entry)
+            seen = answer.entry
+
+    async def _compute(
+        self, call: Call, flight: Flight, driver: Driver, lease: Lease | None
+    ) -> Outcome:
+        region, clock = self.region, self.region.clock
+        computation = Computation(call.key)
+        computation.tags = flight.late_tags
+        current_computation.set(computation)
+        born = clock.now()
+        flight.time_out = lambda: self._too_late(flight)
+        began = flight.begin(born + self.policy.timeout)
+        loop = driver.loop()
+        timer = None
+        if loop is not None and self.policy.timeout < inf:
+            timer = clock.call_later(loop, self.policy.timeout, flight.time_out)
+        try:
+            value = call.run()
+            if driver.suspends and isawaitable(value):
+                value = await value
+            _refuse_one_shot(value)
+            tags = call.tags | computation.late_tags()
+            if call.late_tags is not None:
+                tags |= call.late_tags(value)
+            stored = not computation.skipped and (
+                self.policy.when is None or bool(self.policy.when(value))
+            )
+        except BaseException as error:
+            if isinstance(error, Exception) and self.policy.fails(error):
+                region.rest.failed(call.key, clock.now(), self.policy.fresh)
+            if lease is not None and not isinstance(error, GeneratorExit):
+                with contextlib.suppress(ProviderUnavailable):
+                    await driver.ops(region.guard).release(lease)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        region.rest.forget(call.key)
+        windows = self.policy.windows(computation.fresh_or(self.policy.fresh))
+        entry = None
+        if stored and clock.now() - born < windows.life:
+            entry = self._entry(call.key, value, born, windows, tags)
+        region.flights.leave(flight)  # before the command that decides: see singleflight
+        sent = tick()
+        accepted = await self._store(driver, lease, entry, tags)
+        if entry is not None:
+            region.emit("store" if accepted else "refused", call.key)
+        return Outcome(
+            value=value,
+            began=began,
+            asof=sent if accepted else began,
+            entry=entry if accepted else None,
+        )
+
+    async def _store(
+        self, driver: Driver, lease: Lease | None, entry: Entry | None, tags: frozenset[str]
+    ) -> bool:
+        ops = driver.ops(self.region.guard)
+        if lease is None:
+            return False
+        try:
+            if entry is None:
+                return await ops.settle(lease, tags)
+            return await ops.store(lease, entry)
+        except ProviderUnavailable:
+            return False
+
+    def _too_late(self, flight: Flight) -> None:
+        message = (
+            f"{flight.key!r} took longer than timeout={self.policy.timeout:g} s; it was "
+            "cancelled and its key is free. Give it more time, or stale_if_error= for an old value."
+        )
+        error = ComputeTimeout(message)
+        if flight.finish(Outcome(error=error, began=flight.began, asof=ALWAYS)):
+            self.region.flights.leave(flight)
+            region = self.region
+            region.rest.failed(flight.key, region.clock.now(), self.policy.fresh)
+            if flight.abort is not None:
+                flight.abort()
+
+    def _compute_alone(self, call: Call) -> Answer:
+        """Compute on a loop's thread, where waiting for the loop would stop it; not stored."""
+        try:
+            value = call.run()
+            _refuse_one_shot(value)
+        except Exception as error:  # noqa: BLE001  # raised outside of the path
+            return Answer(None, error)
+        return self._done("miss", call.key, value)
+
+    async def _failed(self, key: str, outcome: Outcome, driver: Driver, *, leads: bool) -> Answer:
+        error = outcome.error
+        if self.policy.keep and error is not None and self.policy.fails(error):
+            _, value = await self.look(key, driver)
+            if value is not MISSING:
+                return self._done("fallback", key, value)
+        self._done(_status(outcome, leads=leads), key, None)
+        return Answer(None, error, outcome)
+
+    # Entries
+
+    @property
+    def codec(self) -> Codec:
+        """
+        How values become bytes and back.
+
+        Raises:
+            NotSerializable: The type can never be stored.
+        """
+        if self._codec is None:
+            self._codec = self._make_codec()
+        return self._codec
+
+    def pack(
+        self, value: object, born: float, windows: Windows, tags: frozenset[str] = frozenset()
+    ) -> Entry:
+        """
+        Make an entry of *value*, as the provider keeps it.
+
+        Raises:
+            NotSerializable: The provider keeps bytes, and the value does not fit its type.
+        """
+        if self.region.serialized:
+            data = self.codec.encode(value)
+            return Entry(data, born, windows, tags, len(data))
+        return Entry(value, born, windows, tags)
+
+    def _entry(
+        self, key: str, value: object, born: float, windows: Windows, tags: frozenset[str]
+    ) -> Entry | None:
+        try:
+            if not self._tried:
+                self._tried = True
+                self._try(value)
+            return self.pack(value, born, windows, tags)
+        except NotSerializable as error:
+            log.warning("%s: %s is not stored: %s", self.region.namespace, key, error)
+            self.region.emit("refused", key, str(error))
+            return None
+
+    def _try(self, value: object) -> None:
+        try:
+            self.codec.try_value(value)
+        except NotSerializable as error:
+            log.warning(
+                "%s: kept in memory, but a shared provider could not store it: %s",
+                self.region.namespace,
+                error,
+            )
+
+    def _hand_out(self, value: object) -> object:
+        return deepcopy(value) if self.policy.copy else value
+
+    def _done(self, status: str, key: str, value: object) -> Answer:
+        counts = self.counts
+        setattr(counts, status, getattr(counts, status) + 1)
+        self.region.emit(status, key)
+        return Answer(self._hand_out(value))
+
+    # The short-cut index
+
+    def _remember(self, call: Call, entry: Entry, now: float) -> None:
+        index = self.index
+        if index is None or call.quick is None or now >= entry.quick_until:
+            return
+        if entry.tags and call.tags != entry.tags:  # late tags: the short cut cannot see them
+            return
+        old = index.get(call.quick)
+        if old is entry:
+            return
+        if old is not None:
+            self.retired += old.visits
+        elif len(index) >= self._index_limit:
+            self._sweep(index)
+        index[call.quick] = entry
+
+    def _sweep(self, index: dict[object, Entry]) -> None:
+        for quick, entry in list(index.items()):
+            if entry.quick_until == -inf and index.pop(quick, None) is not None:
+                self.retired += entry.visits
+        self._index_limit = 2 * len(index) + 64
+
+    def hits(self) -> int:
+        """Return how many calls were hits, those of the short cut included."""
+        index = self.index
+        quick = sum(entry.visits for entry in list(index.values())) if index else 0
+        return self.counts.hit + self.retired + quick
+
+
+def _status(outcome: Outcome, *, leads: bool) -> str:
+    if not leads or (outcome.began == NEVER and outcome.error is None):
+        return "coalesced"
+    return "miss"
+
+
+def _twice_cancelled(key: str) -> ComputeCancelled:
+    return ComputeCancelled(f"{key!r}: the computation was cancelled from outside, twice")
+
+
+def _refuse_one_shot(value: object) -> None:
+    reason = one_shot_value(value)
+    if reason is None:
+        return
+    close = getattr(value, "close", None)
+    if close is not None:
+        with contextlib.suppress(Exception):
+            close()
+    msg = f"the result cannot be cached: {reason}. Return a list, or what it yields at the end."
+    raise NotSerializable(msg, "return")
+
+
+def _decode(codec: Codec, data: object) -> object:
+    if not isinstance(data, bytes):
+        raise UnreadableFrame
+    if data[:1].isdigit() or data[:1] == b"-":  # a counter, see CacheProvider.incr
+        return int(data)
+    return codec.decode(data)
+
+

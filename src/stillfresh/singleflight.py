@@ -1,0 +1,266 @@
+"""
+One computes, the others wait: flights.
+
+A flight is one run of one function for one key, in this process. Whoever comes while it is in
+the registry joins it. It lives on no event loop: waiters are callbacks, so that a coroutine, a
+coroutine of another loop and a blocked thread can all wait for the same flight.
+
+May a caller who joined have the result? Not always, or an invalidation could lose:
+
+    1. caller A starts flight 1; the function reads the source
+    2. the source changes; invalidate() returns
+    3. caller B comes. It must not get what was read in step 1.
+
+So an invalidation takes flights out of the registry, and every result carries `asof`: the last
+moment at which it is known to have been right. A caller who came before that moment may have
+it; another one goes round again. Moments are ticks of one counter, not times.
+
+A flight leaves the registry before the command that decides about its store is sent. So every
+caller who joined has come before that command, and an accepted store is right for all of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from contextvars import ContextVar
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from .entry import MISSING
+from .errors import RecursiveComputation
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from .entry import Entry
+
+_counter = itertools.count(1)
+
+NEVER: Final = 0
+ALWAYS: Final = 1 << 62
+
+
+def tick() -> int:
+    """Return the next moment. Later calls, in any thread, return larger numbers."""
+    return next(_counter)
+
+
+class Outcome:
+    """What a flight ended with: a value, an error, or neither when it was cancelled."""
+
+    __slots__ = ("asof", "began", "entry", "error", "traceback", "value")
+
+    def __init__(
+        self,
+        *,
+        value: object = MISSING,
+        error: BaseException | None = None,
+        began: int = NEVER,
+        asof: int = NEVER,
+        entry: Entry | None = None,
+    ) -> None:
+        self.value = value
+        self.error = error
+        self.traceback: TracebackType | None = error.__traceback__ if error else None
+        self.began = began
+        """When the function was called."""
+        self.asof = asof
+        """Who came before this moment may have the value."""
+        self.entry = entry
+        """What was stored, or found."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Somebody outside cancelled the computation: there is no answer."""
+        return self.error is None and self.value is MISSING
+
+
+class Flight:
+    """One computation, from the decision to make it to its outcome."""
+
+    __slots__ = (
+        "_callbacks",
+        "_lock",
+        "abort",
+        "began",
+        "deadline",
+        "key",
+        "late_tags",
+        "loop",
+        "outcome",
+        "tags",
+        "tags_open",
+        "time_out",
+        "waits_for",
+    )
+
+    def __init__(
+        self,
+        key: str,
+        *,
+        loop: asyncio.AbstractEventLoop | None,
+        tags: frozenset[str] = frozenset(),
+        tags_open: bool = False,
+    ) -> None:
+        self.key = key
+        self.loop = loop
+        """The loop on which it runs, or None for a thread."""
+        self.tags = tags
+        self.tags_open = tags_open
+        """More tags may come from the result; nobody knows which yet."""
+        self.late_tags: set[str] = set()
+        """Tags that the function has added to its own result so far."""
+        self.began = NEVER
+        self.deadline = inf
+        self.outcome: Outcome | None = None
+        self.abort: Callable[[], object] | None = None
+        """Cancels the computation, from any thread; None where that cannot be done."""
+        self.time_out: Callable[[], object] | None = None
+        """Ends it because its deadline has passed; whoever watches the time calls it."""
+        self.waits_for: list[Flight] = []
+        self._lock = threading.Lock()
+        self._callbacks: dict[Callable[[], object], None] = {}
+
+    def begin(self, deadline: float) -> int:
+        """Note that the function is called now; whoever waits learns the *deadline*."""
+        self.began = tick()
+        if deadline < inf:
+            self.deadline = deadline
+            self._wake()
+        return self.began
+
+    def finish(self, outcome: Outcome) -> bool:
+        """End it; answer False when something else has ended it before."""
+        with self._lock:
+            if self.outcome is not None:
+                return False
+            self.outcome = outcome
+        self._wake()
+        return True
+
+    def subscribe(self, callback: Callable[[], object]) -> bool:
+        """
+        Call *callback* once when something changes, from whatever thread changes it.
+
+        Answers False, without keeping it, when the flight is over.
+        """
+        with self._lock:
+            if self.outcome is not None:
+                return False
+            self._callbacks[callback] = None
+            return True
+
+    def unsubscribe(self, callback: Callable[[], object]) -> None:
+        """Forget *callback*, if it was not called yet."""
+        with self._lock:
+            self._callbacks.pop(callback, None)
+
+    def _wake(self) -> None:
+        with self._lock:
+            callbacks, self._callbacks = self._callbacks, {}
+        for callback in callbacks:
+            callback()
+
+    @property
+    def over(self) -> bool:
+        """There is an outcome, or there will never be one: its loop is closed."""
+        return self.outcome is not None or (self.loop is not None and self.loop.is_closed())
+
+
+class Flights:
+    """The flights of one namespace that a caller may join, by key."""
+
+    __slots__ = ("_by_key", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_key: dict[str, Flight] = {}
+
+    def join(self, key: str, make: Callable[[], Flight]) -> tuple[Flight, bool]:
+        """Return the flight for *key*, and whether the caller has to lead it."""
+        with self._lock:
+            flight = self._by_key.get(key)
+            if flight is not None and not flight.over:
+                return flight, False
+            flight = self._by_key[key] = make()
+            return flight, True
+
+    def get(self, key: str) -> Flight | None:
+        """Return the flight for *key* that may still be joined."""
+        flight = self._by_key.get(key)
+        return None if flight is None or flight.over else flight
+
+    def leave(self, flight: Flight) -> None:
+        """Take *flight* out: nobody joins it from now on."""
+        with self._lock:
+            if self._by_key.get(flight.key) is flight:
+                del self._by_key[flight.key]
+
+    def drop(self, concerned: Callable[[Flight], bool]) -> None:
+        """Take out every flight that *concerned* picks; they run on, unjoined."""
+        with self._lock:
+            for key in [key for key, flight in self._by_key.items() if concerned(flight)]:
+                del self._by_key[key]
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+
+# Who waits for whom. A flight waits for another one when its function calls a cached function.
+# Before a caller waits, it looks whether that would close a circle.
+
+current_flight: ContextVar[Flight | None] = ContextVar("stillfresh_flight", default=None)
+"""The flight in whose function this code runs."""
+
+_waiting = threading.Lock()
+
+
+class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
+    """
+    Note that the running computation waits for *flight*, for the time of a `with` block.
+
+    Raises:
+        RecursiveComputation: On entry: *flight* waits, directly or through others, for the
+            one who wants to wait for it. Nobody would ever answer.
+    """
+
+    __slots__ = ("_flight", "_waiter")
+
+    def __init__(self, flight: Flight) -> None:
+        self._flight = flight
+        self._waiter = current_flight.get()
+
+    def __enter__(self) -> None:
+        waiter, flight = self._waiter, self._flight
+        if waiter is None or waiter.over:
+            return
+        with _waiting:
+            if any(found is waiter for found in _reached_from(flight)):
+                msg = (
+                    f"{flight.key!r} waits for itself, through {waiter.key!r}. A cached "
+                    "function must not need its own result: call the undecorated function "
+                    "(`f.__wrapped__`), or split off what both need."
+                )
+                raise RecursiveComputation(msg)
+            waiter.waits_for.append(flight)
+
+    def __exit__(self, *_: object) -> None:
+        if self._waiter is not None:
+            with _waiting:
+                if self._flight in self._waiter.waits_for:
+                    self._waiter.waits_for.remove(self._flight)
+
+
+def _reached_from(flight: Flight) -> Iterator[Flight]:
+    seen: set[int] = set()
+    todo = [flight]
+    while todo:
+        one = todo.pop()
+        if id(one) in seen or one.over:
+            continue
+        seen.add(id(one))
+        yield one
+        todo.extend(one.waits_for)
