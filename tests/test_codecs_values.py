@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import Enum, Flag, IntEnum, IntFlag, StrEnum, auto
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from socket import socket
-from typing import Annotated, Any, Final, Literal, NewType, Optional, TypeVar, Union
+from typing import Annotated, Any, Final, Literal, NewType, Optional, TypedDict, TypeVar, Union
 from uuid import UUID, uuid1
 from zoneinfo import ZoneInfo
 
@@ -56,6 +56,14 @@ class Items(list[int]):
 
 class Plain:
     pass
+
+
+class Odd(TypedDict):
+    inside: list["Odd | Even | int"]
+
+
+class Even(TypedDict):
+    inside: list["Odd | Even | str"]
 
 
 T = TypeVar("T")
@@ -115,7 +123,7 @@ ROUND_TRIPS: list[tuple[object, object]] = [
     (datetime, datetime(2024, 5, 1, tzinfo=timezone(timedelta(seconds=3601, microseconds=5)))),
     (datetime, datetime(2024, 5, 1, tzinfo=timezone(timedelta(0), "UTC"))),
     (datetime, datetime(2024, 5, 1, tzinfo=timezone(timedelta(hours=1), "CET"))),
-    (Path, Path("/tmp/../x")),  # noqa: S108 - a value, not a file
+    (Path, Path("/tmp/../x")),
     (PurePath, PurePosixPath("//a/b")),
     (PurePath, PureWindowsPath(r"c:\x\y")),
     (PureWindowsPath, PureWindowsPath("c:x")),
@@ -127,8 +135,9 @@ ROUND_TRIPS: list[tuple[object, object]] = [
     (Right, Right.READ | Right.WRITE),
     (Right, Right(0)),
     (Bit, Bit.ONE | Bit.TWO),
-    (Literal["a", 1, True, None, b"x"], True),
-    (Literal["a", 1, True, None, b"x"], 1),
+    (Literal["a", 1, True, b"x"], True),
+    (Literal["a", 1, True, b"x"], 1),
+    (Literal["a"] | None, None),
     (Literal[Color.RED, "r"], Color.RED),
     (list[int], [1, 2**80]),
     (list, [1, "a", [None]]),
@@ -211,15 +220,15 @@ REFUSED: list[tuple[object, object, str]] = [
     (set[int], {1, "a"}, r"return\{...\}: expected int"),
     (dict[str, int], {"a": 1, "b": "2"}, r"return\['b'\]: expected int"),
     (dict[str, int], {1: 1}, r"return\[1\]: expected str"),
-    (dict[int, str], {10**5000: 1}, r"return\[a int\]: expected str"),
+    (dict[int, str], {10**5000: 1}, r"return\[int\]: expected str"),
     (dict[str, int], defaultdict(int), "return: expected dict, found defaultdict"),
     (dict[str, int], OrderedDict(), "return: expected dict, found OrderedDict"),
     (defaultdict[str, int], defaultdict(lambda: 1), "default_factory"),
     (date, datetime(2024, 1, 1), "return: expected date, found datetime"),
     (Literal["a"], "b", "return: expected one of 'a'"),
     (Literal[1], True, "return: expected one of 1"),
-    (Bit, Bit(8), "return: a Bit without a name"),
-    (int | None, "a", "return: expected int | None, found a str"),
+    (Bit, Bit(8), "return: Bit without a name"),
+    (int | None, "a", "return: expected int | None, found str"),
     (list[int] | None, ["a"], r"return\[0\]: expected int, found str"),
     (Sequence[str], "abc", "return: expected Sequence"),
     (Path, PurePosixPath("a"), "return: expected Path"),
@@ -238,6 +247,7 @@ REFUSED: list[tuple[object, object, str]] = [
     (dict[str, Any], {"a": Decimal(1)}, r"return\['a'\]: an object of Decimal"),
     (list, [(1,)], r"return\[0\]: a tuple"),
 ]
+
 
 @pytest.mark.parametrize(("annotation", "value", "message"), REFUSED)
 def test_a_value_that_would_change_is_refused(
@@ -326,7 +336,7 @@ def test_a_strange_time_zone_is_refused() -> None:
     class Zone(ZoneInfo):
         pass
 
-    with pytest.raises(NotSerializable, match="time zone of .*Zone cannot be rebuilt"):
+    with pytest.raises(NotSerializable, match=r"time zone of .*Zone cannot be rebuilt"):
         codec_for(datetime).encode(datetime(2024, 1, 1, tzinfo=Zone("UTC")))
 
 
@@ -353,14 +363,11 @@ def test_a_value_nested_too_deeply_is_refused(annotation: object) -> None:
 
 def test_a_union_of_unions_is_tried_in_linear_time() -> None:
     """A branch that failed for a value is not tried again, or this would take for ever."""
-    annotation: object = int
-    for _ in range(40):
-        annotation = list[annotation | None] | list[annotation | str]  # type: ignore[valid-type] # built up
-    value: object = b""
-    for _ in range(40):
-        value = [value]
-    with pytest.raises(NotSerializable):
-        codec_for(annotation).encode(value)
+    value: object = b"neither int nor str"
+    for _ in range(60):
+        value = {"inside": [value]}
+    with pytest.raises(NotSerializable, match="fits no branch"):
+        codec_for(Odd | Even).encode(value)
 
 
 def test_the_same_object_twice_is_no_circle() -> None:

@@ -59,10 +59,6 @@ class Text(str):
         return "something else"
 
 
-class Slotted(str):
-    __slots__ = ("extra",)
-
-
 class Number(int):
     pass
 
@@ -89,16 +85,6 @@ class Point(NamedTuple):
 class Data:
     id: int
     note: str = dataclasses.field(default="", compare=False, repr=False)
-
-
-@dataclasses.dataclass
-class Late:
-    id: int = dataclasses.field(init=False)
-
-
-@dataclasses.dataclass
-class Mixed(dict):
-    id: int
 
 
 @attrs.define
@@ -151,11 +137,6 @@ class Fixed(tzinfo):
 
     def dst(self, _):
         return None
-
-
-class Changing(Fixed):
-    def utcoffset(self, dt):
-        return None if dt is None else timedelta(hours=dt.month)
 
 
 TEXTS = [

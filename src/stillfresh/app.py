@@ -57,7 +57,10 @@ class Extension:
         """The app runs now."""
 
     def closed(self, app: App) -> None:
-        """The app does not run any more, or is going to answer differently from now on."""
+        """The app does not run any more."""
+
+    def changed(self, app: App, *, provider: bool) -> None:
+        """Somebody listens now, or a service was replaced; *provider*: the provider was."""
 
     async def invalidate_tags(self, app: App, tags: frozenset[str], *, blocking: bool) -> None:
         """Drop what has one of *tags*."""
@@ -88,6 +91,8 @@ class App:
         self.clock = clock or Clock()
         self.listeners = Listeners()
         self.background = Background()
+        self.extras: dict[str, object] = {}
+        """What extensions keep about this app."""
         self._container = Container(self._adopt)
         self._container.adopt(self)
         self._container.provide_default(CacheProvider, MemoryCacheProvider)
@@ -136,12 +141,16 @@ class App:
     def override(self, kind: type[T], use: T | type[T] | Callable[[], T]) -> Iterator[T]:
         """Replace a service for the time of a `with` block, also while the app runs."""
         instance = cast("T", self._container.push(kind, use))
-        self._answers_change()
+        self._changed(provider=kind is CacheProvider)
         try:
             yield instance
         finally:
             self._container.pop(kind, instance)
-            self._answers_change()
+            self._changed(provider=kind is CacheProvider)
+
+    def services(self) -> list[object]:
+        """Return the instances that the app has built or was given."""
+        return [one for one in self._container.instances() if one is not self]
 
     def guard(self, provider: CacheProvider) -> Guard:
         """Return the guard in front of *provider*, which is started at its first use."""
@@ -165,9 +174,9 @@ class App:
             for extension in extensions:
                 extension.adopt(self, instance)
 
-    def _answers_change(self) -> None:
+    def _changed(self, *, provider: bool) -> None:
         for extension in extensions:
-            extension.closed(self)
+            extension.changed(self, provider=provider)
 
     # Lifecycle
 
@@ -337,7 +346,7 @@ class App:
             InvalidOption: There is no such event.
         """
         remove = self.listeners.add(event, listener)
-        self._answers_change()  # short cuts say nothing, so none is left
+        self._changed(provider=False)  # a short cut tells nobody, so none may answer
         return remove
 
     async def invalidate_tags(self, *tags: str) -> None:

@@ -47,7 +47,7 @@ def replaced_default(app: App) -> Iterator[App]:
     default_app()
     _default.append(app)
     for extension in extensions:
-        extension.closed(app)
+        extension.opened(app)
     try:
         yield app
     finally:

@@ -11,10 +11,10 @@ A text ends where its grammar says so, whatever follows it:
     "a\"b" 1 -0.0 nan true null       str, int, float, bool, None, as in JSON
     b"\x00" UUID(...) Decimal(1.00)   a builtin's name around its plain form
     (a,) [a,b] {k:v} {a,b} set()      containers; members of sets and dicts sorted by text
-    app.models:Color.RED             an Enum member
-    app.models:User(id=1,name="a")   an object by its fields
-    app.models:UserId("u1")          a subclass of a builtin, around the builtin's text
-    app.models:User<"u1">            what `__cache_key__()` answered
+    app.models:Color.RED              an Enum member
+    app.models:User(id=1,name="a")    an object by its fields
+    app.models:UserId("u1")           a subclass of a builtin, around the builtin's text
+    app.models:User<"u1">             what `__cache_key__()` answered
 
 A class is written `module:qualname`. The colon keeps the nested class `b.C` of
 module `a` apart from the class `C` of module `a.b`, and every class apart from
@@ -64,11 +64,10 @@ def encode(value: object, name: str = "argument") -> str:
             stable text; the message says where.
     """
     # The only fast path: most arguments are plain texts and numbers.
-    kind = type(value)
-    if kind is str:
-        return _str(cast("str", value), 0)
-    if kind is int:
-        return _int(cast("int", value), 0)
+    if type(value) is str:
+        return _str(value, 0)
+    if type(value) is int:
+        return _int(value, 0)
     try:
         return _encode(value, 0)
     except _Refused as refused:
@@ -170,25 +169,16 @@ def _decimal(value: Decimal, _: int) -> str:
     return f"Decimal({Decimal.__str__(value).replace('e', 'E')})"
 
 
-def _date(value: date, _: int) -> str:
-    return f"date({date.isoformat(value)})"
-
-
-def _time(value: time, depth: int) -> str:
-    return f"time({time.isoformat(value)}{_zone_and_fold(value, depth)})"
-
-
-def _datetime(value: datetime, depth: int) -> str:
-    return f"datetime({datetime.isoformat(value)}{_zone_and_fold(value, depth)})"
-
-
-def _zone_and_fold(value: datetime | time, depth: int) -> str:
+def _moment(value: datetime | time, depth: int) -> str:
     # The offset is part of the ISO form, but two zones may share it today and not tomorrow.
     zone = value.tzinfo
     text = "" if zone is None else "," + _inside(zone, depth, ".tzinfo")
     if text.startswith(",timezone(") and '"' not in text:
         text = ""  # the offset is all there is
-    return f"{text},fold=1" if value.fold else text
+    fold = ",fold=1" if value.fold else ""
+    if isinstance(value, datetime):
+        return f"datetime({datetime.isoformat(value)}{text}{fold})"
+    return f"time({time.isoformat(value)}{text}{fold})"
 
 
 def _timedelta(value: timedelta, _: int) -> str:
@@ -287,10 +277,6 @@ def _counter(value: Counter[object], depth: int) -> str:
     return f"Counter{_dict(cast('dict[object, object]', value), depth)}"
 
 
-def _defaultdict(value: defaultdict[object, object], depth: int) -> str:
-    return f"defaultdict{_dict(value, depth)}"
-
-
 _PATHS: frozenset[type] = frozenset(
     {Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath}
 )
@@ -303,9 +289,9 @@ _EXACT: dict[type, _Encoder] = {
     bytes: _bytes,
     UUID: lambda value, _: f"UUID({UUID.__str__(value)})",
     Decimal: _decimal,
-    date: _date,
-    time: _time,
-    datetime: _datetime,
+    date: lambda value, _: f"date({date.isoformat(value)})",
+    time: _moment,
+    datetime: _moment,
     timedelta: _timedelta,
     timezone: _fixed_zone,
     ZoneInfo: _zone,
@@ -316,7 +302,7 @@ _EXACT: dict[type, _Encoder] = {
     dict: _dict,
     OrderedDict: _ordered,
     Counter: _counter,
-    defaultdict: _defaultdict,
+    defaultdict: lambda value, depth: f"defaultdict{_dict(value, depth)}",
     **dict.fromkeys(_PATHS, _filepath),
 }
 

@@ -20,28 +20,23 @@ What is written here twice would be a bug: there is no other place that decides 
 from __future__ import annotations
 
 import contextlib
-from copy import deepcopy
 from inspect import isawaitable
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from .app import current_app
-from .codecs import UnreadableFrame, one_shot_value
+from .codecs import one_shot_value
 from .computation import Computation, current_computation
 from .entry import MISSING, Entry, Verdict, Windows, judge, refresh_due
-from .errors import (
-    ComputeCancelled,
-    ComputeTimeout,
-    NotSerializable,
-    ProviderUnavailable,
-    StillfreshError,
-)
+from .errors import ComputeCancelled, ComputeTimeout, NotSerializable, ProviderUnavailable
 from .events import log
+from .packing import Packer
 from .providers.base import Found, Lease
+from .quick import QuickIndex
 from .singleflight import ALWAYS, NEVER, Flight, Outcome, current_flight, tick, waiting_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .codecs import Codec
     from .drivers import Driver
@@ -109,14 +104,8 @@ class Reader:
         self.region = region
         self.policy = policy
         self.counts = Counts()
-        self.index: dict[object, Entry] | None = None
-        """The short-cut index, where there may be one."""
-        self.retired = 0
-        """Hits that entries had before they left the index."""
-        self._index_limit = 64
-        self._make_codec = codec
-        self._codec: Codec | None = None
-        self._tried = region.serialized
+        self.index = QuickIndex()
+        self._packer = Packer(codec, serialized=region.serialized, copy=policy.copy)
 
     # Reading
 
@@ -187,7 +176,7 @@ class Reader:
             elif came < outcome.began:
                 if outcome.error is not None:
                     return Answer(None, outcome.error, outcome)
-                return Answer(self._hand_out(outcome.value))
+                return Answer(self.hand_out(outcome.value))
 
     async def look(self, key: str, driver: Driver) -> tuple[Entry | None, object]:
         """Return the usable entry and its value; (None, MISSING) also when nobody answers."""
@@ -195,21 +184,83 @@ class Reader:
             entry = await driver.ops(self.region.guard).look(self.region.address(key))
         except ProviderUnavailable:
             return None, MISSING
-        return self.open(entry)
+        return self._open(entry)
 
-    def open(self, entry: Entry | None) -> tuple[Entry | None, object]:
-        """Return an entry with its value, or (None, MISSING) when it cannot be read."""
-        if entry is None:
+    async def peek(self, key: str, driver: Driver) -> object:
+        """
+        Return the value that a call would be answered with at once, or MISSING.
+
+        Raises:
+            ProviderUnavailable: Nobody knows.
+        """
+        region = self.region
+        entry, value = self._open(await driver.ops(region.guard).look(region.address(key)))
+        usable = judge(entry, region.clock.now()) in {Verdict.FRESH, Verdict.STALE}
+        return self.hand_out(value) if usable else MISSING
+
+    async def peek_many(self, keys: list[str], driver: Driver) -> dict[str, object]:
+        """
+        Return the values that are there, by key; each key counts as a call.
+
+        Raises:
+            ProviderUnavailable: Nobody knows.
+        """
+        region = self.region
+        ops = driver.ops(region.guard)
+        found: dict[str, object] = {}
+        entries = await ops.look_many([region.address(key) for key in keys])
+        for key, looked in zip(keys, entries, strict=True):
+            entry, value = self._open(looked)
+            verdict = judge(entry, region.clock.now())
+            if verdict not in {Verdict.FRESH, Verdict.STALE}:
+                self._done("miss", key, None)
+                continue
+            status = "hit" if verdict is Verdict.FRESH else "stale"
+            found[key] = self._done(status, key, value).value
+        return found
+
+    async def incr(self, key: str, amount: int, driver: Driver) -> int:
+        """Add to a counter; see `CacheProvider.incr`."""
+        region = self.region
+        ops = driver.ops(region.guard)
+        return await region.incr(ops, key, amount, self.policy.windows())
+
+    def hand_out(self, value: object) -> object:
+        """Return what a caller gets of a stored value."""
+        return self._packer.hand_out(value)
+
+    def _open(self, entry: Entry | None) -> tuple[Entry | None, object]:
+        if entry is None or judge(entry, self.region.clock.now()) is Verdict.GONE:
             return None, MISSING
-        try:
-            value = entry.value
-            if self.region.serialized:
-                value = _decode(self.codec, value)
-        except (AttributeError, UnreadableFrame, NotSerializable):
-            return None, MISSING  # killed since it was read, or of another shape: a miss
-        if judge(entry, self.region.clock.now()) is Verdict.GONE:
-            return None, MISSING
-        return entry, value
+        value = self._packer.open(entry)
+        return (None, MISSING) if value is MISSING else (entry, value)
+
+    # Writing by hand
+
+    async def write(
+        self,
+        values: Mapping[str, object],
+        driver: Driver,
+        *,
+        fresh: float | None = None,
+        tags: frozenset[str] = frozenset(),
+    ) -> None:
+        """
+        Store *values* by key, over what is there and what is being computed.
+
+        Raises:
+            NotSerializable: A value does not come back as it is; nothing was written.
+            ProviderUnavailable: Nobody knows what is there now.
+        """
+        region = self.region
+        born = region.clock.now()
+        entries: list[tuple[str, Entry]] = []
+        for key, value in values.items():
+            _refuse_one_shot(value)
+            self._packer.try_once(value, region.namespace)
+            windows = self.policy.windows(fresh)
+            entries.append((key, self._packer.pack(value, born, windows, tags)))
+        await region.put(driver.ops(region.guard), entries)
 
     # Computing
 
@@ -273,8 +324,7 @@ class Reader:
     ) -> Lease | Outcome | None:
         """Get the lease, or what another process has stored, or None from a silent provider."""
         ops, address = driver.ops(self.region.guard), self.region.address(call.key)
-        if self.region.serialized:
-            _ = self.codec  # a type that can never be stored: said before the function runs
+        self._packer.check_type()  # said before the function runs
         while True:
             sent = tick()
             try:
@@ -288,7 +338,7 @@ class Reader:
                     continue
             except ProviderUnavailable:
                 return None
-            entry, value = self.open(answer.entry)
+            entry, value = self._open(answer.entry)
             if entry is not None:
                 return Outcome(value=value, asof=sent, entry=entry)
             seen = answer.entry
@@ -343,6 +393,7 @@ class Reader:
             began=began,
             asof=sent if accepted else began,
             entry=entry if accepted else None,
+            leased=lease is not None,
         )
 
     async def _store(
@@ -389,100 +440,35 @@ class Reader:
         self._done(_status(outcome, leads=leads), key, None)
         return Answer(None, error, outcome)
 
-    # Entries
-
-    @property
-    def codec(self) -> Codec:
-        """
-        How values become bytes and back.
-
-        Raises:
-            NotSerializable: The type can never be stored.
-        """
-        if self._codec is None:
-            self._codec = self._make_codec()
-        return self._codec
-
-    def pack(
-        self, value: object, born: float, windows: Windows, tags: frozenset[str] = frozenset()
-    ) -> Entry:
-        """
-        Make an entry of *value*, as the provider keeps it.
-
-        Raises:
-            NotSerializable: The provider keeps bytes, and the value does not fit its type.
-        """
-        if self.region.serialized:
-            data = self.codec.encode(value)
-            return Entry(data, born, windows, tags, len(data))
-        return Entry(value, born, windows, tags)
-
     def _entry(
         self, key: str, value: object, born: float, windows: Windows, tags: frozenset[str]
     ) -> Entry | None:
         try:
-            if not self._tried:
-                self._tried = True
-                self._try(value)
-            return self.pack(value, born, windows, tags)
+            self._packer.try_once(value, self.region.namespace)
+            return self._packer.pack(value, born, windows, tags)
         except NotSerializable as error:
             log.warning("%s: %s is not stored: %s", self.region.namespace, key, error)
             self.region.emit("refused", key, str(error))
             return None
 
-    def _try(self, value: object) -> None:
-        try:
-            self.codec.try_value(value)
-        except NotSerializable as error:
-            log.warning(
-                "%s: kept in memory, but a shared provider could not store it: %s",
-                self.region.namespace,
-                error,
-            )
-
-    def _hand_out(self, value: object) -> object:
-        return deepcopy(value) if self.policy.copy else value
+    # How it ended
 
     def _done(self, status: str, key: str, value: object) -> Answer:
         counts = self.counts
         setattr(counts, status, getattr(counts, status) + 1)
         self.region.emit(status, key)
-        return Answer(self._hand_out(value))
-
-    # The short-cut index
+        return Answer(self.hand_out(value))
 
     def _remember(self, call: Call, entry: Entry, now: float) -> None:
-        index = self.index
-        if index is None or call.quick is None or now >= entry.quick_until:
-            return
-        if entry.tags and call.tags != entry.tags:  # late tags: the short cut cannot see them
-            return
-        old = index.get(call.quick)
-        if old is entry:
-            return
-        if old is not None:
-            self.retired += old.visits
-        elif len(index) >= self._index_limit:
-            self._sweep(index)
-        index[call.quick] = entry
-
-    def _sweep(self, index: dict[object, Entry]) -> None:
-        for quick, entry in list(index.items()):
-            if entry.quick_until == -inf and index.pop(quick, None) is not None:
-                self.retired += entry.visits
-        self._index_limit = 2 * len(index) + 64
-
-    def hits(self) -> int:
-        """Return how many calls were hits, those of the short cut included."""
-        index = self.index
-        quick = sum(entry.visits for entry in list(index.values())) if index else 0
-        return self.counts.hit + self.retired + quick
+        if call.quick is None or now >= entry.quick_until or entry.tags != call.tags:
+            return  # late tags: the short cut of an untagged function would not see them
+        self.index.remember(call.quick, entry)
 
 
 def _status(outcome: Outcome, *, leads: bool) -> str:
     if not leads or (outcome.began == NEVER and outcome.error is None):
         return "coalesced"
-    return "miss"
+    return "miss" if outcome.leased else "bypass"
 
 
 def _twice_cancelled(key: str) -> ComputeCancelled:
@@ -499,13 +485,3 @@ def _refuse_one_shot(value: object) -> None:
             close()
     msg = f"the result cannot be cached: {reason}. Return a list, or what it yields at the end."
     raise NotSerializable(msg, "return")
-
-
-def _decode(codec: Codec, data: object) -> object:
-    if not isinstance(data, bytes):
-        raise UnreadableFrame
-    if data[:1].isdigit() or data[:1] == b"-":  # a counter, see CacheProvider.incr
-        return int(data)
-    return codec.decode(data)
-
-

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from .app import App
-    from .entry import Entry
+    from .entry import Entry, Windows
     from .providers.guard import Guard, Operations
     from .singleflight import Flight
 
@@ -79,6 +79,14 @@ class Region:
             self.flights.drop(lambda flight: flight.key in named)
             for key in named:
                 self.emit("invalidate", key)
+
+    async def incr(self, ops: Operations, key: str, amount: int, windows: Windows) -> int:
+        """Add to a counter; what is being computed for its key is unwelcome."""
+        try:
+            return await ops.incr(self.address(key), amount, windows)
+        finally:
+            self.flights.drop(lambda flight: flight.key == key)
+            self.emit("store", key)
 
     async def expire(self, ops: Operations, key: str) -> None:
         """Make one entry stale, and what is being computed for it unwelcome."""

@@ -51,7 +51,7 @@ def tick() -> int:
 class Outcome:
     """What a flight ended with: a value, an error, or neither when it was cancelled."""
 
-    __slots__ = ("asof", "began", "entry", "error", "traceback", "value")
+    __slots__ = ("asof", "began", "entry", "error", "leased", "traceback", "value")
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class Outcome:
         began: int = NEVER,
         asof: int = NEVER,
         entry: Entry | None = None,
+        leased: bool = True,
     ) -> None:
         self.value = value
         self.error = error
@@ -71,6 +72,8 @@ class Outcome:
         """Who came before this moment may have the value."""
         self.entry = entry
         """What was stored, or found."""
+        self.leased = leased
+        """The provider had allowed the computation; False when it did not answer."""
 
     @property
     def cancelled(self) -> bool:
@@ -121,7 +124,7 @@ class Flight:
         self.time_out: Callable[[], object] | None = None
         """Ends it because its deadline has passed; whoever watches the time calls it."""
         self.waits_for: list[Flight] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._callbacks: dict[Callable[[], object], None] = {}
 
     def begin(self, deadline: float) -> int:
@@ -176,7 +179,7 @@ class Flights:
     __slots__ = ("_by_key", "_lock")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._by_key: dict[str, Flight] = {}
 
     def join(self, key: str, make: Callable[[], Flight]) -> tuple[Flight, bool]:

@@ -52,6 +52,8 @@ class _Template:
             self._check(place, parameters)
         self.names = frozenset(place.partition(".")[0] for place in self._places)
         """The parameters that the placeholders begin with."""
+        self.places = tuple(self._places)
+        """What stands in the placeholders: names, or names with attributes."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.text!r})"
@@ -170,6 +172,10 @@ class KeyTemplate(_Template):
         for place, literal in zip(self._places, self._literals[1:], strict=True):
             text += self._value(place, arguments).translate(self._escapes) + literal
         return text
+
+    def pattern(self) -> str:
+        """Return a pattern that matches every key of the template."""
+        return "*".join(self._literals)
 
 
 class TagTemplate(_Template):

@@ -138,9 +138,11 @@ class Compiler:
     def _union(self, arguments: tuple[object, ...], path: str) -> Node:
         # In one order, since typing takes int | str and str | int for the same and may hand
         # out either. What says nothing comes last: it is the last resort.
-        ordered = sorted(arguments, key=lambda each: (says_nothing(each), spelled(each)))
-        title = " | ".join(map(spelled, arguments))
-        return UnionNode(tuple(self.node(each, path) for each in ordered), title)
+        ordered = sorted(
+            arguments, key=lambda each: (says_nothing(each), each is NoneType, spelled(each))
+        )
+        nodes = tuple(self.node(each, path) for each in ordered)
+        return UnionNode(nodes, " | ".join(map(spelled, ordered)))
 
     def _generic(self, cls: type, arguments: tuple[object, ...], path: str) -> Node | None:
         """The containers of the standard library."""
@@ -273,7 +275,23 @@ class NamedNode(Node):
 
 
 def spelled(annotation: object) -> str:
-    """An annotation as text, the same in every process."""
+    """
+    An annotation as text, the same for equal ones and in every process.
+
+    Neither holds for its repr: typing may hand out Optional[int] for int | None.
+    """
+    arguments = typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    if annotation is None or annotation is NoneType:
+        return "None"
+    if is_union(origin):
+        return " | ".join(sorted(map(spelled, arguments), key=lambda name: (name == "None", name)))
+    if origin is Annotated:
+        return spelled(arguments[0])
+    if origin is Literal:
+        return f"Literal[{', '.join(sorted(map(repr, arguments)))}]"
+    if arguments:
+        return f"{spelled(origin)}[{', '.join(map(spelled, arguments))}]"
     if isinstance(annotation, type):
         module = annotation.__module__
         return name_of(annotation) if module == "builtins" else full_name(annotation)

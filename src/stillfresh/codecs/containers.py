@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from .node import FIT, BadShape, Book, Misfit, Node, Walk, exact, key_step, mismatch, shaped_list
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 FACTORIES: Final[tuple[type, ...]] = (bool, bytes, dict, float, int, list, set, str, tuple)
 """The default factories of a defaultdict that can be named in a frame."""

@@ -27,7 +27,7 @@ MAX_INFLATED: Final = 1 << 28
 BEST_RATIO: Final = 1032
 
 
-class UnreadableFrame(Exception):  # noqa: N818 - it means a miss, nothing went wrong
+class UnreadableFrame(Exception):
     """Bytes that are not a value of this type: cut, damaged, foreign, or of an older type."""
 
 
@@ -40,7 +40,7 @@ def seal(fingerprint: bytes, payload: bytes, *, compress: bool) -> bytes:
     """Put *payload* into a frame."""
     flags = 0
     if compress and len(payload) <= MAX_INFLATED:
-        smaller = len(payload).to_bytes(4, "big") + zlib.compress(payload)
+        smaller = len(payload).to_bytes(4, "big") + zlib.compress(payload, 1)
         if len(smaller) < len(payload):
             payload, flags = smaller, COMPRESSED
     front = bytes([VERSION | flags]) + fingerprint

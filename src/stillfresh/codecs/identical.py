@@ -9,21 +9,24 @@ nothing that they hold tells them apart. A nan is identical to a nan.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Hashable
-from collections.abc import Set as AbstractSet
+from collections import deque
 from datetime import datetime, time, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
 from functools import cache
 from math import copysign, isnan
+from pathlib import PurePath
 from types import MemberDescriptorType
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from .node import derives, key_step
 from .times import zone_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from collections.abc import Set as AbstractSet
 
 # Typing leaves this on what `Box[int](...)` builds; it says nothing about the value.
 RESIDUE: Final = "__orig_class__"
@@ -52,7 +55,7 @@ def held_by(value: object) -> dict[str, object]:
     held.pop(RESIDUE, None)
     for name, slot in _slots(cast("Hashable", type(value))):
         try:
-            held[name] = slot.__get__(value)
+            held.setdefault(name, slot.__get__(value))
         except AttributeError:
             continue
     return held
@@ -76,8 +79,13 @@ def _differ(one: object, two: object, seen: set[tuple[int, int]]) -> str | None:
     compare = ATOMS.get(type(one))
     if compare is not None:
         return None if compare(one, two) else ""
+    if isinstance(one, type):
+        return ""
     if isinstance(one, Enum):
         return None if one == two else ""
+    if isinstance(one, PurePath):
+        # Its slots remember what it has computed so far.
+        return None if _same_text(one, two) else ""
     pair = (id(one), id(two))
     if pair in seen:
         # A circle, or a pair that is being compared: it adds nothing new.
@@ -124,8 +132,6 @@ def _differ_dicts(
 ) -> str | None:
     if len(one) != len(two):
         return ""
-    if isinstance(one, defaultdict) and one.default_factory is not cast("Any", two).default_factory:
-        return ".default_factory"
     for (key, left), (other, right) in zip(one.items(), two.items(), strict=True):
         if _differ(key, other, seen) is not None:
             return ""
@@ -148,8 +154,10 @@ def _differ_sets(
         elif _differ(item, twins.pop(item), seen) is not None:
             return ""
     # What is left compares by identity, or is a nan: look for a twin one by one.
+    # Each trial has a copy of what was seen, since what it assumed may turn out wrong.
     for item in alone:
-        twin = next((each for each in twins.values() if _differ(item, each, seen) is None), None)
+        trials = (each for each in twins.values() if _differ(item, each, set(seen)) is None)
+        twin = next(trials, None)
         if twin is None:
             return ""
         twins = {key: each for key, each in twins.items() if each is not twin}
@@ -170,7 +178,7 @@ def _same_complex(one: complex, two: complex) -> bool:
     return _same_float(one.real, two.real) and _same_float(one.imag, two.imag)
 
 
-def _same_decimal(one: Decimal, two: Decimal) -> bool:
+def _same_text(one: object, two: object) -> bool:
     return str(one) == str(two)
 
 
@@ -205,7 +213,7 @@ ATOMS: Final[dict[type, Any]] = {
     bytearray: _same,
     float: _same_float,
     complex: _same_complex,
-    Decimal: _same_decimal,
+    Decimal: _same_text,
     UUID: _same_uuid,
     datetime: _same_moment,
     time: _same_moment,

@@ -12,12 +12,14 @@ Nothing here imports pydantic. A type can only be a model if somebody has.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .identical import held_by
 from .node import BadShape, Misfit, Walk, exact, mismatch, name_of, shaped_list
 from .records import FieldsNode, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FIELDS_SET = "__pydantic_fields_set__"
 

@@ -26,7 +26,7 @@ TOO_DEEP: Final = f"more than {MAX_DEPTH} containers are nested here. Store some
 ITSELF: Final = "the value contains itself. Store something without the circle, such as ids."
 
 
-class Misfit(Exception):  # noqa: N818 - it becomes NotSerializable, with its path
+class Misfit(Exception):
     """A value that would not come back; `deep` if it is nested too deeply, or in a circle."""
 
     def __init__(self, text: str, *, deep: bool = False) -> None:
@@ -53,7 +53,7 @@ class Misfit(Exception):  # noqa: N818 - it becomes NotSerializable, with its pa
         return path, self.text
 
 
-class BadShape(ValueError):  # noqa: N818 - it says what is wrong with plain data
+class BadShape(ValueError):
     """Plain data that no value of this type lowers to."""
 
 
@@ -161,7 +161,7 @@ def key_step(key: object) -> str:
     try:
         return f"[{key!r:.40}]"
     except Exception:  # noqa: BLE001 - the user's repr, or an int with too many digits
-        return f"[a {name_of(type(key))}]"
+        return f"[{name_of(type(key))}]"
 
 
 def mismatch(cls: type, value: object) -> Misfit:
@@ -185,5 +185,5 @@ def shaped_list(plain: object, length: int | None = None) -> list[object]:
 def exact(cls: type[T], plain: object) -> T:
     """*plain*, if it is exactly a *cls*."""
     if type(plain) is not cls:
-        raise BadShape(f"a {name_of(cls)} was expected")
+        raise BadShape(f"expected {name_of(cls)}")
     return plain

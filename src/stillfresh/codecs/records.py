@@ -22,26 +22,28 @@ from .node import (
     Walk,
     exact,
     full_name,
+    key_step,
     mismatch,
     name_of,
     shaped_list,
 )
 from .plain import pack, unpack
 
-UNSET_ADVICE: Final = "Give it a value before the object is returned."
+UNSET_ADVICE: Final = "Give each field a value."
 EXTRA_ADVICE: Final = "Make it a field, or keep it off the object."
 
 
 class FieldsNode(Node):
     """What all records share: a class, and a node for each of its fields."""
 
-    __slots__ = ("_cls", "_kind", "names", "nodes")
+    __slots__ = ("_cls", "_kind", "_known", "names", "nodes")
 
     nodes: tuple[Node, ...]
 
     def __init__(self, kind: str, cls: type[Any], names: tuple[str, ...]) -> None:
         self._kind = kind
         self._cls = cls
+        self._known = frozenset(names)
         self.names = names
 
     def takes(self, value: object) -> bool:
@@ -65,7 +67,7 @@ class ObjectNode(FieldsNode):
         if type(value) is not self._cls:
             raise mismatch(self._cls, value)
         held = held_by(value)
-        if len(held) != len(self.names) or not held.keys() >= set(self.names):
+        if held.keys() != self._known:
             raise _wrong_fields(self._cls, held, self.names)
         items = map(held.__getitem__, self.names)
         return lower_each(self.nodes, items, walk, value, self.names)
@@ -102,12 +104,15 @@ class NamedTupleNode(FieldsNode):
     def lower(self, value: object, walk: Walk) -> object:
         if type(value) is not self._cls:
             raise mismatch(self._cls, value)
+        cls = self._cls
         held = held_by(value)
         items = cast("tuple[object, ...]", value)
         if held:
-            raise _wrong_fields(self._cls, held, ())
+            raise _wrong_fields(cls, held, ())
         if len(items) != len(self.names):
-            raise Misfit(f"a {name_of(self._cls)} of {len(items)} fields is none. Build it anew.")
+            raise Misfit(
+                f"{name_of(cls)} has {len(self.names)} fields, not {len(items)}. {UNSET_ADVICE}"
+            )
         return lower_each(self.nodes, items, walk, value, self.names)
 
     def lift(self, plain: object) -> object:
@@ -195,7 +200,7 @@ def verify(node: Node, value: object, plain: object) -> None:
         back = node.lift(unpack(pack(plain)))
     except Exception as error:
         misfit = Misfit(
-            f"a {name} cannot be rebuilt from its fields ({type(error).__name__}). "
+            f"{name} cannot be rebuilt from its fields ({type(error).__name__}). "
             "Return one that its own class accepts, or give a serializer."
         )
         raise misfit from error
@@ -213,7 +218,7 @@ def _wrong_fields(cls: type, held: dict[str, object], names: tuple[str, ...]) ->
     extra = sorted(held.keys() - set(names))
     if extra:
         return Misfit(
-            f"a {name_of(cls)} holds {extra[0]!r}, which is none of its fields. {EXTRA_ADVICE}"
+            f"{name_of(cls)} holds {extra[0]!r}, which is none of its fields. {EXTRA_ADVICE}"
         )
     missing = sorted(set(names) - held.keys())
-    return Misfit(f"a {name_of(cls)} has no value for its field {missing[0]!r}. {UNSET_ADVICE}")
+    return Misfit(f"{name_of(cls)} has no value for its field {missing[0]!r}. {UNSET_ADVICE}")

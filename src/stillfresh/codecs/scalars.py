@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum, Flag
 from pathlib import (
@@ -14,8 +13,10 @@ from pathlib import (
     WindowsPath,
 )
 from types import NoneType
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID, SafeUUID
+
+from msgspec import UNSET, UnsetType
 
 from .node import (
     BadShape,
@@ -31,6 +32,9 @@ from .node import (
 )
 from .plain import plain_int, plain_text
 from .times import TIMES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Scalar(Node):
@@ -60,7 +64,7 @@ class Scalar(Node):
     def lift(self, plain: object) -> object:
         value = self._up(plain)
         if type(value) is not self._cls:
-            raise BadShape(f"a {name_of(self._cls)} was expected")
+            raise BadShape(f"expected {name_of(self._cls)}")
         return value
 
     def describe(self, book: Book) -> str:  # noqa: ARG002 - a leaf is spelled by its name
@@ -95,7 +99,7 @@ class Number(Node):
             real, imag = shaped_list(plain, 2)
             plain = complex(exact(float, real), exact(float, imag))
         if type(plain) not in self._kinds:
-            raise BadShape(f"a {name_of(self._kinds[0])} was expected")
+            raise BadShape(f"expected {name_of(self._kinds[0])}")
         return plain
 
     def describe(self, book: Book) -> str:  # noqa: ARG002 - a leaf is spelled by its name
@@ -151,7 +155,7 @@ class EnumNode(Node):
             back = None
         if back is not value and (back != value or not isinstance(value, Flag)):
             raise Misfit(
-                f"a {name_of(self._cls)} without a name of its own does not come back. "
+                f"{name_of(self._cls)} without a name of its own does not come back. "
                 "Return one of its members."
             )
         return names
@@ -187,7 +191,7 @@ class LiteralNode(Node):
         if place < 0:
             choices = ", ".join(map(repr, self._choices))
             raise Misfit(
-                f"expected one of {choices}, found another {name_of(type(value))}. "
+                f"expected one of {choices}, found something else ({name_of(type(value))}). "
                 "Return one of them, or add it to the Literal."
             )
         return place
@@ -219,6 +223,14 @@ def _same(plain: object) -> object:
     return plain
 
 
+def _nothing(_: object) -> None:
+    return None
+
+
+def _unset(plain: object) -> object:
+    return UNSET if plain is None else plain
+
+
 def _decimal(plain: object) -> Decimal:
     text = exact(str, plain)
     value = Decimal(text)
@@ -247,6 +259,7 @@ def _bytearray(plain: object) -> bytearray:
 
 LEAVES: Final[dict[type, Node]] = {
     NoneType: Scalar(NoneType, _same, _same),
+    UnsetType: Scalar(UnsetType, _nothing, _unset),
     bool: Scalar(bool, _same, _same),
     int: Scalar(int, plain_int, _same),
     float: Number(float, int),

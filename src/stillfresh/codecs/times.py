@@ -7,13 +7,15 @@ go, cannot move them. A zone is its key, or an offset with or without a name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from zoneinfo import ZoneInfo
 
 from .node import Misfit, exact, name_of, shaped_list
 from .plain import plain_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 START: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - the wall clock has no zone
 MICROSECOND: Final = timedelta(microseconds=1)

@@ -41,7 +41,7 @@ class UnionNode(Node):
         if len(tried) == 1:
             raise tried[0]
         raise Misfit(
-            f"expected {self._title}, found a {name_of(type(value))} that fits no branch of it. "
+            f"expected {self._title}, found {name_of(type(value))}, which fits no branch of it. "
             "Return one of these types exactly, or add its type to the union."
         )
 

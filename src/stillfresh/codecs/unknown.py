@@ -29,12 +29,12 @@ class UnknownNode(Node):
 
     def lower(self, value: object, walk: Walk) -> object:
         kind = type(value)
-        if kind in SAME:
-            return value
         if kind is str:
             return plain_text(cast("str", value))
         if kind is int:
             return plain_int(cast("int", value))
+        if kind in SAME:
+            return value
         if kind is list:
             return self._lower_list(cast("list[object]", value), walk)
         if kind is dict:

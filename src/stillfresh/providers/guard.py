@@ -45,7 +45,7 @@ class Guard:
         self.provider = provider
         self.clock = clock
         self._listeners = listeners
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._down = False
         self._retry_at = 0.0
         self._owed: dict[Change, None] = {}

@@ -1,0 +1,72 @@
+"""Caching that stays boring: one decorator for functions and HTTP, from one process to a fleet."""
+
+from __future__ import annotations
+
+from . import sync
+from .app import App
+from .cached import Cached, SyncCached
+from .caching import cache
+from .computation import Computation, computation
+from .current import invalidate_tags, lifespan, provide
+from .entry import MISSING
+from .errors import (
+    AlreadyResolved,
+    AlreadyRunning,
+    AmbiguousApp,
+    CannotBuild,
+    ComputeCancelled,
+    ComputeTimeout,
+    InvalidDuration,
+    InvalidOption,
+    NotRunning,
+    NotSerializable,
+    ProviderUnavailable,
+    RecursiveComputation,
+    StillfreshError,
+    UnstableArgument,
+)
+from .events import Event
+from .hooks import hook
+from .injection import inject
+from .options import MemoryTier
+from .providers.base import CacheProvider
+from .providers.memory import MemoryCacheProvider
+from .report import Explanation, Stats
+from .store import Cache
+
+__all__ = [
+    "MISSING",
+    "AlreadyResolved",
+    "AlreadyRunning",
+    "AmbiguousApp",
+    "App",
+    "Cache",
+    "CacheProvider",
+    "Cached",
+    "CannotBuild",
+    "Computation",
+    "ComputeCancelled",
+    "ComputeTimeout",
+    "Event",
+    "Explanation",
+    "InvalidDuration",
+    "InvalidOption",
+    "MemoryCacheProvider",
+    "MemoryTier",
+    "NotRunning",
+    "NotSerializable",
+    "ProviderUnavailable",
+    "RecursiveComputation",
+    "Stats",
+    "StillfreshError",
+    "SyncCached",
+    "UnstableArgument",
+    "cache",
+    "computation",
+    "hook",
+    "inject",
+    "invalidate_tags",
+    "lifespan",
+    "provide",
+    "sync",
+]

@@ -1,0 +1,63 @@
+"""The index behind the short cut: arguments as they are, to entries that may be dead."""
+
+from __future__ import annotations
+
+import threading
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .entry import Entry
+
+_SLACK: Final = 64
+
+
+class QuickIndex:
+    """
+    Entries by the arguments of the calls that they answer.
+
+    Whoever drops an entry marks it dead and does not look for it here. A dead one keeps only
+    its number of hits; it leaves when its place is needed, or when half of the index may be
+    dead.
+    """
+
+    __slots__ = ("_limit", "_lock", "_retired", "entries")
+
+    def __init__(self) -> None:
+        self.entries: dict[object, Entry] = {}
+        """Read by the generated wrappers, without a lock."""
+        self._lock = threading.Lock()
+        self._limit = _SLACK
+        self._retired = 0
+
+    def remember(self, quick: object, entry: Entry) -> None:
+        """Let calls with these arguments be answered from *entry* while it is fresh."""
+        with self._lock:
+            old = self.entries.get(quick)
+            if old is entry:
+                return
+            if old is not None:
+                self._retired += old.visits
+            elif len(self.entries) >= self._limit:
+                self._sweep()
+            self.entries[quick] = entry
+
+    def hits(self) -> int:
+        """Return how many calls were answered from here."""
+        with self._lock:
+            return self._retired + sum(entry.visits for entry in self.entries.values())
+
+    def close(self) -> int:
+        """Forget everything, and return how many calls were answered from here."""
+        with self._lock:
+            hits = self._retired + sum(entry.visits for entry in self.entries.values())
+            self.entries.clear()
+            self._retired = 0
+            return hits
+
+    def _sweep(self) -> None:
+        for quick, entry in list(self.entries.items()):
+            if entry.quick_until == -inf:
+                self._retired += entry.visits
+                del self.entries[quick]
+        self._limit = 2 * len(self.entries) + _SLACK

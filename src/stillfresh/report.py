@@ -1,0 +1,98 @@
+"""What people ask a cache about itself: numbers, and why a call would be answered how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .durations import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .readthrough import Counts, Reader
+
+
+class Stats:
+    """
+    How calls were answered so far, and how many entries there are. It reads live numbers.
+
+    Each call counts once: hits + misses + stale + coalesced + fallbacks + bypasses = calls.
+    """
+
+    def __init__(
+        self,
+        seen: Callable[[], Sequence[tuple[Counts, Reader | None]]],
+        entries: Callable[[], int],
+    ) -> None:
+        self._seen = seen
+        self._entries = entries
+
+    @property
+    def hits(self) -> int:
+        """Calls that were answered from a fresh entry."""
+        return sum(
+            counts.hit + (reader.index.hits() if reader else 0) for counts, reader in self._seen()
+        )
+
+    @property
+    def misses(self) -> int:
+        """Calls that computed."""
+        return sum(counts.miss for counts, _ in self._seen())
+
+    @property
+    def stale(self) -> int:
+        """Calls that got the old value, while it was refreshed behind them."""
+        return sum(counts.stale for counts, _ in self._seen())
+
+    @property
+    def coalesced(self) -> int:
+        """Calls that waited for somebody else's computation."""
+        return sum(counts.coalesced for counts, _ in self._seen())
+
+    @property
+    def fallbacks(self) -> int:
+        """Calls that got the old value because the function failed or was late."""
+        return sum(counts.fallback for counts, _ in self._seen())
+
+    @property
+    def bypasses(self) -> int:
+        """Calls that went past the cache."""
+        return sum(counts.bypass for counts, _ in self._seen())
+
+    @property
+    def entries(self) -> int:
+        """Usable entries in this process."""
+        return self._entries()
+
+    def __repr__(self) -> str:
+        return (
+            f"Stats(hits={self.hits}, misses={self.misses}, stale={self.stale}, "
+            f"coalesced={self.coalesced}, fallbacks={self.fallbacks}, "
+            f"bypasses={self.bypasses}, entries={self.entries})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a call would be answered now. `str()` tells it as a story."""
+
+    status: str
+    """`hit`, `stale` or `miss`."""
+    key: str
+    cache: str
+    why: str
+    """Why it is not fresh, or what makes it so."""
+    age: float | None = None
+    """Seconds since the computation was called; None without an entry."""
+    tier: str = ""
+    """Which provider has the entry."""
+    tags: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        lines = [f"{self.status}: {self.cache} {self.key}", f"  {self.why}"]
+        if self.age is not None:
+            lines.append(f"  age {describe(round(self.age, 3))}, kept by {self.tier}")
+        if self.tags:
+            lines.append(f"  tags {', '.join(sorted(self.tags))}")
+        return "\n".join(lines)

@@ -1,0 +1,34 @@
+"""The module-level controls for sync programs: `from stillfresh import sync`."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from .current import default_app, invalidate_tags_blocking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def invalidate_tags(*tags: str) -> None:
+    """
+    Drop every entry that has one of *tags*, in the default app and in each that runs.
+
+    Raises:
+        ProviderUnavailable: Nobody knows whether it happened; it is done before this process
+            reads any of it again.
+    """
+    invalidate_tags_blocking(*tags)
+
+
+@contextlib.contextmanager
+def lifespan() -> Iterator[None]:
+    """Run the default app's services for the time of a `with` block."""
+    with default_app():
+        yield
+
+
+def settled() -> None:
+    """Block until all background work of the default app is done."""
+    default_app().sync.settled()

@@ -1,0 +1,205 @@
+"""Pydantic models: whole, or not at all."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Generic, TypeVar
+from uuid import UUID, uuid4
+
+import pytest
+
+pydantic = pytest.importorskip("pydantic")
+
+from pydantic import (  # noqa: E402 - after the check that it is there
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    PrivateAttr,
+    RootModel,
+    SecretStr,
+    computed_field,
+    field_validator,
+)
+
+from stillfresh.codecs import UNKNOWN, UnreadableFrame, codec_for, identical  # noqa: E402
+from stillfresh.errors import NotSerializable  # noqa: E402
+
+T = TypeVar("T")
+
+
+class Color(Enum):
+    RED = 1
+
+
+class Item(BaseModel):
+    id: UUID = Field(default_factory=uuid4)
+    price: Decimal
+    color: Color | None = None
+
+
+class Order(BaseModel):
+    items: list[Item]
+    placed: datetime = Field(default_factory=datetime.now)
+    url: HttpUrl | None = None
+    by_name: dict[str, Item] = {}
+
+
+class Node(BaseModel):
+    children: "list[Node]" = []
+
+
+class Page(BaseModel, Generic[T]):
+    items: list[T]
+
+
+class Camel(BaseModel):
+    model_config = ConfigDict(populate_by_name=True, frozen=True)
+    first_name: str = Field(alias="firstName")
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    x: int
+
+
+class Computed(BaseModel):
+    x: int
+
+    @computed_field  # type: ignore[prop-decorator] # as its documentation says
+    @property
+    def double(self) -> int:
+        return 2 * self.x
+
+
+class Secret(BaseModel):
+    user: str
+    password: SecretStr
+
+
+class Excluded(BaseModel):
+    x: int = Field(default=1, exclude=True)
+
+
+class Private(BaseModel):
+    x: int
+    _y: int = PrivateAttr(default=1)
+
+
+class Renamed(BaseModel):
+    x: int = Field(validation_alias="a", serialization_alias="b")
+
+
+class Upper(BaseModel):
+    text: str
+
+    @field_validator("text")
+    @classmethod
+    def double(cls, value: str) -> str:
+        return value + value
+
+
+class Numbers(RootModel[list[int]]):
+    pass
+
+
+class Animal(BaseModel):
+    name: str
+
+
+class Dog(Animal):
+    good: bool = True
+
+
+class Holder(BaseModel):
+    animal: Animal
+
+
+class Blob(BaseModel):
+    data: bytes
+
+
+class Measure(BaseModel):
+    x: float
+
+
+class Anything(BaseModel):
+    it: Any
+
+
+def private(value: int) -> Private:
+    model = Private(x=1)
+    model._y = value
+    return model
+
+
+ROUND_TRIPS: list[tuple[object, object]] = [
+    (Order, Order(items=[Item(price=Decimal("1.00"), color=Color.RED)])),
+    (Order, Order(items=[], url=HttpUrl("https://a.example/b"))),
+    (Order, Order(items=[], by_name={"b": Item(price=Decimal(1)), "a": Item(price=Decimal(2))})),
+    (list[Item | None], [Item(price=Decimal(1)), None]),
+    (Node, Node(children=[Node(), Node(children=[Node()])])),
+    (Page[Item], Page[Item](items=[Item(price=Decimal(3))])),
+    (Camel, Camel(first_name="a")),
+    (Open, Open(x=1, y="more")),  # type: ignore[call-arg] # it takes extras
+    (Computed, Computed(x=2)),
+    (Private, private(1)),
+    (Numbers, Numbers([1, 2])),
+    (Animal | Dog, Dog(name="a")),
+    (Excluded, Excluded()),
+    (Anything, Anything(it={"a": [1]})),
+    (Item, Item.model_construct(price=Decimal(1))),
+]
+
+
+@pytest.mark.parametrize(("annotation", "value"), ROUND_TRIPS)
+def test_a_model_comes_back_as_it_was(annotation: object, value: object) -> None:
+    """A model comes back with its fields, and with the set of those that were given."""
+    result = codec_for(annotation).decode(codec_for(annotation).encode(value))
+    assert result == value
+    assert identical(result, value)
+    codec_for(annotation).try_value(value)
+
+
+REFUSED: list[tuple[object, object, str]] = [
+    (Secret, Secret(user="u", password=SecretStr("p")), r"return\.password"),
+    (list[Secret], [Secret(user="u", password=SecretStr("p"))], r"return\[0\]\.password"),
+    (Excluded, Excluded(x=2), r"return\.x"),
+    (Private, private(2), r"return\.__pydantic_private__"),
+    (Renamed, Renamed(a=1), "return: Renamed cannot be rebuilt"),  # type: ignore[call-arg] # its alias
+    (Upper, Upper(text="a"), r"return\.text"),
+    (Animal, Dog(name="a"), "return: expected Animal, found Dog"),
+    (Holder, Holder(animal=Dog(name="a")), r"return\.animal"),
+    (Anything, Anything(it=(1, 2)), r"return\.it"),
+    (Anything, Anything(it=datetime(2024, 1, 1)), r"return\.it"),
+    (Item, Item.model_construct(price="1"), r"return\.price"),
+    (Blob, Blob(data=b"\xff"), "return: Blob cannot be dumped"),
+    (Measure, Measure(x=float("nan")), "return: Measure cannot be rebuilt"),
+    (UNKNOWN, Animal(name="a"), "return: an object of Animal"),
+]
+
+
+@pytest.mark.parametrize(("annotation", "value", "message"), REFUSED)
+def test_a_model_that_would_change_is_refused(
+    annotation: object, value: object, message: str
+) -> None:
+    """Secrets, excluded fields, private attributes and the like are refused, not cut down."""
+    with pytest.raises(NotSerializable, match=message):
+        codec_for(annotation).encode(value)
+
+
+def test_a_changed_model_is_another_type() -> None:
+    """A field of another type, however deep, makes older frames a miss."""
+
+    def order(kind: type) -> type[BaseModel]:
+        item = pydantic.create_model("Item", __module__="shop", x=(kind, ...))
+        made: type[BaseModel] = pydantic.create_model(
+            "Order", __module__="shop", items=(list[item], ...)
+        )
+        return made
+
+    old, new = order(int), order(float)
+    frame = codec_for(old).encode(old.model_validate({"items": [{"x": 1}]}))
+    assert codec_for(order(int)).fingerprint == codec_for(old).fingerprint
+    with pytest.raises(UnreadableFrame):
+        codec_for(new).decode(frame)
