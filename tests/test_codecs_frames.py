@@ -350,3 +350,39 @@ def test_what_is_no_serializer_is_an_invalid_option(serializer: object) -> None:
     """An object without encode and decode is refused when the codec is made."""
     with pytest.raises(InvalidOption, match=r"encode\(value\) -> bytes and decode"):
         codec_for(str, serializer=serializer)
+
+
+SAME_TYPES: list[tuple[object, object]] = [
+    (Literal[1, 2], Literal[2, 1]),
+    (list[int] | str, str | list[int]),
+    (list[Union[int, None]] | list[str], list[str] | list[int | None]),  # noqa: UP007 - the old spelling
+]
+
+
+@pytest.mark.parametrize(("one", "two"), SAME_TYPES)
+def test_equal_annotations_have_one_fingerprint(one: object, two: object) -> None:
+    """Spelling and order do not count, since typing may hand out either for the other."""
+    assert codec_for(one).fingerprint == codec_for(two).fingerprint
+
+
+FORGED: list[tuple[object, object]] = [
+    (set[int], [1, 1]),
+    (dict[int, int], [1, 1, 1, 2]),
+    (Movie, [0, "t", 0, "u"]),
+    (Movie, [9, "t"]),
+    (Point, [1]),
+    (Literal["a"], 1),
+    (int | str, [2, 1]),
+    (int, 1.0),
+    (complex, [1, 2]),
+    (Decimal, "1.0 "),
+]
+
+
+@pytest.mark.parametrize(("annotation", "shape"), FORGED)
+def test_a_shape_that_nobody_lowers_to_is_a_miss(annotation: object, shape: object) -> None:
+    """Doubled items and keys, wrong numbers and other types are unreadable."""
+    codec = codec_for(annotation)
+    payload = msgspec.msgpack.encode(shape)
+    with pytest.raises(UnreadableFrame):
+        codec.decode(seal(codec.fingerprint, payload, compress=False))

@@ -131,7 +131,8 @@ def test_to_be_stored_again_is_a_touch():
     cache.there[0].entry.visits = 7
     for resident in (cache.there[0], cache.there[2]):
         resident.touched()
-        resident.replace(Entry(None, 0.0, Windows(inf)))
+        resident.entry = Entry(None, 0.0, Windows(inf))
+        resident.counted = -1
     assert cache.policy.evict().key == 1
 
 

@@ -182,6 +182,16 @@ def test_what_is_used_stays():
     assert {f"used{n}" for n in range(50)} <= s.keys()
 
 
+def test_the_same_entry_may_be_put_twice():
+    """Writing what is there already leaves it alive, and counted once."""
+    s = Store(serialize=True)
+    entry = s.put("key", b"value", Windows(60.0), size=5)
+    drive(s.provider.put([(at("key"), entry)]))
+    assert s.look("key").value == b"value"
+    assert entry.quick_until == s.clock.now() + 60.0
+    assert s.provider._table.bytes == 5
+
+
 def test_a_listener_that_raises_breaks_nothing(caplog):
     """It is logged, the next listener is told, and one that was removed is not."""
     s = Store(max_entries=1)
@@ -356,14 +366,15 @@ def test_a_destructor_may_call_back_and_wait_for_another_thread(change):
 def test_a_destructor_that_runs_under_the_lock_may_call_back():
     """A collection of garbage can happen anywhere, and its destructors use the cache, too."""
     s = Store(max_entries=50)
-    ran, reads = [], itertools.count()
+    ran, reads, entries = [], itertools.count(), []
 
     def at_end():
         n = len(ran)
         ran.append(s.provider._lock.acquire(blocking=False))
         s.provider._lock.release()
         s.clock.now = lambda: 1000.0
-        s.put(f"end{n % 60}", size=n % 3)
+        entries.append(s.put(f"end{n % 60}", size=n % 3))
+        entries.append(s.put(n % 40, size=n % 3))
         drive(s.provider.delete([at(n % 40)]))
         drive(s.provider.invalidate_tags(None, ["tag"]))
         s.clock.now = now
@@ -379,7 +390,7 @@ def test_a_destructor_that_runs_under_the_lock_may_call_back():
     gc.set_threshold(1)  # collect at every chance
     try:
         for n in range(1000):
-            s.put(n % 40, [], tags=["tag"], size=n % 7)
+            entries.append(s.put(n % 40, [], tags=["tag"], size=n % 7))
             s.store(f"s{n % 40}", [], size=n % 5)
             s.look(n % 50)
     finally:
@@ -388,6 +399,11 @@ def test_a_destructor_that_runs_under_the_lock_may_call_back():
     gc.collect()
     table = s.provider._table
     assert len(ran) > 100
+    residents = [r for space in table._spaces.values() for r in space.values()]
+    assert len(residents) == len(table) <= 50
+    assert sum(r.entry.size for r in residents) == table.bytes
+    there = {id(r.entry) for r in residents}
+    assert all(e.quick_until == -inf for e in entries if id(e) not in there)
     drive(s.provider.clear("space"))
     assert (len(table), table.bytes, table._spaces) == (0, 0, {})
 

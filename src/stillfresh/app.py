@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .events import Event
+    from .providers.base import Address
 
 T = TypeVar("T")
 
@@ -159,8 +160,12 @@ class App:
             if found is None:
                 found = Guard(provider, self.clock, self.listeners)
                 drive(provider.start(self.clock))
+                found.on_stop = provider.add_evict_listener(self._evicted)
                 self._guards[id(provider)] = found
             return found
+
+    def _evicted(self, address: Address) -> None:
+        self.listeners.emit("evict", address.namespace, address.key)
 
     @property
     def guards(self) -> list[Guard]:
@@ -281,7 +286,11 @@ class App:
             else:
                 await self.background.stop(self.clock)
             for guard in self.guards:
-                await wait(guard.provider.stop())
+                guard.on_stop()
+                if blocking:
+                    drive(guard.provider.blocking.stop())
+                else:
+                    await guard.provider.stop()
         finally:
             self._guards.clear()
             self._portal.close()
@@ -317,7 +326,7 @@ class App:
             if kind in visiting or kind is App:
                 return
             visiting.add(kind)
-            instance = self.get(kind, by=f"the start of {self!r}")
+            instance: object = self.get(kind, by=f"the start of {self!r}")
             for needed in injected(type(instance)):
                 visit(needed)
             ordered.setdefault(id(instance), instance)

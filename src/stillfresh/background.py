@@ -28,6 +28,8 @@ class Background:
         """Keep *flight*, and its task if it has one, until `discard`."""
         with self._lock:
             self._running[flight] = task
+        if flight.outcome is not None:  # an eager task is through before it is known here
+            self.discard(flight)
 
     def discard(self, flight: Flight) -> None:
         """Let go of *flight*: it has ended."""

@@ -84,12 +84,12 @@ def only_one_app() -> bool:
     return len(registry.running) <= 1
 
 
-def _look_up(self: Injected, instance: object) -> object:
-    app = registry.owner_of(instance) or which_app(self.name)
-    return app if self.kind is App else app.get(self.kind, by=self.name)
+def _look_up(declared: Injected, instance: object) -> object:
+    app = registry.owner_of(instance) or which_app(declared.name)
+    return app if declared.kind is App else app.get(declared.kind, by=declared.name)
 
 
-Injected.look_up = _look_up
+Injected.look_up = staticmethod(_look_up)
 
 
 # The module-level controls of the default app

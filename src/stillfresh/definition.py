@@ -22,7 +22,8 @@ from .instances import has_state, serial_of, warn_once
 from .keys import encode
 from .ledger import ledger_of, moment
 from .patterns import compile_pattern
-from .readthrough import Answer, Call, Reader
+from .calls import Answer, Call
+from .readthrough import Reader
 from .report import Explanation, Stats
 from .rules import KeyRule, TagRule, vary_text
 from .shape import Shape
@@ -239,6 +240,7 @@ class Definition:
             self.tag_rule.early(values, place.instance),
             self.tag_rule.late(values),
             quick,
+            tagged=self.tag_rule.any,
         )
 
     def _unkeyed(self, place: Place) -> bool:

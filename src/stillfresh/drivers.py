@@ -88,6 +88,7 @@ class OnLoop:
         keep: Keep,
         flight: Flight,
         lead: Callable[[], Coroutine[Any, Any, None]],
+        ended: Callable[[], None],
         *,
         worker: bool,
     ) -> None:
@@ -101,6 +102,8 @@ class OnLoop:
                 loop.call_soon_threadsafe(task.cancel)
 
         flight.abort = abort
+        # A task that is cancelled before its first step never gets to its own `finally`.
+        task.add_done_callback(lambda _: ended())
         keep(flight, task)
 
     async def follow(self, flight: Flight, clock: Clock, until: float = inf) -> None:
@@ -158,17 +161,22 @@ class InThread:
         keep: Keep,
         flight: Flight,
         lead: Callable[[], Coroutine[Any, Any, None]],
+        ended: Callable[[], None],
         *,
         worker: bool,
     ) -> None:
         """Compute here and now, or in a worker thread; in a copy of the context."""
+        del ended  # the thread gets to its `finally`
         context = copy_context()
         if not worker:
             context.run(drive, lead())
             return
         keep(flight, None)
         thread = threading.Thread(
-            target=context.run, args=(drive, lead()), name="stillfresh-worker", daemon=True
+            target=context.run,
+            args=(lambda: drive(lead()),),
+            name="stillfresh-worker",
+            daemon=True,
         )
         thread.start()
 

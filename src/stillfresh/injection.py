@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, cast, overload
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast, overload
 
 from .errors import InvalidOption
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 class Injected:
     """A service that is looked up when it is read. Assigning to the attribute replaces it."""
 
-    look_up: Callable[[Injected, object], object]
+    look_up: ClassVar[Callable[[Injected, object], object]]
     """Finds the service for an instance; set from above, where apps are known."""
 
     def __init__(self, kind: type) -> None:
@@ -33,7 +33,7 @@ class Injected:
     def __get__(self, instance: object, owner: type) -> object:
         if instance is None:
             return self
-        return self.look_up(instance)
+        return type(self).look_up(self, instance)
 
 
 def inject(kind: type[T]) -> T:

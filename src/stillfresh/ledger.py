@@ -20,7 +20,8 @@ from .drivers import drive
 from .errors import InvalidOption, ProviderUnavailable
 from .providers.base import CacheProvider
 from .providers.memory import MemoryCacheProvider
-from .readthrough import Counts, Reader
+from .calls import Counts
+from .readthrough import Reader
 from .region import Region, has_tag
 
 if TYPE_CHECKING:

@@ -22,9 +22,10 @@ from __future__ import annotations
 import contextlib
 from inspect import isawaitable
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .app import current_app
+from .calls import Answer, Call, Counts
 from .codecs import one_shot_value
 from .computation import Computation, current_computation
 from .entry import MISSING, Entry, Verdict, Windows, judge, refresh_due
@@ -44,57 +45,6 @@ if TYPE_CHECKING:
     from .region import Region
 
 _BUSY_SECONDS = 1.0
-
-
-class Call:
-    """One call of a cached function, as far as the path needs to know it."""
-
-    __slots__ = ("key", "late_tags", "quick", "run", "tags")
-
-    def __init__(
-        self,
-        key: str,
-        run: Callable[[], object],
-        tags: frozenset[str] = frozenset(),
-        late_tags: Callable[[object], frozenset[str]] | None = None,
-        quick: object = None,
-    ) -> None:
-        self.key = key
-        self.run = run
-        """Calls the function; the result may be awaitable for a caller on a loop."""
-        self.tags = tags
-        self.late_tags = late_tags
-        """Tags that depend on the value."""
-        self.quick = quick
-        """The key in the short-cut index, or None where the call has none."""
-
-
-class Answer(NamedTuple):
-    """What a caller gets: a value, or an error to raise."""
-
-    value: object
-    error: BaseException | None = None
-    outcome: Outcome | None = None
-
-    def unwrap(self) -> object:
-        """Return the value, or raise; outside of the path, so that any error passes."""
-        if self.error is None:
-            return self.value
-        traceback = self.outcome.traceback if self.outcome else None
-        try:
-            # Many callers raise the same object: each from where the function raised it.
-            raise self.error.with_traceback(traceback)
-        finally:
-            del self
-
-
-class Counts:
-    """How calls were answered. One number per status; each call is counted once."""
-
-    __slots__ = ("bypass", "coalesced", "fallback", "hit", "miss", "stale")
-
-    def __init__(self) -> None:
-        self.hit = self.miss = self.stale = self.coalesced = self.fallback = self.bypass = 0
 
 
 class Reader:
@@ -293,12 +243,17 @@ class Reader:
                 self.region.app.background.add,
                 flight,
                 lambda: self._lead(call, flight, driver, seen=seen, take=take),
+                lambda: self._ended(flight, Outcome()),
                 worker=self.policy.in_worker,
             )
         except BaseException:
-            self.region.flights.leave(flight)
-            flight.finish(Outcome())
+            self._ended(flight, Outcome())
             raise
+
+    def _ended(self, flight: Flight, outcome: Outcome) -> None:
+        self.region.flights.leave(flight)
+        flight.finish(outcome)
+        self.region.app.background.discard(flight)
 
     async def _lead(
         self, call: Call, flight: Flight, driver: Driver, *, seen: Entry | None, take: bool
@@ -315,9 +270,7 @@ class Reader:
         except Exception as error:  # noqa: BLE001  # all of it reaches the callers
             outcome = Outcome(error=error, began=flight.began, asof=ALWAYS)
         finally:
-            self.region.flights.leave(flight)
-            flight.finish(outcome)
-            self.region.app.background.discard(flight)
+            self._ended(flight, outcome)
 
     async def _acquire(
         self, call: Call, flight: Flight, driver: Driver, *, seen: Entry | None, take: bool
@@ -460,8 +413,10 @@ class Reader:
         return Answer(self.hand_out(value))
 
     def _remember(self, call: Call, entry: Entry, now: float) -> None:
-        if call.quick is None or now >= entry.quick_until or entry.tags != call.tags:
-            return  # late tags: the short cut of an untagged function would not see them
+        if call.quick is None or now >= entry.quick_until:
+            return
+        if entry.tags and not call.tagged:
+            return  # late tags: the short cut of an untagged function does not look at them
         self.index.remember(call.quick, entry)
 
 

@@ -10,7 +10,8 @@ from .durations import describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .readthrough import Counts, Reader
+    from .calls import Counts
+    from .readthrough import Reader
 
 
 class Stats:

@@ -15,7 +15,7 @@ from .errors import InvalidOption, UnstableArgument
 from .ledger import ledger_of
 from .options import Policy, checked_name, lifetime
 from .patterns import compile_pattern
-from .readthrough import Answer, Call
+from .calls import Answer, Call
 from .report import Stats
 from .tags import checked_tags
 

@@ -12,7 +12,7 @@ it, however many entries hold it: the cost does not grow with the members.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
 from .errors import InvalidOption
@@ -102,7 +102,7 @@ def checked_tags(tags: object, where: str) -> frozenset[str]:
         msg = f"{where}={tags!r}: expected a list of tags. Write [{tags!r}]."
         raise InvalidOption(msg)
     try:
-        names = frozenset(tags)  # type: ignore[call-overload]  # what is not iterable ends below
+        names: frozenset[object] = frozenset(cast("Iterable[object]", tags))
     except TypeError:
         msg = f"{where}={tags!r}: expected a list of tags, each a string."
         raise InvalidOption(msg) from None
@@ -110,4 +110,4 @@ def checked_tags(tags: object, where: str) -> frozenset[str]:
         if not isinstance(name, str) or not name:
             msg = f"{where}: {name!r} is not a tag. A tag is a non-empty string."
             raise InvalidOption(msg)
-    return names
+    return cast("frozenset[str]", names)

@@ -198,5 +198,11 @@ class CacheProvider:
         return 0
 
 
+    def add_evict_listener(self, callback: Callable[[Address], object]) -> Callable[[], None]:
+        """Tell *callback* what left for want of room; what is returned ends it."""
+        del callback
+        return lambda: None
+
+
 def _missing(provider: CacheProvider, operation: str) -> str:
     return f"{type(provider).__qualname__} does not implement {operation!r}"

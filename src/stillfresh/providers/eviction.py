@@ -63,12 +63,6 @@ class Resident:
         self.present = True
         """It counts; False once the table took it out."""
 
-    def replace(self, entry: Entry) -> None:
-        """Hold *entry* from now on, in the same place."""
-        self.entry = entry
-        self.gone_at = entry.dies_at()
-        self.counted = -1  # to be stored again is a touch: somebody asked for it again
-
     def touched(self) -> int:
         """Return how often it was touched since the last time that this was asked."""
         touches = self.entry.visits + self.entry.looks

@@ -44,6 +44,8 @@ class Guard:
     def __init__(self, provider: CacheProvider, clock: Clock, listeners: Listeners) -> None:
         self.provider = provider
         self.clock = clock
+        self.on_stop: Callable[[], None] = lambda: None
+        """Called when the app lets go of the provider."""
         self._listeners = listeners
         self._lock = threading.RLock()
         self._down = False
@@ -70,7 +72,7 @@ class Guard:
             return False
         with self._lock:
             now = self.clock.now()
-            if self._down and now < self._retry_at:
+            if now < self._retry_at:
                 msg = (
                     f"{self.name} did not answer; tried again in "
                     f"{self._retry_at - now:.1f} s. Function calls compute meanwhile."
@@ -100,6 +102,7 @@ class Guard:
             if self._owed or not self._down:
                 return
             self._down = False
+            self._retry_at = 0.0
         log.warning("%s answers again", self.name)
         self._listeners.emit("provider_up", "", None, self.name)
 
@@ -149,20 +152,19 @@ class Operations:
 
     async def look(self, address: Address) -> Entry | None:
         """Return the usable entry."""
-        found = await self._run(self._provider.look(address))
-        if found is not None and not isinstance(found, Entry):
-            raise self._garbage("look", found)
-        return found
+        found: object = await self._run(self._provider.look(address))
+        if found is None or isinstance(found, Entry):
+            return found
+        raise self._garbage("look", found)
 
     async def look_many(self, addresses: Sequence[Address]) -> list[Entry | None]:
         """Return the usable entries, in the order of *addresses*."""
-        found = await self._run(self._provider.look_many(addresses))
-        if not isinstance(found, list) or len(found) != len(addresses):
-            raise self._garbage("look_many", found)
-        for entry in found:
-            if entry is not None and not isinstance(entry, Entry):
-                raise self._garbage("look_many", entry)
-        return found
+        found: object = await self._run(self._provider.look_many(addresses))
+        if isinstance(found, list) and len(found) == len(addresses):
+            entries = [one for one in found if one is None or isinstance(one, Entry)]
+            if len(entries) == len(found):
+                return entries
+        raise self._garbage("look_many", found)
 
     async def acquire(
         self,
@@ -174,12 +176,12 @@ class Operations:
         alive: Callable[[], bool],
     ) -> Found | Busy | Lease:
         """Ask for the right to compute."""
-        answer = await self._run(
+        answer: object = await self._run(
             self._provider.acquire(address, seen=seen, take=take, tags=tags, alive=alive)
         )
-        if not isinstance(answer, Found | Busy | Lease):
-            raise self._garbage("acquire", answer)
-        return answer
+        if isinstance(answer, Found | Busy | Lease):
+            return answer
+        raise self._garbage("acquire", answer)
 
     async def store(self, lease: Lease, entry: Entry) -> bool:
         """Write under the lease, if it holds."""
@@ -205,10 +207,11 @@ class Operations:
 
     async def delete(self, addresses: Sequence[Address]) -> int:
         """Drop exact addresses."""
-        count = await self._run(self._provider.delete(addresses), ("delete", tuple(addresses)))
-        if not isinstance(count, int):
-            raise self._garbage("delete", count)
-        return count
+        change = ("delete", tuple(addresses))
+        count: object = await self._run(self._provider.delete(addresses), change)
+        if isinstance(count, int):
+            return count
+        raise self._garbage("delete", count)
 
     async def expire(self, address: Address) -> None:
         """Make the entry stale."""
@@ -234,17 +237,17 @@ class Operations:
 
     async def incr(self, address: Address, amount: int, windows: Windows) -> int:
         """Add to a counter."""
-        total = await self._run(self._provider.incr(address, amount, windows))
-        if not isinstance(total, int):
-            raise self._garbage("incr", total)
-        return total
+        total: object = await self._run(self._provider.incr(address, amount, windows))
+        if isinstance(total, int):
+            return total
+        raise self._garbage("incr", total)
 
     async def keys(self, namespace: str, pattern: str) -> list[str]:
         """Return the matching keys."""
-        found = await self._run(self._provider.keys(namespace, pattern))
-        if not isinstance(found, list):
-            raise self._garbage("keys", found)
-        return found
+        found: object = await self._run(self._provider.keys(namespace, pattern))
+        if isinstance(found, list):
+            return [str(key) for key in found]
+        raise self._garbage("keys", found)
 
     async def _run(self, operation: Coroutine[Any, Any, T], change: Change | None = None) -> T:
         guard = self._guard

@@ -1,8 +1,8 @@
 """
 Entries in the memory of this process.
 
-One lock guards everything, and nothing else ever holds it for long: walks over many keys take
-it again for each slice. Under the lock no code of a user runs. What would run some is put off
+One lock guards everything, and nobody holds it for long: a walk over many keys takes it again
+for each slice. Under the lock no code of a user runs. What would run some is put off
 until the lock is free (`Aftermath`): wake-ups, reports, and the end of a value, which may have a
 destructor.
 

@@ -12,6 +12,7 @@ happened meanwhile, and each resident is taken out of the books exactly once.
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING
 
 from ..entry import Entry, Verdict, judge
@@ -77,23 +78,42 @@ class Table:
         if judge(entry, now) is Verdict.GONE:
             self.drop(address, after)
             return True
-        newcomer = Resident(address.namespace, address.key, entry)
+        namespace, key = address
+        newcomer, empty = Resident(namespace, key, entry), dict[str, Resident]()
         while True:
             there = self._resident(address)
             grows = entry.size - (there.entry.size if there else 0)
             full = self.bytes + grows > self.max_bytes or (
                 there is None and len(self._policy) >= self.max_entries
             )
-            if not full or not self._evict(after):
-                break
-        self.bytes += grows
-        if there is None:
-            self._spaces.setdefault(address.namespace, {})[address.key] = newcomer
+            if full and self._evict(after):
+                continue
+            # Nothing is called from here to the end of the loop, so no destructor can run.
+            if there is None:
+                if namespace not in self._spaces:
+                    self._spaces[namespace] = empty
+                if key in self._spaces[namespace]:
+                    continue
+                self._spaces[namespace][key] = newcomer
+                old = None
+            elif there.present:
+                old = there.entry
+                if old is not entry:
+                    old.quick_until = -inf
+                there.entry = entry
+                there.gone_at = newcomer.gone_at
+                there.counted = -1  # to be stored again is a touch: somebody asked for it again
+            else:
+                continue
+            self.bytes += grows
+            break
+        if old is None:
             self._policy.enter(newcomer)
             self._round.append(newcomer)
-        elif there.entry is not entry:
-            after.retire(there.entry)
-            there.replace(entry)
+            if not newcomer.present:  # dropped by a destructor meanwhile
+                self._policy.leave(newcomer)
+        elif old is not entry:
+            after.retire(old)
         self._sweep(now, after)
         return True
 
@@ -138,16 +158,19 @@ class Table:
 
     def _remove(self, resident: Resident, after: Aftermath) -> None:
         """Take *resident* out. It is dead before nobody finds it any more, never after."""
-        after.retire(resident.entry)
+        entry = resident.entry
+        entry.quick_until = -inf
         if not resident.present:
             return
         resident.present = False
-        self.bytes -= resident.entry.size
-        space = self._spaces.get(resident.namespace)
-        if space is not None and space.get(resident.key) is resident:
-            del space[resident.key]
-            if not space:
-                self._spaces.pop(resident.namespace, None)
+        self.bytes -= entry.size
+        namespace, key = resident.namespace, resident.key
+        if namespace in self._spaces and key in self._spaces[namespace]:
+            if self._spaces[namespace][key] is resident:
+                del self._spaces[namespace][key]
+            if not self._spaces[namespace]:
+                del self._spaces[namespace]
+        after.retire(entry)
         self._policy.leave(resident)
         if len(self._round) > 2 * len(self._policy) + _FEW_GAPS:
             close_gaps(self._round)

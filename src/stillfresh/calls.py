@@ -1,0 +1,64 @@
+"""One call on its way through the path: what is asked, what is answered, and how it counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .singleflight import Outcome
+
+
+class Call:
+    """One call of a cached function, as far as the path needs to know it."""
+
+    __slots__ = ("key", "late_tags", "quick", "run", "tagged", "tags")
+
+    def __init__(
+        self,
+        key: str,
+        run: Callable[[], object],
+        tags: frozenset[str] = frozenset(),
+        late_tags: Callable[[object], frozenset[str]] | None = None,
+        quick: object = None,
+        tagged: bool = False,
+    ) -> None:
+        self.key = key
+        self.run = run
+        """Calls the function; the result may be awaitable for a caller on a loop."""
+        self.tags = tags
+        self.late_tags = late_tags
+        """Tags that depend on the value."""
+        self.quick = quick
+        """The key in the short-cut index, or None where the call has none."""
+        self.tagged = tagged
+        """The short cut looks whether tags were dropped."""
+
+
+class Answer(NamedTuple):
+    """What a caller gets: a value, or an error to raise."""
+
+    value: object
+    error: BaseException | None = None
+    outcome: Outcome | None = None
+
+    def unwrap(self) -> object:
+        """Return the value, or raise; outside of the path, so that any error passes."""
+        if self.error is None:
+            return self.value
+        traceback = self.outcome.traceback if self.outcome else None
+        try:
+            # Many callers raise the same object: each from where the function raised it.
+            raise self.error.with_traceback(traceback)
+        finally:
+            del self
+
+
+class Counts:
+    """How calls were answered. One number per status; each call is counted once."""
+
+    __slots__ = ("bypass", "coalesced", "fallback", "hit", "miss", "stale")
+
+    def __init__(self) -> None:
+        self.hit = self.miss = self.stale = self.coalesced = self.fallback = self.bypass = 0
