@@ -355,7 +355,7 @@ def test_what_is_no_serializer_is_an_invalid_option(serializer: object) -> None:
 SAME_TYPES: list[tuple[object, object]] = [
     (Literal[1, 2], Literal[2, 1]),
     (list[int] | str, str | list[int]),
-    (list[Union[int, None]] | list[str], list[str] | list[int | None]),  # noqa: UP007 - the old spelling
+    (list[Union[None, int]] | list[float], list[float] | list[int | None]),  # noqa: RUF036, UP007 - the old spelling
 ]
 
 

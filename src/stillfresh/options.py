@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from .durations import Duration, seconds
 from .entry import MISSING, Missing, Windows
-from .errors import ComputeTimeout, InvalidOption, RecursiveComputation
+from .errors import ComputeTimeout, InvalidOption, ProviderUnavailable, StillfreshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -156,8 +156,8 @@ class Policy:
         """Tell whether *error* means that the source failed, so that the old value is better."""
         if isinstance(error, ComputeTimeout):
             return True
-        if isinstance(error, RecursiveComputation):  # a mistake in the code, not in the source
-            return False
+        if isinstance(error, StillfreshError) and not isinstance(error, ProviderUnavailable):
+            return False  # a mistake in the code, not a failing source
         return bool(self.errors(error))
 
     def is_enabled(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .codecs import UnreadableFrame
 from .entry import MISSING, Entry
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from .codecs import Codec
     from .entry import Windows
+
+_LARGEST_COUNTER: Final = 2**63 - 1
+_LONGEST_COUNTER: Final = 20
 
 
 class Packer:
@@ -60,6 +63,9 @@ class Packer:
         """
         if self.serialized:
             data = self.codec.encode(value)
+            if type(value) is int and abs(value) <= _LARGEST_COUNTER:
+                # As digits, so that a counter can go on from it.
+                data = str(value).encode()
             return Entry(data, born, windows, tags, len(data))
         return Entry(value, born, windows, tags)
 
@@ -71,8 +77,8 @@ class Packer:
                 return value
             if not isinstance(value, bytes):
                 return MISSING
-            if value[:1].isdigit() or value[:1] == b"-":  # a counter, see CacheProvider.incr
-                return int(value)
+            if len(value) <= _LONGEST_COUNTER and value.removeprefix(b"-").isdigit():
+                return int(value)  # a counter, see CacheProvider.incr
             return self.codec.decode(value)
         except (AttributeError, UnreadableFrame, NotSerializable, ValueError):
             return MISSING

@@ -28,7 +28,7 @@ from .app import current_app
 from .calls import Answer, Call, Counts
 from .codecs import one_shot_value
 from .computation import Computation, current_computation
-from .entry import MISSING, Entry, Verdict, Windows, judge, refresh_due
+from .entry import MISSING, Entry, Verdict, judge, refresh_due
 from .errors import ComputeCancelled, ComputeTimeout, NotSerializable, ProviderUnavailable
 from .events import log
 from .packing import Packer
@@ -314,13 +314,7 @@ class Reader:
             value = call.run()
             if driver.suspends and isawaitable(value):
                 value = await value
-            _refuse_one_shot(value)
-            tags = call.tags | computation.late_tags()
-            if call.late_tags is not None:
-                tags |= call.late_tags(value)
-            stored = not computation.skipped and (
-                self.policy.when is None or bool(self.policy.when(value))
-            )
+            entry, tags = self._weigh(call, computation, value, born)
         except BaseException as error:
             if isinstance(error, Exception) and self.policy.fails(error):
                 region.rest.failed(call.key, clock.now(), self.policy.fresh)
@@ -332,10 +326,6 @@ class Reader:
             if timer is not None:
                 timer.cancel()
         region.rest.forget(call.key)
-        windows = self.policy.windows(computation.fresh_or(self.policy.fresh))
-        entry = None
-        if stored and clock.now() - born < windows.life:
-            entry = self._entry(call.key, value, born, windows, tags)
         region.flights.leave(flight)  # before the command that decides: see singleflight
         sent = tick()
         accepted = await self._store(driver, lease, entry, tags)
@@ -348,6 +338,33 @@ class Reader:
             entry=entry if accepted else None,
             leased=lease is not None,
         )
+
+    def _weigh(
+        self, call: Call, computation: Computation, value: object, born: float
+    ) -> tuple[Entry | None, frozenset[str]]:
+        """Make the entry of a computed value, or None where it is not to be stored; its tags."""
+        _refuse_one_shot(value)
+        tags = call.tags | computation.late_tags()
+        if call.late_tags is not None:
+            tags |= call.late_tags(value)
+        windows = self.policy.windows(computation.fresh_or(self.policy.fresh))
+        when = self.policy.when
+        if (
+            computation.skipped
+            or (when is not None and not when(value))
+            or self.region.clock.now() - born >= windows.life
+        ):
+            return None, tags
+        title = self.region.namespace
+        try:
+            self._packer.try_once(value, title)
+            return self._packer.pack(value, born, windows, tags), tags
+        except NotSerializable as error:
+            if self.region.guard.provider.strict:
+                raise
+            log.warning("%s: %s is not stored: %s", title, call.key, error)
+            self.region.emit("refused", call.key, str(error))
+            return None, tags
 
     async def _store(
         self, driver: Driver, lease: Lease | None, entry: Entry | None, tags: frozenset[str]
@@ -392,17 +409,6 @@ class Reader:
                 return self._done("fallback", key, value)
         self._done(_status(outcome, leads=leads), key, None)
         return Answer(None, error, outcome)
-
-    def _entry(
-        self, key: str, value: object, born: float, windows: Windows, tags: frozenset[str]
-    ) -> Entry | None:
-        try:
-            self._packer.try_once(value, self.region.namespace)
-            return self._packer.pack(value, born, windows, tags)
-        except NotSerializable as error:
-            log.warning("%s: %s is not stored: %s", self.region.namespace, key, error)
-            self.region.emit("refused", key, str(error))
-            return None
 
     # How it ended
 

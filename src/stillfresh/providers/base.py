@@ -80,6 +80,8 @@ class CacheProvider:
 
     serialized: bool = True
     """Entries hold bytes made by the codec of their cache, not objects."""
+    strict: bool = False
+    """A computed value that cannot be serialized is an error, not only left out."""
     shared: bool = True
     """Other processes see the same entries."""
     deadline: float | None = None

@@ -74,7 +74,7 @@ class MemoryCacheProvider(CacheProvider):
         if not isinstance(serialize, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             msg = f"serialize={serialize!r}: expected True or False."
             raise InvalidOption(msg)
-        self.serialized = serialize
+        self.serialized = self.strict = serialize
         self.book = TagBook()
         """The versions of the tags; short cuts read its `epoch` without the lock."""
         self._table = Table(

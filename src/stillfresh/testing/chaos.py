@@ -52,6 +52,7 @@ class ChaosProvider(CacheProvider):
             raise InvalidOption(msg)
         self.inner = inner
         self.serialized = inner.serialized
+        self.strict = inner.strict
         self.shared = inner.shared
         self.deadline = _DEADLINE
         self._fail = _probability(fail, "fail")
