@@ -273,19 +273,17 @@ class One(Base):
 
 
 class Two(Base):
-    @Base.store
-    async def whoami(self) -> str:
-        return f"{await super().whoami()} over"
+    pass
 
 
 async def test_inherited_methods_are_apart(app):
-    """Each concrete class has its own entries under the shared Cache, overrides too."""
+    """Each concrete class has its own entries under the shared Cache."""
     async with App(Base, One, Two) as services:
         found = [await services.get(kind).whoami() for kind in (Base, One, Two)]
-        assert found == ["Base", "One", "Two over"]
+        assert found == ["Base", "One", "Two"]
         assert [await services.get(kind).whoami() for kind in (Base, One, Two)] == found
         keys = sorted(await services.get(Base).store.keys())
-        assert keys == ["whoami:", "whoami@One:", "whoami@Two:", "whoami@Two:"][: len(keys)]
+        assert keys == ["whoami:", "whoami@One:", "whoami@Two:"]
 
 
 async def test_methods_belong_to_the_app_of_their_instance():

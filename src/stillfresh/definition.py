@@ -21,7 +21,7 @@ from .errors import InvalidOption, NotSerializable
 from .instances import has_state, serial_of, warn_once
 from .keys import encode
 from .ledger import ledger_of, moment
-from .patterns import compile_pattern
+from .patterns import compile_pattern, literal_prefix
 from .calls import Answer, Call
 from .readthrough import Reader
 from .report import Explanation, Stats
@@ -366,8 +366,10 @@ class Definition:
         place = self.place(instance)
         place.app.must_run(f"{self.title}.invalidate_matching()")
         region = self.reader(place).region
+        shared = self.key_rule.pattern() if self.home is not None else None
+        head = place.head or literal_prefix(shared or "")
         await region.invalidate_matching(
-            driver.ops(region.guard), pattern, compile_pattern(pattern), place.head
+            driver.ops(region.guard), pattern, compile_pattern(pattern), head
         )
 
     async def clear(self, instance: object, driver: Driver) -> None:

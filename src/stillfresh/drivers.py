@@ -78,6 +78,10 @@ class OnLoop:
             )
             raise StillfreshError(msg) from None
 
+    def stands_on_loop(self) -> bool:
+        """Waiting here never stops a loop."""
+        return False
+
     def may_wait_for(self, flight: Flight) -> bool:
         """Waiting suspends, so it never stands in the way of the flight."""
         del flight
@@ -151,6 +155,10 @@ class InThread:
 
     def loop(self) -> None:
         """Flights that start here belong to no loop."""
+
+    def stands_on_loop(self) -> bool:
+        """Waiting here would stop the loop of this thread."""
+        return running_loop() is not None
 
     def may_wait_for(self, flight: Flight) -> bool:
         """Whoever stands on a loop's thread would stop that loop, and wait for ever."""

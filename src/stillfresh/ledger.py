@@ -209,8 +209,9 @@ _NONE: dict[str, Reader] = {}
 
 def name_taken(claim: str, holder: Source, source: Source) -> InvalidOption:
     """Return the error of two owners of one name."""
+    name = claim.replace("\n", " ")
     msg = (
-        f"the name {claim!r} belongs to {'.'.join(holder.identity)}, and "
+        f"the name {name!r} belongs to {'.'.join(holder.identity)}, and "
         f"{'.'.join(source.identity)} wants it too: each would be served the other's values. "
         "Give one of them another name=, or declare one Cache and decorate both with it."
     )

@@ -287,6 +287,8 @@ class Reader:
                 if isinstance(answer, Lease):
                     return answer
                 if not isinstance(answer, Found):
+                    if driver.stands_on_loop() and not self.region.guard.provider.shared:
+                        return None  # another app of this very loop may hold it
                     await ops.wait(address, _BUSY_SECONDS)
                     continue
             except ProviderUnavailable:

@@ -314,7 +314,6 @@ class Cache(Generic[T]):
     @overload
     def __get__(self, instance: object, owner: type | None = None) -> Self: ...
     def __get__(self, instance: object, owner: type | None = None) -> Self:
-        self._learn_type()
         app = None if instance is None else registry.owner_of(instance)
         if app is None or self._root is None:
             return self
@@ -340,7 +339,6 @@ class Cache(Generic[T]):
     @property
     def sync(self) -> SyncCache[T]:
         """The same store for sync code."""
-        self._learn_type()
         return SyncCache(self._ops)
 
     @overload
@@ -354,7 +352,6 @@ class Cache(Generic[T]):
         Raises:
             ProviderUnavailable: Nobody knows.
         """
-        self._learn_type()
         return await self._ops.get(ON_LOOP, key, default)
 
     async def set(
@@ -368,7 +365,6 @@ class Cache(Generic[T]):
             NotRunning: The app does not run.
             ProviderUnavailable: Nobody knows what is there now.
         """
-        self._learn_type()
         await self._ops.set_many(ON_LOOP, {key: value}, ttl, tags)
 
     async def delete(self, *keys: str) -> int:
@@ -391,13 +387,11 @@ class Cache(Generic[T]):
         tags: Iterable[str] = (),
     ) -> T:
         """Return the value, or compute and store it: once, however many ask at a time."""
-        self._learn_type()
         answer = await self._ops.get_or_set(ON_LOOP, key, factory, tags)
         return cast("T", answer.unwrap())
 
     async def get_many(self, *keys: str | Iterable[str]) -> dict[str, T]:
         """Return what there is of *keys*, given one by one or as one list."""
-        self._learn_type()
         return cast("dict[str, T]", await self._ops.get_many(ON_LOOP, _flat(keys)))
 
     async def set_many(
@@ -408,7 +402,6 @@ class Cache(Generic[T]):
         tags: Iterable[str] = (),
     ) -> None:
         """Store all of *values*, or, when one of them does not fit, none. Raises as `set`."""
-        self._learn_type()
         await self._ops.set_many(ON_LOOP, values, ttl, tags)
 
     async def incr(self, key: str, amount: int = 1) -> int:
@@ -423,7 +416,6 @@ class Cache(Generic[T]):
 
     async def contains(self, key: str) -> bool:
         """Tell whether `get` would find something."""
-        self._learn_type()
         return await self._ops.get(ON_LOOP, key, MISSING) is not MISSING
 
     async def keys(self, pattern: str = "*") -> list[str]:
@@ -459,11 +451,14 @@ class Cache(Generic[T]):
             raise InvalidOption(msg)
         return Home(lambda: root.name, root)
 
-    def _learn_type(self) -> None:
-        # typing tells the object its parameter after __init__, so it is read at first use.
-        alias = getattr(self, "__orig_class__", None)
-        if alias is not None and self._root is not None and self._root.annotation is UNKNOWN:
-            self._root.annotation = alias.__args__[0]
+    @property
+    def __orig_class__(self) -> object:
+        """The `Cache[T]` that was called to make this; typing sets it after `__init__`."""
+        return Cache if self._root is None else Cache[self._root.annotation]
+
+    @__orig_class__.setter
+    def __orig_class__(self, alias: Any) -> None:
+        self.root.annotation = alias.__args__[0]
 
 
 class SyncCache(Generic[T]):
