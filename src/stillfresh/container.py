@@ -39,14 +39,8 @@ class Container:
             msg = f"get({kind!r}): expected a class."
             raise InvalidOption(msg)
         with self._lock:
-            self._resolved_by.setdefault(kind, by)
             layers = self._overrides.get(kind)
-            if layers:
-                return cast("T", layers[-1])
-            found = self._instances.get(kind)
-            if found is None:
-                found = self._instances[kind] = self._make(kind)
-            return cast("T", found)
+            return cast("T", layers[-1] if layers else self._resolved(kind, by))
 
     def provide(self, kind: type[T], use: object) -> None:
         """
@@ -86,7 +80,9 @@ class Container:
     def push(self, kind: type, use: object) -> object:
         """Replace *kind* until `pop`, and return the replacement."""
         with self._lock:
-            instance = self._use(kind, checked_use(kind, use))
+            use = checked_use(kind, use)
+            found = self._instances.get(use) if isinstance(use, type) else None
+            instance = self._made(kind, use) if found is None else found
             self._overrides.setdefault(kind, []).append(instance)
             return instance
 
@@ -102,35 +98,33 @@ class Container:
     def instances(self) -> list[object]:
         """Return every instance that is in use."""
         with self._lock:
-            found = list(self._instances.values())
-            found += [one for layers in self._overrides.values() for one in layers]
-        return list({id(one): one for one in found}.values())
+            found = dict(self._instances)
+            found.update({kind: layers[-1] for kind, layers in self._overrides.items() if layers})
+        return list({id(one): one for one in found.values()}.values())
 
-    def current(self, kind: type) -> object | None:
-        """Return the instance of *kind* if there is one, without building it."""
-        with self._lock:
-            layers = self._overrides.get(kind)
-            return layers[-1] if layers else self._instances.get(kind)
+    def _resolved(self, kind: type, by: str) -> object:
+        if kind not in self._instances:
+            self._instances[kind] = self._make(kind, by)
+            self._resolved_by[kind] = by
+        return self._instances[kind]
 
-    def _make(self, kind: type) -> object:
+    def _make(self, kind: type, by: str) -> object:
         if kind in self._building:
             circle = " -> ".join(k.__qualname__ for k in (*self._building, kind))
             msg = f"{circle}: the constructors need each other. Use inject() on one side."
             raise CannotBuild(msg)
         self._building.append(kind)
         try:
-            return self._use(kind, self._provided.get(kind, kind))
+            use = self._provided.get(kind, kind)
+            if isinstance(use, type) and use is not kind:
+                return self._resolved(use, by)  # one service under both names
+            return self._made(kind, use)
         finally:
             self._building.pop()
 
-    def _use(self, kind: type, use: object) -> object:
+    def _made(self, kind: type, use: object) -> object:
         if isinstance(use, type):
-            # A class that is a service itself is the same instance under both names.
-            instance = self._instances.get(use)
-            if instance is None:
-                instance = _construct(kind, use)
-                if use is not kind:
-                    self._instances.setdefault(use, instance)
+            instance = _construct(kind, use)
         elif is_factory(use):
             instance = cast("Callable[[], object]", use)()
         else:
@@ -149,7 +143,7 @@ def checked_use(kind: type, use: object) -> object:
     Return *use* if it can stand for *kind*.
 
     Raises:
-        InvalidOption: A class of something else, an async factory, or no class to replace.
+        InvalidOption: An async factory, or no class to replace.
     """
     if not isinstance(kind, type):
         msg = f"provide({kind!r}, ...): expected a class to provide for."

@@ -85,7 +85,8 @@ def only_one_app() -> bool:
 
 
 def _look_up(declared: Injected, instance: object) -> object:
-    app = registry.owner_of(instance) or which_app(declared.name)
+    # A service in its constructor has no owner yet; the app that builds it is the current one.
+    app = registry.owner_of(instance) or current_app.get() or which_app(declared.name)
     return app if declared.kind is App else app.get(declared.kind, by=declared.name)
 
 

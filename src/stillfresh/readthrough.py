@@ -55,6 +55,8 @@ class Reader:
         self.policy = policy
         self.counts = Counts()
         self.index = QuickIndex()
+        self.head = ""
+        """What the keys begin with, where functions share the namespace."""
         self._packer = Packer(codec, serialized=region.serialized, copy=policy.copy)
 
     # Reading
