@@ -363,7 +363,11 @@ class App:
     @property
     def caches(self) -> list[object]:
         """The caches of this app's services and of unbound functions that it served."""
-        return [cache for extension in extensions for cache in extension.caches(self)]
+        token = current_app.set(self)
+        try:
+            return [cache for extension in extensions for cache in extension.caches(self)]
+        finally:
+            current_app.reset(token)
 
     def on(self, event: str, listener: Callable[[Event], object]) -> Callable[[], None]:
         """

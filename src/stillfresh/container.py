@@ -30,7 +30,7 @@ class Container:
         self._provided: dict[type, object] = {}
         self._instances: dict[type, object] = {}
         self._resolved_by: dict[type, str] = {}
-        self._overrides: dict[type, list[object]] = {}
+        self._overrides: dict[type, tuple[object, ...]] = {}
         self._building: list[type] = []
 
     def get(self, kind: type[T], by: str) -> T:
@@ -38,9 +38,13 @@ class Container:
         if not isinstance(kind, type):
             msg = f"get({kind!r}): expected a class."
             raise InvalidOption(msg)
-        with self._lock:
-            layers = self._overrides.get(kind)
-            return cast("T", layers[-1] if layers else self._resolved(kind, by))
+        # Without the lock: a constructor runs under it, and may call what waits for us.
+        if layers := self._overrides.get(kind):
+            return cast("T", layers[-1])
+        if kind not in self._instances:
+            with self._lock:
+                return cast("T", self._resolved(kind, by))
+        return cast("T", self._instances[kind])
 
     def provide(self, kind: type[T], use: object) -> None:
         """
@@ -83,17 +87,16 @@ class Container:
             use = checked_use(kind, use)
             found = self._instances.get(use) if isinstance(use, type) else None
             instance = self._made(kind, use) if found is None else found
-            self._overrides.setdefault(kind, []).append(instance)
+            self._overrides[kind] = (*self._overrides.get(kind, ()), instance)
             return instance
 
     def pop(self, kind: type, instance: object) -> None:
         """Take the replacement away again."""
         with self._lock:
-            layers = self._overrides[kind]
-            for index in reversed(range(len(layers))):
-                if layers[index] is instance:
-                    del layers[index]
-                    return
+            layers = list(self._overrides[kind])
+            last = max(index for index, layer in enumerate(layers) if layer is instance)
+            del layers[last]
+            self._overrides[kind] = tuple(layers)
 
     def instances(self) -> list[object]:
         """Return every instance that is in use."""

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from .app import App, current_app, extensions, registry
-from .errors import AmbiguousApp
+from .errors import AmbiguousApp, ProviderUnavailable
 from .injection import Injected
 
 if TYPE_CHECKING:
@@ -103,14 +103,26 @@ def provide(kind: type[T], use: T | type[T] | Callable[[], T]) -> None:
 
 async def invalidate_tags(*tags: str) -> None:
     """Drop every entry that has one of *tags*, in the default app and in each that runs."""
+    problem: ProviderUnavailable | None = None
     for app in (default_app(), *registry.running):
-        await app.invalidate_tags(*tags)
+        try:
+            await app.invalidate_tags(*tags)
+        except ProviderUnavailable as error:  # the others' entries are dropped all the same
+            problem = error
+    if problem is not None:
+        raise problem
 
 
 def invalidate_tags_blocking(*tags: str) -> None:
     """Drop as `invalidate_tags` does, without await."""
+    problem: ProviderUnavailable | None = None
     for app in (default_app(), *registry.running):
-        app.sync.invalidate_tags(*tags)
+        try:
+            app.sync.invalidate_tags(*tags)
+        except ProviderUnavailable as error:
+            problem = error
+    if problem is not None:
+        raise problem
 
 
 @contextlib.asynccontextmanager

@@ -151,11 +151,10 @@ class Definition:
             AmbiguousApp: Several apps run, and nothing says which one is meant.
             InvalidOption: A class method needs its class, and got something else.
         """
-        if self.kind == "function" or instance is UNBOUND:
-            app = which_app(self.title)
-            return self._placed(app, "", UNBOUND)
         if self.kind == "class":
             return self._placed(which_app(self.title), self._suffix(instance), instance)
+        if self.kind == "function" or instance is UNBOUND:
+            return self._placed(which_app(self.title), "", UNBOUND)
         owner = registry.owner_of(instance)
         app = owner or which_app(self.title)
         place = self._placed(app, self._suffix(type(instance)), instance)
@@ -182,8 +181,9 @@ class Definition:
     def _suffix(self, concrete: object) -> str:
         """Return what tells inherited functions of several classes apart."""
         if not isinstance(concrete, type):
+            given = "nothing" if concrete is UNBOUND else repr(concrete)
             msg = (
-                f"{self.title}: expected the class as the first argument, got {concrete!r}. "
+                f"{self.title}: expected the class as the first argument, got {given}. "
                 "Put @cache above @classmethod, so that its controls know the class."
             )
             raise InvalidOption(msg)
@@ -234,8 +234,6 @@ class Definition:
     def key(self, place: Place, values: Values) -> str:
         """Return the text of the key of a call."""
         text = self.key_rule.text(values, place.instance)
-        if place.head.endswith(",") and not text:
-            text, place = "", place._replace(head=place.head[:-1])
         return place.head + text + vary_text(self.policy.vary)
 
     # Calls
@@ -312,8 +310,10 @@ class Definition:
         """Take `self` or `cls` off the front of *args*, where no instance is bound."""
         if self.kind == "function" or instance is not UNBOUND:
             return instance, args
+        if not args and self.kind == "class":
+            return UNBOUND, args
         if not args:
-            msg = f"{self.title}: expected the instance, or the class, as the first argument."
+            msg = f"{self.title}: expected the instance as the first argument."
             raise TypeError(msg)
         return args[0], args[1:]
 
@@ -388,6 +388,8 @@ class Definition:
         region = self.reader(place).region
         ops = driver.ops(region.guard)
         pattern = self.key_rule.pattern() if self.home is not None else None
+        if pattern is not None and self.policy.vary:
+            pattern += "*"
         if pattern is None and not place.head:
             await region.clear(ops)
         else:
@@ -460,7 +462,7 @@ def _guessed_kind(function: Callable[..., object]) -> str:
     in_class = "." in function.__qualname__ and not function.__qualname__.rpartition(".")[
         0
     ].endswith("<locals>")
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]  # type: ignore[attr-defined]  # a function has code
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
     if not in_class or not names:
         return "function"
     return {"self": "method", "cls": "class"}.get(names[0], "function")

@@ -88,6 +88,7 @@ class Ledger:
         found = self._readers.get(source, _NONE).get(claim)
         if found is not None and held is not None and held() is source:
             return found
+        self._provider(source.policy.provider)  # built before our lock: building takes the app's
         with self._lock:
             region = self.region(namespace, source.policy.provider, local=local)
             self._claim(claim, source, region)
@@ -186,23 +187,36 @@ class Ledger:
             # function computed is not its value.
             drive(region.clear(region.guard.blocking))
 
-    def _provider(self, option: object) -> CacheProvider:
+    def _provider(self, written: object) -> CacheProvider:
+        option = checked_provider(written)
         if option is None:
             return self.app.get(CacheProvider)
-        if option == "memory":
+        if isinstance(option, str):
             return self._local_provider()
-        if isinstance(option, CacheProvider):
-            return option
-        if isinstance(option, type) and issubclass(option, CacheProvider):
-            return self.app.get(option)
-        msg = f"provider={option!r}: expected a CacheProvider, its class, or 'memory'."
-        raise InvalidOption(msg)
+        return option if isinstance(option, CacheProvider) else self.app.get(option)
 
     def _local_provider(self) -> MemoryCacheProvider:
         with self._lock:
             if self._local is None:
                 self._local = MemoryCacheProvider()
             return self._local
+
+
+def checked_provider(option: object) -> CacheProvider | type[CacheProvider] | str | None:
+    """
+    Return the option `provider=`.
+
+    Raises:
+        InvalidOption: It is no provider.
+    """
+    if option is None or isinstance(option, CacheProvider):
+        return option
+    if option == "memory":
+        return "memory"
+    if isinstance(option, type) and issubclass(option, CacheProvider):
+        return option
+    msg = f"provider={option!r}: expected a CacheProvider, its class, or 'memory'."
+    raise InvalidOption(msg)
 
 
 _NONE: dict[str, Reader] = {}
@@ -265,7 +279,7 @@ class Shortcut:
         self.scope[names["index"]] = index
 
 
-_shortcuts_lock = threading.Lock()
+_shortcuts_lock = threading.RLock()  # garbage may be collected anywhere, and call back
 _connected: WeakSet[Shortcut] = WeakSet()
 _moment = [0]
 
