@@ -241,9 +241,7 @@ class App:
         async with self:
             yield
 
-    async def _start(
-        self, wait: Callable[[object], Awaitable[None]], *, blocking: bool
-    ) -> None:
+    async def _start(self, wait: Callable[[object], Awaitable[None]], *, blocking: bool) -> None:
         with self._guarding:
             if self._phase != "stopped":
                 msg = f"{self!r} was started before. Stop it first, or make a second App."
@@ -264,7 +262,7 @@ class App:
         except BaseException:
             try:
                 await self._stop(wait, blocking=blocking)
-            except Exception:
+            except Exception:  # noqa: BLE001  # the first one is raised
                 log.exception("%r: its start failed, and so did its stop", self)
             raise
 
@@ -275,9 +273,7 @@ class App:
         for extension in extensions:
             extension.opened(self)
 
-    async def _stop(
-        self, wait: Callable[[object], Awaitable[None]], *, blocking: bool
-    ) -> None:
+    async def _stop(self, wait: Callable[[object], Awaitable[None]], *, blocking: bool) -> None:
         errors: list[BaseException] = []  # one that fails keeps none of the others from its end
 
         async def end(step: Awaitable[None]) -> None:
@@ -298,7 +294,8 @@ class App:
             else:
                 await end(self.background.stop(self.clock))
             for guard in self.guards:
-                await end(self._stop_guard(guard, blocking=blocking))
+                guard.on_stop()
+                await end((guard.provider.blocking if blocking else guard.provider).stop())
         finally:
             self._guards.clear()
             self._started = []
@@ -309,14 +306,6 @@ class App:
             log.error("%r: this failed, too, as it stopped", self, exc_info=error)
         if errors:
             raise errors[0]
-
-    @staticmethod
-    async def _stop_guard(guard: Guard, *, blocking: bool) -> None:
-        guard.on_stop()
-        if blocking:
-            drive(guard.provider.blocking.stop())
-        else:
-            await guard.provider.stop()
 
     async def _call_hooks(
         self, service: object, moment: str, wait: Callable[[object], Awaitable[None]]
@@ -331,7 +320,6 @@ class App:
                 current_app.reset(token)
 
     async def _block_on(self, result: object) -> None:
-        # A sync program: what does not suspend runs here, the rest on the private loop.
         async def whole() -> None:
             await cast("Awaitable[object]", result)
 

@@ -8,11 +8,12 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 from .app import App, extensions
-from .cached import Cached, SyncCached, controls_of, generated
+from .cached import Cached, SyncCached, generated
 from .caching import Cache, named_functions
-from .definition import Definition
+from .definition import UNBOUND, Definition
 from .instances import BINDING, is_binding
 from .ledger import LedgerExtension, ledger_of, name_taken
+from .operations import DefinitionHome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,7 @@ class CachingExtension(LedgerExtension):
     """Binds the cached methods of the services that an app owns, and checks their names."""
 
     def adopt(self, app: App, instance: object) -> None:
+        del app
         own = getattr(instance, "__dict__", None)
         if own is None:
             return
@@ -79,8 +81,8 @@ class CachingExtension(LedgerExtension):
                 found.setdefault(cache.name, cache)
         for source in ledger_of(app).sources():
             if isinstance(source, Definition) and source.kind == "function":
-                cache = controls_of(source).cache
-                found.setdefault(cache.name, cache)
+                unbound = Cache.over(DefinitionHome(source, UNBOUND, app))
+                found.setdefault(unbound.name, unbound)
         return list(found.values())
 
 

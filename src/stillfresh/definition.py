@@ -12,6 +12,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from .app import registry
+from .calls import Answer, Call
 from .codecs import UNGIVEN, codec_for, one_shot_annotation, return_annotation
 from .computation import Computation, current_computation
 from .current import only_one_app, which_app
@@ -20,10 +21,8 @@ from .entry import MISSING, Verdict, judge
 from .errors import InvalidOption, NotSerializable
 from .instances import has_state, serial_of, warn_once
 from .keys import encode
-from .ledger import ledger_of, moment
+from .ledger import Claim, ledger_of, moment
 from .patterns import compile_pattern, literal_prefix
-from .calls import Answer, Call
-from .readthrough import Reader
 from .report import Explanation, Stats
 from .rules import KeyRule, TagRule, vary_text
 from .shape import Shape
@@ -32,10 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .app import App
+    from .calls import Counts
     from .codecs import Codec
     from .drivers import Driver
     from .ledger import Shortcut
     from .options import Policy
+    from .readthrough import Reader
     from .shape import Values
 
 UNBOUND: Final = object()
@@ -53,15 +54,16 @@ class Place(NamedTuple):
     """Where the entries of one function are, for one instance."""
 
     app: App
-    namespace: str
-    claim: str
-    """The name that must be this function's alone."""
+    claim: Claim
     head: str = ""
     """What stands before the arguments in a key."""
     first: Values = ()
     """What `self` or `cls` is."""
-    local: bool = False
-    """The entries stay in this process's memory, and die with the instance."""
+
+    @property
+    def namespace(self) -> str:
+        """What stands in front of every key."""
+        return self.claim.namespace
 
     @property
     def instance(self) -> object:
@@ -115,6 +117,15 @@ class Definition:
         """Module and qualified name."""
         return (self.function.__module__, self.function.__qualname__)
 
+    @property
+    def computes(self) -> bool:
+        """The entries are results of this code."""
+        return not self.key_rule.written or self.home is None
+
+    def goes_with(self, other: object) -> bool:
+        """The same module and qualified name: one is the other, written again."""
+        return isinstance(other, Definition) and other.identity == self.identity
+
     def codec(self) -> Callable[[], Codec]:
         """Return what makes the codec of the results."""
         function, policy = self.function, self.policy
@@ -143,9 +154,9 @@ class Definition:
 
     # Where
 
-    def place(self, instance: object) -> Place:
+    def place(self, instance: object, app: App | None = None) -> Place:
         """
-        Say where the entries for *instance* are.
+        Say where the entries for *instance* are; *app* is for an unbound function.
 
         Raises:
             AmbiguousApp: Several apps run, and nothing says which one is meant.
@@ -154,7 +165,7 @@ class Definition:
         if self.kind == "class":
             return self._placed(which_app(self.title), self._suffix(instance), instance)
         if self.kind == "function" or instance is UNBOUND:
-            return self._placed(which_app(self.title), "", UNBOUND)
+            return self._placed(app or which_app(self.title), "", UNBOUND)
         owner = registry.owner_of(instance)
         app = owner or which_app(self.title)
         place = self._placed(app, self._suffix(type(instance)), instance)
@@ -169,14 +180,18 @@ class Definition:
 
     def _placed(self, app: App, suffix: str, instance: object) -> Place:
         first = () if instance is UNBOUND else (instance,)
+        holder = self if not suffix else instance if self.kind == "class" else type(instance)
         if self.home is None:
-            base = self.explicit_name or self.title
-            return Place(app, base + suffix, base + suffix, "", first)
+            namespace = (self.explicit_name or self.title) + suffix
+            return Place(app, Claim(namespace, namespace, holder), "", first)
         namespace = self.home.namespace()
         if self.key_rule.written:
-            return Place(app, namespace, f"{namespace}\n{self.title}{suffix}", "", first)
-        head = f"{self.function.__name__}{suffix}:"
-        return Place(app, namespace, f"{namespace}\n{head}", head, first)
+            name, head = f"{namespace}\n{self.title}{suffix}", ""
+            shared_head = literal_prefix(self.key_rule.pattern() or "")
+        else:
+            shared_head = head = f"{self.function.__name__}{suffix}:"
+            name = f"{namespace}\n{head}"
+        return Place(app, Claim(name, namespace, holder, shared_head, own_space=False), head, first)
 
     def _suffix(self, concrete: object) -> str:
         """Return what tells inherited functions of several classes apart."""
@@ -197,39 +212,33 @@ class Definition:
             )
         if same:
             return ""
-        where = "" if concrete.__module__ == module else f"{concrete.__module__}."
+        where = "" if concrete.__module__ == module else f"{concrete.__module__}:"
         return f"@{where}{concrete.__qualname__}"
 
     def _die_with(self, instance: object, place: Place) -> Place:
-        serial = serial_of(instance)
-        namespace, claim = f"{place.namespace}#{serial}", f"{place.claim}#{serial}"
+        mark = f"#{serial_of(instance)}"
+        claim = place.claim._replace(
+            name=place.claim.name + mark,
+            namespace=place.namespace + mark,
+            holder=self,
+            own_space=True,
+            local=True,
+        )
         ledger = ledger_of(place.app)
-        if ledger.note_mortal(claim):
+        if ledger.note_mortal(claim.name):
             warn_once(self.title, instance)
+            claimed = claim._replace(holder=None)
             finalizer = weakref.finalize(
-                instance, _forget, weakref.ref(ledger), weakref.ref(self), namespace, claim
+                instance, _forget, weakref.ref(ledger), weakref.ref(self), claimed
             )
             finalizer.atexit = False
-        return place._replace(namespace=namespace, claim=claim, local=True)
+        return place._replace(claim=claim)
 
     def reader(self, place: Place) -> Reader:
         """Return the reader for a place; the app must be running."""
-        source = self
-        if self.home is not None and not place.local:
+        if self.home is not None and not place.claim.local:
             self.home.source.claim(place.app)
-        reader = ledger_of(place.app).reader(
-            source, place.namespace, place.claim, local=place.local
-        )
-        reader.head = self._shared_head(place)
-        return reader
-
-    def _shared_head(self, place: Place) -> str:
-        """Return what tells the keys of this function from the others under its Cache."""
-        if self.home is None:
-            return ""
-        if self.key_rule.written:
-            return literal_prefix(self.key_rule.pattern() or "")
-        return place.head[: place.head.index(":") + 1]
+        return ledger_of(place.app).reader(self, place.claim)
 
     def key(self, place: Place, values: Values) -> str:
         """Return the text of the key of a call."""
@@ -241,7 +250,7 @@ class Definition:
     def _call(self, place: Place, values: Values) -> Call:
         shape, first = self.shape, place.first
         quick = None
-        if self.quick and not place.local and (not place.first or self._unkeyed(place)):
+        if self.quick and not place.claim.local and (not place.first or self._unkeyed(place)):
             quick = shape.quick_key(values)
         return Call(
             self.key(place, values),
@@ -273,7 +282,7 @@ class Definition:
         return (
             self.quick
             and not reader.region.serialized
-            and not place.local
+            and not place.claim.local
             and not place.app.listeners.wants("hit")
             and (instance is not UNBOUND or only_one_app())
             and hasattr(reader.region.guard.provider, "book")
@@ -281,7 +290,7 @@ class Definition:
 
     async def _bypass(self, place: Place, values: Values, driver: Driver) -> Answer:
         ledger = ledger_of(place.app)
-        ledger.counts(self, place.claim).bypass += 1
+        ledger.counts(self, place.claim.name).bypass += 1
         place.app.listeners.emit("bypass", place.namespace)
         token = current_computation.set(Computation(self.title))
         try:
@@ -378,7 +387,10 @@ class Definition:
         place.app.must_run(f"{self.title}.invalidate_matching()")
         region = self.reader(place).region
         await region.invalidate_matching(
-            driver.ops(region.guard), pattern, compile_pattern(pattern), place.head or self._shared_head(place)
+            driver.ops(region.guard),
+            pattern,
+            compile_pattern(pattern),
+            place.head or place.claim.head,
         )
 
     async def clear(self, instance: object, driver: Driver) -> None:
@@ -408,24 +420,22 @@ class Definition:
             return Explanation("miss", key, place.namespace, "enabled= says no")
         return await explain(self.reader(place), key, driver)
 
-    def stats(self, instance: object) -> Stats:
+    def stats(self, instance: object, app: App | None = None) -> Stats:
         """Return live numbers: of one instance's class, or of all of them."""
 
-        def seen() -> list[tuple[Any, Reader | None]]:
-            place = self.place(instance)
+        def seen() -> list[tuple[Counts, list[Reader]]]:
+            place = self.place(instance, app)
             everywhere = self.kind != "function" and instance is UNBOUND
-            return ledger_of(place.app).seen(self, None if everywhere else place.claim)
+            return ledger_of(place.app).seen(self, None if everywhere else place.claim.name)
 
         def entries() -> int:
-            place = self.place(instance)
+            place = self.place(instance, app)
             if not place.app.running:
                 return 0
-            readers = [reader for _, reader in seen() if reader is not None]
+            readers = [reader for _, readers in seen() for reader in readers]
             head = "" if place.instance is None else place.head
             held = {(reader.region, head or reader.head) for reader in readers}
-            return sum(
-                region.guard.provider.count(region.namespace, head) for region, head in held
-            )
+            return sum(region.guard.provider.count(region.namespace, head) for region, head in held)
 
         return Stats(seen, entries)
 
@@ -453,9 +463,7 @@ async def explain(reader: Reader, key: str, driver: Driver) -> Explanation:
         status, why = "miss", f"Its ttl ended {past} ago; kept in case the function fails."
     if region.rest.rests(key, now):
         why += " The last computation failed; the next one waits."
-    return Explanation(
-        status, key, region.namespace, why, age, region.guard.name, entry.tags
-    )
+    return Explanation(status, key, region.namespace, why, age, region.guard.name, entry.tags)
 
 
 def _guessed_kind(function: Callable[..., object]) -> str:
@@ -469,8 +477,8 @@ def _guessed_kind(function: Callable[..., object]) -> str:
 
 
 def _forget(
-    ledger: weakref.ref[Any], definition: weakref.ref[Definition], namespace: str, claim: str
+    ledger: weakref.ref[Any], definition: weakref.ref[Definition], claim: Claim
 ) -> None:
     found = ledger()
     if found is not None:
-        found.forget(definition(), namespace, claim)
+        found.forget(definition(), claim)

@@ -51,14 +51,21 @@ _BUSY_SECONDS = 1.0
 class Reader:
     """One function, or one store, over a region: its policy, its codec, and the path."""
 
-    def __init__(self, region: Region, policy: Policy, codec: Callable[[], Codec]) -> None:
+    def __init__(
+        self, region: Region, policy: Policy, codec: Callable[[], Codec], *, local: bool = False
+    ) -> None:
         self.region = region
         self.policy = policy
         self.counts = Counts()
         self.index = QuickIndex()
         self.head = ""
         """What the keys begin with, where functions share the namespace."""
-        self._packer = Packer(codec, serialized=region.serialized, copy=policy.copy)
+        self._packer = Packer(
+            codec,
+            serialized=region.serialized,
+            copy=policy.copy,
+            trial=not (region.serialized or local),  # what stays here is never stored elsewhere
+        )
 
     # Reading
 
@@ -127,7 +134,7 @@ class Reader:
                 if cancelled:
                     return Answer(None, _twice_cancelled(key))
                 cancelled = True
-            elif came < outcome.began:
+            elif leads or came < outcome.began:  # an error may come before it begins
                 if outcome.error is not None:
                     return Answer(None, outcome.error, outcome)
                 return Answer(self.hand_out(outcome.value))
@@ -291,8 +298,9 @@ class Reader:
                 if isinstance(answer, Lease):
                     return answer
                 if not isinstance(answer, Found):
-                    if driver.stands_on_loop() and not self.region.guard.provider.shared:
-                        return None  # another app of this very loop may hold it
+                    on_loop = driver.stands_on_loop() or flight.blocks_loop
+                    if on_loop and not self.region.guard.provider.shared:
+                        return None  # it may be held by a task of the loop that stands still
                     await ops.wait(address, _BUSY_SECONDS)
                     continue
             except ProviderUnavailable:
@@ -332,6 +340,7 @@ class Reader:
                 return Outcome(error=error, began=began, asof=ALWAYS)
             raise
         finally:
+            flight.deadline, flight.time_out = inf, None  # what comes now is the provider's time
             if timer is not None:
                 timer.cancel()
         if not flight.over:  # one that was timed out is late, and its store will be refused
@@ -372,7 +381,7 @@ class Reader:
         except NotSerializable as error:
             if self.region.guard.provider.strict:
                 raise
-            log.warning("%s: %s is not stored: %s", title, call.key, error)
+            log.warning("%s: %s is not stored: %s", title, call.key, str(error))
             self.region.emit("refused", call.key, str(error))
             return None, tags
 

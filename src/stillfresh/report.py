@@ -23,7 +23,7 @@ class Stats:
 
     def __init__(
         self,
-        seen: Callable[[], Sequence[tuple[Counts, Reader | None]]],
+        seen: Callable[[], Sequence[tuple[Counts, Sequence[Reader]]]],
         entries: Callable[[], int],
     ) -> None:
         self._seen = seen
@@ -33,7 +33,8 @@ class Stats:
     def hits(self) -> int:
         """Calls that were answered from a fresh entry."""
         return sum(
-            counts.hit + (reader.index.hits() if reader else 0) for counts, reader in self._seen()
+            counts.hit + sum(reader.index.hits() for reader in readers)
+            for counts, readers in self._seen()
         )
 
     @property

@@ -210,7 +210,8 @@ class Shape:
         word = "async def" if is_async else "def"
         source = f"{word} wrapper({self._parameter_list()}):\n{body}"
         qualname = self.function.__qualname__
-        filename = f"<stillfresh {self.function.__module__}.{qualname}>"
+        what = "call" if scope else "arguments"  # two texts, which tracebacks tell apart
+        filename = f"<stillfresh: {what} of {self.function.__module__}.{qualname}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         code = next(
             constant

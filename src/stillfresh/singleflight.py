@@ -89,6 +89,7 @@ class Flight:
         "_lock",
         "abort",
         "began",
+        "blocks_loop",
         "deadline",
         "key",
         "late_tags",
@@ -124,6 +125,8 @@ class Flight:
         self.time_out: Callable[[], object] | None = None
         """Ends it because its deadline has passed; whoever watches the time calls it."""
         self.waits_for: list[Flight] = []
+        self.blocks_loop = False
+        """A caller stands on the thread of some loop, and blocks it."""
         self._lock = threading.RLock()
         self._callbacks: dict[Callable[[], object], None] = {}
 
@@ -247,7 +250,7 @@ class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
         if waiter is None or waiter.over:
             return
         with _waiting:
-            if any(found is waiter for found in _reached_from(flight)):
+            if any(found is waiter for found in reached_from(flight)):
                 msg = (
                     f"{flight.key!r} waits for itself, through {waiter.key!r}. A cached "
                     "function must not need its own result: call the undecorated function "
@@ -263,7 +266,8 @@ class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
                     self._waiter.waits_for.remove(self._flight)
 
 
-def _reached_from(flight: Flight) -> Iterator[Flight]:
+def reached_from(flight: Flight) -> Iterator[Flight]:
+    """Return *flight* and what it waits for, directly or through others."""
     seen: set[int] = set()
     todo = [flight]
     while todo:
@@ -272,4 +276,4 @@ def _reached_from(flight: Flight) -> Iterator[Flight]:
             continue
         seen.add(id(one))
         yield one
-        todo.extend(one.waits_for)
+        todo.extend(tuple(one.waits_for))

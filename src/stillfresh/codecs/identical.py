@@ -196,12 +196,17 @@ def _same_moment(one: datetime | time, two: datetime | time) -> bool:
 
 def _same_zone(one: tzinfo | None, two: tzinfo | None) -> bool:
     if type(one) is not type(two):
-        return False
+        # pydantic reads every fixed offset into a class of its own, which equals the other.
+        return one is not None and two is not None and one == two and _fixed(one) == _fixed(two)
     if isinstance(one, ZoneInfo) and isinstance(two, ZoneInfo):
         return one.key == two.key
     if isinstance(one, timezone) and isinstance(two, timezone):
         return zone_parts(one) == zone_parts(two)
     return one == two
+
+
+def _fixed(zone: tzinfo) -> tuple[object, object]:
+    return (zone.utcoffset(None), zone.tzname(None))
 
 
 # Any: each function takes two values of the class in front of it.
