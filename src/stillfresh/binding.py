@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 from .app import App, extensions
 from .cached import Cached, SyncCached, generated
 from .caching import Cache, named_functions
-from .definition import UNBOUND, Definition
+from .definition import Definition
 from .instances import BINDING, is_binding
 from .ledger import LedgerExtension, ledger_of, name_taken
 from .operations import DefinitionHome
+from .site import UNBOUND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

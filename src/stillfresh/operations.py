@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from .app import App
     from .codecs import Codec
-    from .definition import Definition, Place
+    from .definition import Definition
     from .drivers import Driver
     from .readthrough import Reader
+    from .site import Place
 
 UNSET: Final[Any] = MISSING
 

@@ -92,9 +92,7 @@ class TagRule:
         names = checked_tags(option, "tags")
         templates = [TagTemplate(name, parameters) for name in sorted(names)]
         self._templates = [template for template in templates if template.names]
-        self._fixed = frozenset(
-            template.render({}) for template in templates if not template.names
-        )
+        self._fixed = frozenset(template.render({}) for template in templates if not template.names)
 
     @property
     def any(self) -> bool:

@@ -91,9 +91,7 @@ class Shape:
         """
         if self._bind is None:
             body = f"    return {self._tuple(self.names)}\n"
-            self._bind = cast(
-                "Callable[..., Values]", self._function(body, {}, is_async=False)
-            )
+            self._bind = cast("Callable[..., Values]", self._function(body, {}, is_async=False))
         return self._bind(*args, **kwargs)
 
     def call(self, values: Values, first: Values = ()) -> object:
@@ -150,9 +148,7 @@ class Shape:
 
     # Wrappers
 
-    def wrapper(
-        self, scope: dict[str, object], *, quick: bool, tagged: bool
-    ) -> FunctionType:
+    def wrapper(self, scope: dict[str, object], *, quick: bool, tagged: bool) -> FunctionType:
         """
         Make a function with these parameters that asks the short cut, then `_slow`.
 
@@ -234,8 +230,7 @@ class Shape:
         function.__kwdefaults__ = {
             parameter.name: parameter.default
             for parameter in kept
-            if parameter.default is not parameter.empty
-            and parameter.kind is parameter.KEYWORD_ONLY
+            if parameter.default is not parameter.empty and parameter.kind is parameter.KEYWORD_ONLY
         }
         return function
 

@@ -317,7 +317,8 @@ class Operations:
         try:
             return await task
         except asyncio.CancelledError:
-            if not late:
+            me = asyncio.current_task()
+            if not late or (me is not None and me.cancelling()):
                 task.cancel()
                 raise
         finally:
