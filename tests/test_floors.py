@@ -51,6 +51,7 @@ FLOORS = {
     "readthrough": 3,
     # 4: Cache, Cached, the decorator
     "report": 4,
+    "shortcuts": 4,
     "ledger": 4,
     "site": 4,
     "definition": 4,

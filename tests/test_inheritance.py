@@ -48,7 +48,6 @@ async def test_inherited_methods_of_two_subclasses_are_apart() -> None:
         ]
 
 
-@pytest.mark.xfail(reason="@Concrete is a name, and two classes may have it", strict=True)
 async def test_two_subclasses_of_one_name_are_apart() -> None:
     """A class that a function makes twice is two classes."""
 
@@ -171,7 +170,6 @@ async def test_two_closures_of_one_name_take_turns() -> None:
         assert await other() == ["other"]
 
 
-@pytest.mark.xfail(reason="a waiter looks again without claiming the name again", strict=True)
 async def test_a_waiter_never_gets_the_value_of_another_closure() -> None:
     """Also when the name was taken over while it waited."""
     began, go = asyncio.Event(), asyncio.Event()

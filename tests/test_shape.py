@@ -115,8 +115,8 @@ def test_positional_and_extra_tell_callables_the_arguments() -> None:
     it = shape("a, *b, c=3, **d")
     values = it.bind((1, 2, 3), {"z": 8, "y": 9})
     assert it.positional(values) == (1, 2, 3, 3)
-    assert list(it.extra(values).items()) == [("y", 9), ("z", 8)]
-    assert shape("a").extra((1,)) == {}
+    assert list(it.named(values).items()) == [("y", 9), ("z", 8)]
+    assert shape("a").named((1,)) == {}
 
 
 # Keys of the short cut

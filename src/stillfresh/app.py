@@ -29,7 +29,7 @@ from .registry import Registry
 from .tags import checked_tags
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
     from types import TracebackType
     from typing import Self
 
@@ -142,7 +142,9 @@ class App:
         return self
 
     @contextlib.contextmanager
-    def override(self, kind: type[T], use: T | type[T] | Callable[[], T]) -> Iterator[T]:
+    def override(
+        self, kind: type[T], use: T | type[T] | Callable[[], T]
+    ) -> Generator[T, None, None]:
         """Replace a service for the time of a `with` block, also while the app runs."""
         instance = cast("T", self._container.push(kind, use))
         provider = issubclass(kind, CacheProvider)
@@ -236,7 +238,7 @@ class App:
         drive(self._stop(self._block_on, blocking=True))
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, _: object = None) -> AsyncIterator[None]:
+    async def lifespan(self, _: object = None) -> AsyncGenerator[None, None]:
         """Run the app for the life of another one: `FastAPI(lifespan=app.lifespan)`."""
         async with self:
             yield

@@ -13,7 +13,7 @@ from .caching import Cache, named_functions
 from .definition import Definition
 from .instances import BINDING, is_binding
 from .ledger import LedgerExtension, ledger_of, name_taken
-from .operations import DefinitionHome
+from .operations import DefinitionHome, Root, RootHome
 from .site import UNBOUND
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class CachingExtension(LedgerExtension):
                 cache = bound if isinstance(bound, Cache) else bound.cache
                 found.setdefault(cache.name, cache)
         for source in ledger_of(app).sources():
+            if isinstance(source, Root):
+                found.setdefault(source.name, Cache.over(RootHome(source, app)))
             if isinstance(source, Definition) and source.kind == "function":
                 unbound = Cache.over(DefinitionHome(source, UNBOUND, app))
                 found.setdefault(unbound.name, unbound)

@@ -29,9 +29,9 @@ from typing import (
 
 from .drivers import IN_THREAD, ON_LOOP, drive
 from .instances import BINDING
-from .ledger import Shortcut
 from .operations import DefinitionHome
 from .shape import dress
+from .shortcuts import Shortcut
 from .site import UNBOUND
 from .store import Store
 
@@ -85,6 +85,7 @@ class _Controls(metaclass=_Recognising):
         self._definition = definition
         self._instance = instance
         function = definition.function
+        self.__dict__.update(function.__dict__)  # what other decorators have left there
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(self, name, getattr(function, name, None))
         self.__wrapped__ = function

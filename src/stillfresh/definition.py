@@ -14,9 +14,10 @@ from .calls import Answer, Call
 from .computation import Computation, current_computation
 from .current import only_one_app
 from .entry import MISSING
-from .ledger import ledger_of, moment
+from .ledger import ledger_of
 from .patterns import compile_pattern
 from .report import Explanation, Stats, explain
+from .shortcuts import moment
 from .site import UNBOUND, Site
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from .app import App
     from .calls import Counts
     from .drivers import Driver
-    from .ledger import Shortcut
     from .readthrough import Reader
     from .shape import Values
+    from .shortcuts import Shortcut
     from .site import Place
 
 
@@ -46,7 +47,7 @@ class Definition(Site):
             lambda: shape.call(values, first),
             self.tag_rule.early(values, place.instance),
             self.tag_rule.late(values),
-            quick,
+            quick=quick,
             tagged=self.tag_rule.any,
         )
 

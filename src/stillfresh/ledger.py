@@ -11,8 +11,9 @@ import contextlib
 import gc
 import threading
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from .app import App, Extension
 from .calls import Counts
@@ -22,7 +23,8 @@ from .errors import InvalidOption, ProviderUnavailable
 from .providers.base import CacheProvider
 from .providers.memory import MemoryCacheProvider
 from .readthrough import Reader
-from .region import Region, has_tag
+from .region import Region
+from .shortcuts import disconnect_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +101,7 @@ class Ledger:
         self._counts: WeakKeyDictionary[Source, dict[str, Counts]] = WeakKeyDictionary()
         self._holders: dict[str, list[Holder]] = {}
         self._mortal: set[str] = set()
+        self._dying: deque[tuple[Source | None, Claim]] = deque()
         self._local: MemoryCacheProvider | None = None
 
     def region(self, namespace: str, provider: object, *, local: bool = False) -> Region:
@@ -122,6 +125,10 @@ class Ledger:
         found = self._readers.get(source, _NONE).get((claim.name, number))
         if found is not None and number >= 0:
             return found
+        if self._dying:
+            with self._lock:
+                while self._dying:
+                    self.forget(*self._dying.popleft())
         self._provider(source.policy.provider)  # built before our lock: building takes the app's
         with self._lock:
             number = self._hold(claim, source)
@@ -190,8 +197,19 @@ class Ledger:
             return True
 
     def forget(self, source: Source | None, claim: Claim) -> None:
-        """Drop a claim whose instance has died."""
-        with self._lock:
+        """
+        Drop a claim whose instance has died.
+
+        A collection of garbage may call this anywhere, also where a lock of a provider is
+        held. So it never waits for ours:
+
+            1. thread A    holds the provider's lock; garbage is collected, forget() comes
+            2. thread B    holds our lock, and waits for the provider's
+        """
+        if not self._lock.acquire(blocking=False):
+            self._dying.append((source, claim))
+            return
+        try:
             self._mortal.discard(claim.name)
             self._holders.pop(claim.name, None)
             if source is not None:
@@ -201,6 +219,8 @@ class Ledger:
                     del readers[held]
             gone = [key for key in self._regions if key[0] == claim.namespace]
             regions = [self._regions.pop(key) for key in gone]
+        finally:
+            self._lock.release()
         for region in regions:
             self._clear(region)
 
@@ -316,62 +336,6 @@ def ledger_of(app: App) -> Ledger:
     return found
 
 
-# Short cuts: which wrapper may answer from which index
-
-
-class Shortcut:
-    """
-    The connection of one generated wrapper to the index of one reader.
-
-    *scope* are the globals of the wrapper. A wrapper is connected when a slow call finds that
-    it may be, and all are disconnected when an app starts, stops or changes how it answers.
-    """
-
-    __slots__ = ("__weakref__", "_names", "scope")
-
-    def __init__(self, scope: dict[str, object], names: dict[str, str]) -> None:
-        self.scope = scope
-        self._names = names
-        self._set({}, None)
-
-    def connect(self, reader: Reader, moment: int) -> None:
-        """Answer from *reader*, unless something changed since *moment*."""
-        with _shortcuts_lock:
-            if moment == _moment[0]:
-                self._set(reader.index.entries, reader)
-                _connected.add(self)
-
-    def disconnect(self) -> None:
-        """Answer nothing."""
-        self._set({}, None)
-
-    def _set(self, index: object, reader: Reader | None) -> None:
-        names = self._names
-        if reader is not None:
-            self.scope[names["now"]] = reader.region.clock.now
-            self.scope[names["book"]] = getattr(reader.region.guard.provider, "book", None)
-        self.scope[names["index"]] = index
-
-
-_shortcuts_lock = threading.RLock()  # garbage may be collected anywhere, and call back
-_connected: WeakSet[Shortcut] = WeakSet()
-_moment = [0]
-
-
-def moment() -> int:
-    """Return the number of the last change; see `Shortcut.connect`."""
-    return _moment[0]
-
-
-def disconnect_all() -> None:
-    """Let every call take the long way once more."""
-    with _shortcuts_lock:
-        _moment[0] += 1
-        for shortcut in list(_connected):
-            shortcut.disconnect()
-        _connected.clear()
-
-
 class LedgerExtension(Extension):
     """Keeps the ledgers in step with the lives of their apps."""
 
@@ -394,16 +358,16 @@ class LedgerExtension(Extension):
         guards = {id(app.guard(app.get(CacheProvider))): app.guard(app.get(CacheProvider))}
         guards |= {id(guard): guard for guard in app.guards}
         problem: ProviderUnavailable | None = None
-        try:
-            for guard in guards.values():
-                ops = guard.blocking if blocking else guard.waiting
-                try:
-                    await ops.invalidate_tags(None, tags)
-                except ProviderUnavailable as error:
-                    problem = error
-        finally:
-            for region in ledger.regions():
-                region.flights.drop(lambda flight: has_tag(flight, tags))
+        for guard in guards.values():
+            try:
+                await (guard.blocking if blocking else guard.waiting).invalidate_tags(None, tags)
+            except ProviderUnavailable as error:
+                problem = error
+            finally:
+                for region in ledger.regions():
+                    if region.guard is guard:
+                        ops = guard.blocking if blocking else guard.waiting
+                        await region.leave_tagged(ops, tags)
         app.listeners.emit("invalidate", "", ", ".join(sorted(tags)))
         if problem is not None:
             raise problem

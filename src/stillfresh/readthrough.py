@@ -173,6 +173,7 @@ class Reader(Shelf):
             if isinstance(lease, Outcome):
                 outcome = lease
             else:
+                flight.lease = lease
                 outcome = await self._compute(call, flight, driver, lease)
         except Exception as error:  # noqa: BLE001  # all of it reaches the callers
             outcome = Outcome(error=error, began=flight.began, asof=ALWAYS)

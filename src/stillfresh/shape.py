@@ -121,7 +121,7 @@ class Shape:
                 flat.append(value)
         return tuple(flat)
 
-    def extra(self, values: Values) -> dict[str, object]:
+    def named(self, values: Values) -> dict[str, object]:
         """Return what was passed by names that the signature does not know, sorted."""
         if self.parameters and self.parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
             return dict(sorted(cast("dict[str, object]", values[-1]).items()))
@@ -267,6 +267,7 @@ class Shape:
 def dress(wrapper: FunctionType, shape: Shape, wrapped: object) -> None:
     """Let *wrapper* look like the user's function: names, documentation, annotations."""
     original = cast("Any", shape.function)
+    wrapper.__dict__.update(original.__dict__)  # what other decorators have left there
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         setattr(wrapper, name, getattr(original, name, None))
     wrapper.__annotations__ = shape.annotations()

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .entry import Entry
+    from .providers.base import Lease
 
 _counter = itertools.count(1)
 
@@ -93,6 +94,7 @@ class Flight:
         "deadline",
         "key",
         "late_tags",
+        "lease",
         "loop",
         "outcome",
         "tags",
@@ -117,6 +119,8 @@ class Flight:
         """More tags may come from the result; nobody knows which yet."""
         self.late_tags: set[str] = set()
         """Tags that the function has added to its own result so far."""
+        self.lease: Lease | None = None
+        """The right to store the result, once there is one."""
         self.began = NEVER
         self.deadline = inf
         self.outcome: Outcome | None = None
@@ -205,11 +209,13 @@ class Flights:
             if self._by_key.get(flight.key) is flight:
                 del self._by_key[flight.key]
 
-    def drop(self, concerned: Callable[[Flight], bool]) -> None:
-        """Take out every flight that *concerned* picks; they run on, unjoined."""
+    def drop(self, concerned: Callable[[Flight], bool]) -> list[Flight]:
+        """Take out every flight that *concerned* picks, and return them; they run on, unjoined."""
         with self._lock:
-            for key in [key for key, flight in self._by_key.items() if concerned(flight)]:
-                del self._by_key[key]
+            dropped = [flight for flight in self._by_key.values() if concerned(flight)]
+            for flight in dropped:
+                del self._by_key[flight.key]
+            return dropped
 
     def __len__(self) -> int:
         return len(self._by_key)

@@ -99,10 +99,10 @@ class MemoryCacheProvider(CacheProvider):
         """The same provider; its `wait` blocks the thread."""
         return _BlockingMemory(self)
 
-    def add_evict_listener(self, listener: Callable[[Address], object]) -> Callable[[], None]:
-        """Tell *listener* what had to leave for want of room; what is returned ends it."""
+    def add_evict_listener(self, callback: Callable[[Address], object]) -> Callable[[], None]:
+        """Tell *callback* what had to leave for want of room; what is returned ends it."""
         with self._lock:
-            return self._reports.add(listener)
+            return self._reports.add(callback)
 
     # Lifecycle
 
