@@ -381,7 +381,7 @@ class App:
             ProviderUnavailable: Nobody knows whether it happened; it is done before this
                 process reads any of it again.
         """
-        await self._invalidate_tags(tags, blocking=False)
+        await self.drop_tagged(tags, blocking=False)
 
     async def settled(self) -> None:
         """Return when all background work is done: refreshes, and computations without callers."""
@@ -392,7 +392,8 @@ class App:
         """The same controls for sync programs."""
         return SyncApp(self)
 
-    async def _invalidate_tags(self, tags: tuple[str, ...], *, blocking: bool) -> None:
+    async def drop_tagged(self, tags: tuple[str, ...], *, blocking: bool) -> None:
+        """Do what `invalidate_tags` says, on a loop or, where *blocking*, without suspending."""
         names = checked_tags(tags, "invalidate_tags")
         self.must_run("invalidate_tags")
         for extension in extensions:
@@ -407,7 +408,7 @@ class SyncApp:
 
     def invalidate_tags(self, *tags: str) -> None:
         """Drop every entry that has one of *tags*; see `App.invalidate_tags`."""
-        drive(self._app._invalidate_tags(tags, blocking=True))  # noqa: SLF001  # its own twin
+        drive(self._app.drop_tagged(tags, blocking=True))
 
     def settled(self) -> None:
         """Block until all background work is done."""

@@ -85,7 +85,7 @@ class _Controls(metaclass=_Recognising):
         self._definition = definition
         self._instance = instance
         function = definition.function
-        self.__dict__.update(function.__dict__)  # what other decorators have left there
+        vars(self).update(vars(function))  # what other decorators have left there
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(self, name, getattr(function, name, None))
         self.__wrapped__ = function
