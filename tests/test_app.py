@@ -307,3 +307,10 @@ async def test_lifespan_runs_the_app():
         assert app.running
         assert state is None
     assert not app.running
+
+
+@pytest.mark.parametrize("service", ["ProductService", 3, None, str])
+def test_what_is_no_service_is_refused(service: object) -> None:
+    """A text, a number or a builtin class in `App(...)` is a mistake, and is said at once."""
+    with pytest.raises(InvalidOption, match="expected a class of yours"):
+        App(service)

@@ -106,10 +106,11 @@ class App:
         self._portal = Portal()
         self._kinds: list[type] = []
         for service in services:
-            if isinstance(service, type):
-                self._kinds.append(service)
-            else:
-                self._kinds.append(type(service))
+            kind = service if isinstance(service, type) else type(service)
+            if kind.__module__ == "builtins":
+                raise InvalidOption(f"App({service!r}): expected a class of yours, or an instance.")
+            self._kinds.append(kind)
+            if kind is not service:
                 self._container.adopt(service)
 
     def __repr__(self) -> str:
