@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import sync
 from .app import App
 from .cached import Cached, SyncCached
@@ -34,6 +36,9 @@ from .providers.memory import MemoryCacheProvider
 from .report import Explanation, Stats
 from .store import Cache
 
+if TYPE_CHECKING:
+    from .providers.redis import RedisCacheProvider
+
 __all__ = [
     "MISSING",
     "AlreadyResolved",
@@ -57,6 +62,7 @@ __all__ = [
     "NotSerializable",
     "ProviderUnavailable",
     "RecursiveComputation",
+    "RedisCacheProvider",
     "Stats",
     "StillfreshError",
     "SyncCached",
@@ -70,3 +76,14 @@ __all__ = [
     "provide",
     "sync",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load what needs an extra when somebody asks for it."""
+    if name == "RedisCacheProvider":
+        from .providers.redis import RedisCacheProvider
+
+        globals()[name] = RedisCacheProvider
+        return RedisCacheProvider
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
