@@ -52,9 +52,11 @@ FLOORS = {
     "report": 4,
     "ledger": 4,
     "definition": 4,
+    "operations": 4,
     "store": 4,
     "cached": 4,
     "caching": 4,
+    "binding": 4,
     # 5: outward
     "sync": 5,
     "http": 5,

@@ -284,6 +284,9 @@ async def test_inherited_methods_are_apart(app):
         assert [await services.get(kind).whoami() for kind in (Base, One, Two)] == found
         keys = sorted(await services.get(Base).store.keys())
         assert keys == ["whoami:", "whoami@One:", "whoami@Two:"]
+        stats = services.get(One).whoami.stats
+        assert (stats.hits, stats.misses, stats.entries) == (1, 1, 1)
+        assert (Base.whoami.stats.hits, Base.whoami.stats.entries) == (3, 3)
 
 
 async def test_methods_belong_to_the_app_of_their_instance():
@@ -386,3 +389,28 @@ async def test_controls_of_a_function_need_a_running_app():
     ):
         with pytest.raises(NotRunning):
             await change
+
+
+async def test_free_instances_keep_their_own(users):
+    """Two functions of one instance with attributes share a Cache; another instance does not."""
+
+    class Service:
+        def __init__(self, number: int):
+            self.number = number
+
+        @users
+        async def one(self) -> str:
+            return f"one {self.number}"
+
+        @users
+        async def two(self) -> str:
+            return f"two {self.number}"
+
+    first, second = Service(1), Service(2)
+    for _ in range(2):
+        found = [await first.one(), await first.two(), await second.one()]
+        assert found == ["one 1", "two 1", "one 2"]
+    assert (first.one.stats.hits, first.one.stats.entries) == (1, 1)
+    await first.one.clear()
+    assert (first.one.stats.entries, first.two.stats.entries) == (0, 1)
+    assert await users.keys() == []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import sync
+from . import binding, sync  # noqa: F401  # pyright: ignore[reportUnusedImport]  # apps learn of caches
 from .app import App
 from .cached import Cached, SyncCached
-from .caching import cache
+from .caching import Cache, cache
 from .computation import Computation, computation
 from .current import invalidate_tags, lifespan, provide
 from .entry import MISSING
@@ -34,7 +34,6 @@ from .options import MemoryTier
 from .providers.base import CacheProvider
 from .providers.memory import MemoryCacheProvider
 from .report import Explanation, Stats
-from .store import Cache
 
 if TYPE_CHECKING:
     from .providers.redis import RedisCacheProvider

@@ -18,7 +18,7 @@ from .clock import Clock
 from .container import Container
 from .drivers import drive
 from .errors import AlreadyRunning, InvalidOption, NotRunning
-from .events import Listeners
+from .events import Listeners, log
 from .hooks import hooks_of
 from .injection import injected
 from .portal import Portal
@@ -96,7 +96,10 @@ class App:
         """What extensions keep about this app."""
         self._container = Container(self._adopt)
         self._container.adopt(self)
+        self._container.provide_default(App, self)
         self._container.provide_default(CacheProvider, MemoryCacheProvider)
+        self._owned: dict[int, object] = {}
+        self._started: list[object] = []
         self._guards: dict[int, Guard] = {}
         self._guarding = threading.RLock()
         self._phase = "stopped"
@@ -142,15 +145,16 @@ class App:
     def override(self, kind: type[T], use: T | type[T] | Callable[[], T]) -> Iterator[T]:
         """Replace a service for the time of a `with` block, also while the app runs."""
         instance = cast("T", self._container.push(kind, use))
-        self._changed(provider=kind is CacheProvider)
+        provider = issubclass(kind, CacheProvider)
+        self._changed(provider=provider)
         try:
             yield instance
         finally:
             self._container.pop(kind, instance)
-            self._changed(provider=kind is CacheProvider)
+            self._changed(provider=provider)
 
     def services(self) -> list[object]:
-        """Return the instances that the app has built or was given."""
+        """Return the instances in use that the app has built or was given."""
         return [one for one in self._container.instances() if one is not self]
 
     def guard(self, provider: CacheProvider) -> Guard:
@@ -174,10 +178,13 @@ class App:
             return list(self._guards.values())
 
     def _adopt(self, instance: object) -> None:
-        if instance is not self:
+        if instance is self:
+            return
+        if registry.owner_of(instance) is not self:
+            self._owned[id(instance)] = instance  # an override, too, is its own for good
             registry.own(self, instance)
-            for extension in extensions:
-                extension.adopt(self, instance)
+        for extension in extensions:
+            extension.adopt(self, instance)
 
     def _changed(self, *, provider: bool) -> None:
         for extension in extensions:
@@ -205,7 +212,7 @@ class App:
             raise NotRunning(msg)
 
     async def __aenter__(self) -> Self:
-        await self._start(_await)
+        await self._start(_await, blocking=False)
         return self
 
     async def __aexit__(
@@ -214,10 +221,10 @@ class App:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._stop(_await)
+        await self._stop(_await, blocking=False)
 
     def __enter__(self) -> Self:
-        drive(self._start(self._block_on))
+        drive(self._start(self._block_on, blocking=True))
         return self
 
     def __exit__(
@@ -234,48 +241,53 @@ class App:
         async with self:
             yield
 
-    async def _start(self, wait: Callable[[object], Awaitable[None]]) -> None:
+    async def _start(
+        self, wait: Callable[[object], Awaitable[None]], *, blocking: bool
+    ) -> None:
         with self._guarding:
             if self._phase != "stopped":
                 msg = f"{self!r} was started before. Stop it first, or make a second App."
                 raise AlreadyRunning(msg)
             self._phase = "starting"
-        started: list[object] = []
+        self._started = []
         try:
             services = self._in_order()
             for extension in extensions:
                 extension.check(self)
             self.guard(self.get(CacheProvider, by=f"the start of {self!r}"))
             for service in services:
-                started.append(service)
+                self._started.append(service)
                 await self._call_hooks(service, "start", wait)
             self._open()
             for service in services:
                 await self._call_hooks(service, "ready", wait)
         except BaseException:
-            with contextlib.suppress(Exception):
-                await self._stop(wait, services=started)
+            try:
+                await self._stop(wait, blocking=blocking)
+            except Exception:
+                log.exception("%r: its start failed, and so did its stop", self)
             raise
 
     def _open(self) -> None:
         self._phase = "running"
-        registry.note_running(self)
+        if not self.is_default:  # it never counts as running beside another
+            registry.note_running(self)
         for extension in extensions:
             extension.opened(self)
 
     async def _stop(
-        self,
-        wait: Callable[[object], Awaitable[None]],
-        *,
-        services: list[object] | None = None,
-        blocking: bool = False,
+        self, wait: Callable[[object], Awaitable[None]], *, blocking: bool
     ) -> None:
-        errors: list[Exception] = []
-        for service in reversed(self._in_order() if services is None else services):
+        errors: list[BaseException] = []  # one that fails keeps none of the others from its end
+
+        async def end(step: Awaitable[None]) -> None:
             try:
-                await self._call_hooks(service, "stop", wait)
-            except Exception as error:  # noqa: BLE001  # the others are stopped all the same
+                await step
+            except BaseException as error:  # noqa: BLE001  # raised below, also a cancellation
                 errors.append(error)
+
+        for service in reversed(self._started):
+            await end(self._call_hooks(service, "stop", wait))
         try:
             self._phase = "stopping"
             registry.forget_running(self)
@@ -284,19 +296,27 @@ class App:
             if blocking:
                 self.background.stop_blocking()
             else:
-                await self.background.stop(self.clock)
+                await end(self.background.stop(self.clock))
             for guard in self.guards:
-                guard.on_stop()
-                if blocking:
-                    drive(guard.provider.blocking.stop())
-                else:
-                    await guard.provider.stop()
+                await end(self._stop_guard(guard, blocking=blocking))
         finally:
             self._guards.clear()
+            self._started = []
             self._portal.close()
             self._phase = "stopped"
+        errors.sort(key=lambda error: isinstance(error, Exception))  # a cancellation first
+        for error in errors[1:]:
+            log.error("%r: this failed, too, as it stopped", self, exc_info=error)
         if errors:
             raise errors[0]
+
+    @staticmethod
+    async def _stop_guard(guard: Guard, *, blocking: bool) -> None:
+        guard.on_stop()
+        if blocking:
+            drive(guard.provider.blocking.stop())
+        else:
+            await guard.provider.stop()
 
     async def _call_hooks(
         self, service: object, moment: str, wait: Callable[[object], Awaitable[None]]
@@ -319,31 +339,35 @@ class App:
 
     def _in_order(self) -> list[object]:
         """Return the services, those on which others depend first."""
-        ordered: dict[int, object] = {}
-        visiting: set[type] = set()
+        ordered: list[object] = []
+        seen = {id(self)}
+        by = f"the start of {self!r}"
 
-        def visit(kind: type) -> None:
-            if kind in visiting or kind is App:
+        def visit(instance: object) -> None:
+            if id(instance) in seen:
                 return
-            visiting.add(kind)
-            instance: object = self.get(kind, by=f"the start of {self!r}")
-            for needed in injected(type(instance)):
-                visit(needed)
-            ordered.setdefault(id(instance), instance)
+            seen.add(id(instance))
+            for needed in injected(instance):
+                visit(self.get(needed, by=by))
+            ordered.append(instance)
 
         for kind in self._kinds:
-            visit(kind)
-        for instance in self._container.instances():
-            if instance is not self and not isinstance(instance, CacheProvider):
-                ordered.setdefault(id(instance), instance)
-        return list(ordered.values())
+            visit(self.get(kind, by=by))
+        for instance in self.services():
+            if not isinstance(instance, CacheProvider):
+                visit(instance)
+        return ordered
 
     # What is the same for all caches
 
     @property
     def caches(self) -> list[object]:
         """The caches of this app's services and of unbound functions that it served."""
-        return [cache for extension in extensions for cache in extension.caches(self)]
+        token = current_app.set(self)
+        try:
+            return [cache for extension in extensions for cache in extension.caches(self)]
+        finally:
+            current_app.reset(token)
 
     def on(self, event: str, listener: Callable[[Event], object]) -> Callable[[], None]:
         """

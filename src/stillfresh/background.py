@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from .drivers import IN_THREAD, ON_LOOP, drive
+from .errors import StillfreshError
 from .singleflight import current_flight
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_THREADS: Final = 32
 GRACE_SECONDS: Final = 2.0
+"""Real ones: a test whose time stands still must come to its end, too."""
 
 
 class Background:
@@ -36,6 +40,11 @@ class Background:
         with self._lock:
             self._running.pop(flight, None)
 
+    def forget_all(self) -> None:
+        """Get ready for the child of a fork, where nothing of this runs."""
+        self._lock = threading.Lock()
+        self._running = {}
+
     def has_room(self) -> bool:
         """Tell whether one more refresh may start; hung threads must not pile up."""
         with self._lock:
@@ -55,27 +64,45 @@ class Background:
             await asyncio.sleep(0)
 
     def settle(self, clock: Clock) -> None:
-        """Block until nothing is being computed any more."""
+        """
+        Block until nothing is being computed any more.
+
+        Raises:
+            StillfreshError: Something is computed on the event loop of this very thread.
+        """
         while flights := self._unfinished():
             for flight in flights:
+                if not IN_THREAD.may_wait_for(flight):
+                    msg = (
+                        f"{flight.key!r} is being computed on the event loop of this thread, "
+                        "and blocking would stop it. Write `await app.settled()`."
+                    )
+                    raise StillfreshError(msg)
                 drive(IN_THREAD.follow(flight, clock))
 
     async def stop(self, clock: Clock) -> None:
-        """Give what runs a grace, then cancel it."""
+        """Give what runs a grace, then cancel it, and see it end."""
         try:
-            async with asyncio.timeout(GRACE_SECONDS):
-                await self.settled(clock)
-        except TimeoutError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_SECONDS):
+                    await self.settled(clock)
+        finally:
             self.cancel()
-            for _ in range(3):
-                await asyncio.sleep(0)
+        loop, me = asyncio.get_running_loop(), asyncio.current_task()
+        with self._lock:
+            tasks = [task for task in self._running.values() if task and task is not me]
+        if tasks := [task for task in tasks if task.get_loop() is loop]:
+            await asyncio.wait(tasks, timeout=GRACE_SECONDS)
 
     def stop_blocking(self) -> None:
-        """Give what runs in threads a grace; then their results are dropped."""
+        """Give what runs a grace, then cancel it; the results of threads are dropped."""
+        end = time.monotonic() + GRACE_SECONDS
         done = threading.Event()
         for flight in self._unfinished():
-            while not flight.over and flight.subscribe(done.set):
-                if not done.wait(GRACE_SECONDS):
+            while not flight.over and IN_THREAD.may_wait_for(flight):
+                if not flight.subscribe(done.set):
+                    break
+                if not done.wait(max(0.0, end - time.monotonic())):
                     break
                 done.clear()
         self.cancel()

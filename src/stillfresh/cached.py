@@ -12,6 +12,9 @@ the controls as attributes, and so does each method of an instance that an app o
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import sys
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -28,8 +31,9 @@ from .definition import UNBOUND, Definition
 from .drivers import IN_THREAD, ON_LOOP, drive
 from .instances import BINDING
 from .ledger import Shortcut
+from .operations import DefinitionHome
 from .shape import dress
-from .store import Cache, DefinitionHome
+from .store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
     from .shape import Values
 
 P = ParamSpec("P")
-R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
 Q = ParamSpec("Q")
 S = TypeVar("S")
 T = TypeVar("T")
@@ -83,10 +87,12 @@ class _Controls(metaclass=_Recognising):
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(self, name, getattr(function, name, None))
         self.__wrapped__ = function
+        self.__annotations__ = function.__annotations__
         if getattr(function, "__isabstractmethod__", False):
             self.__isabstractmethod__ = True
         if instance is not UNBOUND:
             self.__signature__ = definition.shape.signature
+            self.__annotations__ = definition.shape.annotations()
             self.__wrapped__ = _bound(function, instance)
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -97,14 +103,15 @@ class _Controls(metaclass=_Recognising):
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         definition = self._definition
-        if self._instance is not UNBOUND or definition.kind == "function":
+        if self._instance is not UNBOUND:
+            return self
+        if isinstance(instance, type) and owner is instance and definition.kind != "class":
+            # @classmethod above @cache hands the class over as the instance, up to 3.12.
+            definition.set_kind("class")
+        if definition.kind == "function":
             return self
         if definition.kind == "class":
             return type(self)(definition, owner if owner is not None else type(instance))
-        if isinstance(instance, type) and owner is instance:
-            # @classmethod above @cache hands the class over as the instance, up to 3.12.
-            definition.set_kind("class")
-            return type(self)(definition, instance)
         return self if instance is None else type(self)(definition, instance)
 
     def __repr__(self) -> str:
@@ -114,6 +121,11 @@ class _Controls(metaclass=_Recognising):
     def definition(self) -> Definition:
         """What is behind it."""
         return self._definition
+
+    @property
+    def instance(self) -> object:
+        """What `self` or `cls` is, if it is bound."""
+        return self._instance
 
     @property
     def kind(self) -> str:
@@ -130,20 +142,18 @@ class _Controls(metaclass=_Recognising):
         return self._definition.stats(self._instance)
 
 
-class Cached(_Controls, Generic[P, R_co]):
+class Cached(_Controls, Generic[P, R]):
     """An async function that is cached. Calling it returns a coroutine of the result."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Call it."""
         instance, values = self._split(args, kwargs)
-        return cast("Coroutine[Any, Any, R_co]", _answer_async(self._definition, instance, values))
+        return cast("Coroutine[Any, Any, R]", _answer_async(self._definition, instance, values))
 
     @overload  # type: ignore[override]  # the overloads say what the common one cannot
     def __get__(
         self: Cached[Concatenate[type[S], Q], T], instance: None, owner: type[S]
     ) -> Cached[Q, T]: ...
-    @overload
-    def __get__(self, instance: None, owner: type) -> Self: ...
     @overload
     def __get__(
         self: Cached[Concatenate[type[S], Q], T], instance: S, owner: type[S]
@@ -152,6 +162,8 @@ class Cached(_Controls, Generic[P, R_co]):
     def __get__(
         self: Cached[Concatenate[S, Q], T], instance: S, owner: type[S]
     ) -> Cached[Q, T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Self: ...
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return super().__get__(instance, owner)
 
@@ -170,17 +182,17 @@ class Cached(_Controls, Generic[P, R_co]):
         """Make the entry stale: it is served as `stale` or `fallback` only. Raises as above."""
         await self._definition.expire(self._instance, args, kwargs, ON_LOOP)
 
-    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Compute now, whatever is cached, store the result and return it."""
         answer = await self._definition.refresh(self._instance, args, kwargs, ON_LOOP)
-        return cast("R_co", answer.unwrap())
+        return cast("R", answer.unwrap())
 
-    async def peek(self, *args: P.args, **kwargs: P.kwargs) -> R_co | Missing:
+    async def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | Missing:
         """Return the cached value or `MISSING`; never compute."""
         value = await self._definition.peek(self._instance, args, kwargs, ON_LOOP)
-        return cast("R_co | Missing", value)
+        return cast("R | Missing", value)
 
-    async def store(self, value: Any, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    async def store(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """
         Write *value* as the result of a call with these arguments.
 
@@ -213,25 +225,23 @@ class Cached(_Controls, Generic[P, R_co]):
         return await self._definition.explain(self._instance, args, kwargs, ON_LOOP)
 
     @property
-    def cache(self) -> Cache[R_co]:
-        """The store that holds this function's entries."""
-        return Cache.over(DefinitionHome(self._definition, self._instance))
+    def cache(self) -> Store[R]:
+        """The `Cache` that holds this function's entries; it decorates nothing."""
+        return Store.over(DefinitionHome(self._definition, self._instance))
 
 
-class SyncCached(_Controls, Generic[P, R_co]):
+class SyncCached(_Controls, Generic[P, R]):
     """A sync function that is cached. Nothing on it is awaited."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it."""
         instance, values = self._split(args, kwargs)
-        return cast("R_co", _answer_sync(self._definition, instance, values))
+        return cast("R", _answer_sync(self._definition, instance, values))
 
     @overload  # type: ignore[override]  # the overloads say what the common one cannot
     def __get__(
         self: SyncCached[Concatenate[type[S], Q], T], instance: None, owner: type[S]
     ) -> SyncCached[Q, T]: ...
-    @overload
-    def __get__(self, instance: None, owner: type) -> Self: ...
     @overload
     def __get__(
         self: SyncCached[Concatenate[type[S], Q], T], instance: S, owner: type[S]
@@ -240,6 +250,8 @@ class SyncCached(_Controls, Generic[P, R_co]):
     def __get__(
         self: SyncCached[Concatenate[S, Q], T], instance: S, owner: type[S]
     ) -> SyncCached[Q, T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Self: ...
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return super().__get__(instance, owner)
 
@@ -251,17 +263,17 @@ class SyncCached(_Controls, Generic[P, R_co]):
         """Make the entry of a call stale; see `Cached.expire`."""
         drive(self._definition.expire(self._instance, args, kwargs, IN_THREAD))
 
-    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Compute now, store, return; see `Cached.refresh`."""
         answer = drive(self._definition.refresh(self._instance, args, kwargs, IN_THREAD))
-        return cast("R_co", answer.unwrap())
+        return cast("R", answer.unwrap())
 
-    def peek(self, *args: P.args, **kwargs: P.kwargs) -> R_co | Missing:
+    def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | Missing:
         """Return the cached value or `MISSING`; never compute."""
         value = drive(self._definition.peek(self._instance, args, kwargs, IN_THREAD))
-        return cast("R_co | Missing", value)
+        return cast("R | Missing", value)
 
-    def store(self, value: Any, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def store(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Write *value* as the result of a call; see `Cached.store`."""
         drive(self._definition.store(self._instance, value, args, kwargs, IN_THREAD))
 
@@ -282,9 +294,9 @@ class SyncCached(_Controls, Generic[P, R_co]):
         return drive(self._definition.explain(self._instance, args, kwargs, IN_THREAD))
 
     @property
-    def cache(self) -> Cache[R_co]:
-        """The store that holds this function's entries."""
-        return Cache.over(DefinitionHome(self._definition, self._instance))
+    def cache(self) -> Store[R]:
+        """The `Cache` that holds this function's entries; it decorates nothing."""
+        return Store.over(DefinitionHome(self._definition, self._instance))
 
 
 async def _answer_async(
@@ -299,7 +311,9 @@ def _answer_sync(
     return drive(definition.answer(instance, values, IN_THREAD, shortcut)).unwrap()
 
 
-def controls_of(definition: Definition, instance: object = UNBOUND) -> _Controls:
+def controls_of(
+    definition: Definition, instance: object = UNBOUND
+) -> Cached[Any, Any] | SyncCached[Any, Any]:
     """Return a `Cached` or `SyncCached`, as the function is async or not."""
     kind = Cached if definition.shape.is_async else SyncCached
     return kind(definition, instance)
@@ -313,7 +327,11 @@ def generated(definition: Definition, instance: object = UNBOUND) -> FunctionTyp
     names = {word: shape.name(word) for word in ("index", "now", "book")}
     shortcut = Shortcut(scope, names)
     answer = _answer_async if shape.is_async else _answer_sync
-    scope[shape.name("slow")] = lambda values: answer(definition, instance, values, shortcut)
+
+    def slow(values: Values) -> object:
+        return answer(definition, instance, values, shortcut)
+
+    scope[shape.name("slow")] = slow
     wrapper = shape.wrapper(scope, quick=definition.quick, tagged=definition.tag_rule.any)
     dress(wrapper, shape, controls.__wrapped__)
     for name in _CONTROLS:
@@ -324,3 +342,13 @@ def generated(definition: Definition, instance: object = UNBOUND) -> FunctionTyp
 
 def _bound(function: Any, instance: object) -> Any:
     return function.__get__(instance, type(instance))
+
+
+# What looks at a function before it calls it, such as a mock or a web framework, has to see that
+# a `Cached` gives a coroutine.
+if sys.version_info >= (3, 12):
+    inspect.markcoroutinefunction(Cached)
+    inspect.markcoroutinefunction(Cached.__call__)
+else:
+    # Before 3.12 there is no function for it, only what asyncio marks its own with.
+    cast("Any", Cached)._is_coroutine = cast("Any", asyncio.coroutines)._is_coroutine  # noqa: SLF001

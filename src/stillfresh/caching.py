@@ -1,8 +1,11 @@
-"""The decorator: `@cache`, and a `Cache` used as one; and what an app does with its services."""
+"""The decorator: `@cache`, and a `Cache` used as one."""
+
+# A coroutine is a result like any other: the overload above the other one is meant.
+# mypy: disable-error-code="overload-overlap"
+# pyright: reportOverlappingOverload=false
 
 from __future__ import annotations
 
-import gc
 import inspect
 from functools import partial
 from typing import (
@@ -12,25 +15,24 @@ from typing import (
     ParamSpec,
     Protocol,
     TypeVar,
-    cast,
     overload,
 )
 from weakref import WeakSet
 
-from .app import App, extensions
+from .app import registry
 from .cached import Cached, SyncCached, controls_of, generated
-from .definition import Definition
+from .definition import Definition, Home
 from .errors import InvalidOption
-from .instances import BINDING
-from .ledger import LedgerExtension, ledger_of, name_taken
-from .options import Policy, checked_name
-from .store import Cache
+from .ledger import checked_provider
+from .operations import Root, RootHome
+from .options import Options, Policy, checked_name
+from .store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable
     from contextvars import ContextVar
+    from typing import Self, Unpack
 
-    from .definition import Home
     from .durations import Duration
     from .options import MemoryTier
     from .providers.base import CacheProvider
@@ -38,10 +40,11 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
+T = TypeVar("T")
 
 
 class CacheDecorator(Protocol):
-    """What `cache(...)` with options returns."""
+    """What `cache(...)` with options returns: async functions stay async, sync ones sync."""
 
     @overload
     def __call__(
@@ -51,10 +54,6 @@ class CacheDecorator(Protocol):
     def __call__(
         self, function: classmethod[S, P, R], /
     ) -> SyncCached[Concatenate[type[S], P], R]: ...
-    @overload
-    def __call__(
-        self, function: staticmethod[P, Coroutine[Any, Any, R]], /
-    ) -> staticmethod[P, Coroutine[Any, Any, R]]: ...
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Cached[P, R]: ...
     @overload
@@ -128,9 +127,7 @@ def decorated(function: Any, options: dict[str, Any], home: Home | None) -> Any:
         policy = _policy(options, home)
         return partial(_decorate, policy=policy, options=options, home=home)
     if options or not (callable(function) or isinstance(function, classmethod | staticmethod)):
-        msg = (
-            f"cache({function!r}): options are named. Write @cache(ttl={function!r})."
-        )
+        msg = f"cache({function!r}): options are named. Write @cache(ttl={function!r})."
         raise InvalidOption(msg)
     return _decorate(function, policy=_policy(options, home), options=options, home=home)
 
@@ -143,15 +140,15 @@ def _policy(options: dict[str, Any], home: Home | None) -> Policy:
             msg = "name=: a function under a Cache has its name. Leave it out, or use @cache."
             raise InvalidOption(msg)
         given = {**home.source.given, **given}
-    return Policy.read(**given)
+    policy = Policy.read(**given)
+    checked_provider(policy.provider)
+    return policy
 
 
 _NOT_POLICY = ("name", "key", "tags")
 
 
-def _decorate(
-    function: Any, *, policy: Policy, options: dict[str, Any], home: Home | None
-) -> Any:
+def _decorate(function: Any, *, policy: Policy, options: dict[str, Any], home: Home | None) -> Any:
     kind = ""
     static = False
     if isinstance(function, classmethod):
@@ -178,110 +175,106 @@ def _decorate(
         return staticmethod(generated(definition))
     if not where or where.endswith("<locals>"):
         if definition.explicit_name is not None:
-            _named_functions.add(definition)
+            named_functions.add(definition)
         return generated(definition)
     return controls_of(definition)
 
 
-# What an app does with its services
+named_functions: WeakSet[Definition] = WeakSet()
+"""Functions of modules that have a name of their own."""
 
 
-def cached_attributes(kind: type) -> Iterator[tuple[str, Any]]:
-    """Return the names under which a class has something cached, as the MRO resolves them."""
-    names: dict[str, None] = {}
-    for owner in reversed(kind.__mro__):
-        names.update(dict.fromkeys(vars(owner)))
-    for name in names:
-        found = inspect.getattr_static(kind, name, None)
-        if isinstance(found, classmethod | staticmethod):
-            found = found.__func__
-        if isinstance(found, Cached | SyncCached | Cache):
-            yield name, found
+class Cache(Store[T]):
+    """
+    A cache without a function: `sessions = Cache[Session](name="sessions", ttl="1 hour")`.
+
+    It takes the options of `@cache`, without `key` and `tags`. As an attribute of a class it
+    belongs to the app that owns the instance, and needs no name. As a decorator it caches
+    functions in its own namespace.
+
+    Raises:
+        InvalidDuration, InvalidOption: As `@cache`.
+    """
+
+    _root: Root | None = None
+
+    def __init__(self, *, name: str | None = None, **options: Unpack[Options]) -> None:
+        # Forward references are the caller's names; typing stands between for Cache[T].
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_globals.get("__name__") in {__name__, "typing"}:
+            frame = frame.f_back
+        module = str(frame.f_globals["__name__"]) if frame is not None else "__main__"
+        self._root = Root(checked_name(name), dict(options), module)
+        self._settle(RootHome(self._root))
+
+    @property
+    def root(self) -> Root:
+        """
+        What was declared.
+
+        Raises:
+            InvalidOption: It is the store of one function, not one that was declared.
+        """
+        if self._root is None:
+            msg = f"{self!r} holds the entries of one function. Declare a Cache to decorate with."
+            raise InvalidOption(msg)
+        return self._root
+
+    @property
+    def __orig_class__(self) -> object:
+        """The `Cache[T]` that was called to make this; typing sets it after `__init__`."""
+        return Cache if self._root is None else Cache[self._root.annotation]  # type: ignore[name-defined]  # it is a value
+
+    @__orig_class__.setter
+    def __orig_class__(self, alias: Any) -> None:
+        self.root.annotation = alias.__args__[0]
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        if self._root is not None and not self._root.attribute:
+            self._root.attribute = f"{owner.__qualname__}.{name}"
+
+    def __get__(self, instance: object, owner: type | None = None) -> Self:
+        app = None if instance is None else registry.owner_of(instance)
+        if app is None or self._root is None:
+            return self
+        bound = type(self).__new__(type(self))
+        bound._root = self._root  # noqa: SLF001  # its own twin
+        bound._settle(RootHome(self._root, app))  # noqa: SLF001
+        return bound
+
+    @overload
+    def __call__(
+        self, function: classmethod[S, P, Coroutine[Any, Any, R]], /
+    ) -> Cached[Concatenate[type[S], P], R]: ...
+    @overload
+    def __call__(
+        self, function: classmethod[S, P, R], /
+    ) -> SyncCached[Concatenate[type[S], P], R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Cached[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncCached[P, R]: ...
+    @overload
+    def __call__(
+        self,
+        /,
+        *,
+        key: str | Callable[..., str | tuple[Any, ...]] | None = ...,
+        tags: Iterable[str] | Callable[..., Iterable[str]] | None = ...,
+        **options: Unpack[Options],
+    ) -> CacheDecorator: ...
+    def __call__(self, function: Any = None, /, **options: Any) -> Any:
+        """
+        Cache a function here: `@users`, or `@users(key="user:{user_id}")`.
+
+        It shares the namespace and `clear()`. With `key=` its key is exactly the store's key;
+        without, it starts with the function's name. Options that are left out are the cache's.
+
+        Raises:
+            InvalidOption: As `@cache`; and when this is the store of one function.
+        """
+        root = self.root
+        return decorated(function, options, Home(lambda: root.name, root))
 
 
-class CachingExtension(LedgerExtension):
-    """Binds the cached methods of the services that an app owns, and checks their names."""
-
-    def adopt(self, app: App, instance: object) -> None:
-        own = getattr(instance, "__dict__", None)
-        if own is None:
-            return
-        bound = False
-        for name, found in cached_attributes(type(instance)):
-            if isinstance(found, Cache) or name in own or found.kind != "method":
-                continue
-            own[name] = generated(found.definition, instance)
-            bound = True
-        if bound:
-            _hide_bindings(type(instance))
-
-    def check(self, app: App) -> None:
-        holders: dict[str, Any] = {}
-
-        def claim(source: Any) -> None:
-            name = source.explicit_name
-            if name is None:
-                return
-            holder = holders.setdefault(name, source)
-            if holder.identity != source.identity:
-                raise name_taken(name, holder, source)
-
-        modules: set[str] = set()
-        for instance in app.services():
-            modules.add(type(instance).__module__)
-            for _, found in cached_attributes(type(instance)):
-                claim(found.root if isinstance(found, Cache) else found.definition)
-        for definition in _of_modules(modules):
-            if definition.explicit_name in holders:
-                claim(definition)
-
-    def caches(self, app: App) -> list[object]:
-        found: dict[str, object] = {}
-        for instance in app.services():
-            for name, attribute in cached_attributes(type(instance)):
-                if isinstance(attribute, Cache):
-                    cache: Any = getattr(instance, name)
-                else:
-                    cache = getattr(instance, name).cache
-                found.setdefault(cache.name, cache)
-        for source in ledger_of(app).sources():
-            if isinstance(source, Definition) and source.kind == "function":
-                cache = controls_of(source).cache
-                found.setdefault(cache.name, cache)
-        return list(found.values())
-
-
-_named_functions: WeakSet[Definition] = WeakSet()
-
-
-def _of_modules(modules: set[str]) -> list[Definition]:
-    found = [one for one in _named_functions if one.function.__module__ in modules]
-    if found:
-        del found
-        gc.collect()  # a name is free again when its function is gone
-    return [one for one in _named_functions if one.function.__module__ in modules]
-
-
-def _hide_bindings(kind: type) -> None:
-    """Keep the bindings out of copies and pickles: they belong to one instance."""
-    if "__stillfresh_bindings_hidden__" in vars(kind):
-        return
-    original: Any = kind.__getstate__  # type: ignore[attr-defined]  # object has it since 3.11
-
-    def __getstate__(self: object) -> object:  # noqa: N807  # it replaces the method
-        return _without_bindings(original(self))
-
-    cast("Any", kind).__getstate__ = __getstate__
-    cast("Any", kind).__stillfresh_bindings_hidden__ = True
-
-
-def _without_bindings(state: Any) -> Any:
-    if isinstance(state, tuple) and len(state) == 2:
-        return (_without_bindings(state[0]), state[1])
-    if not isinstance(state, dict):
-        return state
-    return {name: value for name, value in state.items() if not hasattr(value, BINDING)} or None
-
-
-extensions.append(CachingExtension())
-Cache.decorated = staticmethod(decorated)
+Store.face = Cache

@@ -47,10 +47,11 @@ class Answer(NamedTuple):
         """Return the value, or raise; outside of the path, so that any error passes."""
         if self.error is None:
             return self.value
-        traceback = self.outcome.traceback if self.outcome else None
-        try:
+        if self.outcome is not None:
             # Many callers raise the same object: each from where the function raised it.
-            raise self.error.with_traceback(traceback)
+            self.error.__traceback__ = self.outcome.traceback
+        try:
+            raise self.error
         finally:
             del self
 
@@ -62,3 +63,19 @@ class Counts:
 
     def __init__(self) -> None:
         self.hit = self.miss = self.stale = self.coalesced = self.fallback = self.bypass = 0
+
+    def add(self, status: str) -> None:
+        """Count one call; with no call between reading and writing, so that threads lose none."""
+        match status:
+            case "hit":
+                self.hit += 1
+            case "miss":
+                self.miss += 1
+            case "stale":
+                self.stale += 1
+            case "coalesced":
+                self.coalesced += 1
+            case "fallback":
+                self.fallback += 1
+            case _:
+                self.bypass += 1

@@ -30,7 +30,7 @@ class Container:
         self._provided: dict[type, object] = {}
         self._instances: dict[type, object] = {}
         self._resolved_by: dict[type, str] = {}
-        self._overrides: dict[type, list[object]] = {}
+        self._overrides: dict[type, tuple[object, ...]] = {}
         self._building: list[type] = []
 
     def get(self, kind: type[T], by: str) -> T:
@@ -38,15 +38,13 @@ class Container:
         if not isinstance(kind, type):
             msg = f"get({kind!r}): expected a class."
             raise InvalidOption(msg)
-        with self._lock:
-            self._resolved_by.setdefault(kind, by)
-            layers = self._overrides.get(kind)
-            if layers:
-                return cast("T", layers[-1])
-            found = self._instances.get(kind)
-            if found is None:
-                found = self._instances[kind] = self._make(kind)
-            return cast("T", found)
+        # Without the lock: a constructor runs under it, and may call what waits for us.
+        if layers := self._overrides.get(kind):
+            return cast("T", layers[-1])
+        if kind not in self._instances:
+            with self._lock:
+                return cast("T", self._resolved(kind, by))
+        return cast("T", self._instances[kind])
 
     def provide(self, kind: type[T], use: object) -> None:
         """
@@ -86,51 +84,50 @@ class Container:
     def push(self, kind: type, use: object) -> object:
         """Replace *kind* until `pop`, and return the replacement."""
         with self._lock:
-            instance = self._use(kind, checked_use(kind, use))
-            self._overrides.setdefault(kind, []).append(instance)
+            use = checked_use(kind, use)
+            found = self._instances.get(use) if isinstance(use, type) else None
+            instance = self._made(kind, use) if found is None else found
+            self._overrides[kind] = (*self._overrides.get(kind, ()), instance)
             return instance
 
     def pop(self, kind: type, instance: object) -> None:
         """Take the replacement away again."""
         with self._lock:
-            layers = self._overrides[kind]
-            for index in reversed(range(len(layers))):
-                if layers[index] is instance:
-                    del layers[index]
-                    return
+            layers = list(self._overrides[kind])
+            last = max(index for index, layer in enumerate(layers) if layer is instance)
+            del layers[last]
+            self._overrides[kind] = tuple(layers)
 
     def instances(self) -> list[object]:
         """Return every instance that is in use."""
         with self._lock:
-            found = list(self._instances.values())
-            found += [one for layers in self._overrides.values() for one in layers]
-        return list({id(one): one for one in found}.values())
+            found = dict(self._instances)
+            found.update({kind: layers[-1] for kind, layers in self._overrides.items() if layers})
+        return list({id(one): one for one in found.values()}.values())
 
-    def current(self, kind: type) -> object | None:
-        """Return the instance of *kind* if there is one, without building it."""
-        with self._lock:
-            layers = self._overrides.get(kind)
-            return layers[-1] if layers else self._instances.get(kind)
+    def _resolved(self, kind: type, by: str) -> object:
+        if kind not in self._instances:
+            self._instances[kind] = self._make(kind, by)
+            self._resolved_by[kind] = by
+        return self._instances[kind]
 
-    def _make(self, kind: type) -> object:
+    def _make(self, kind: type, by: str) -> object:
         if kind in self._building:
             circle = " -> ".join(k.__qualname__ for k in (*self._building, kind))
             msg = f"{circle}: the constructors need each other. Use inject() on one side."
             raise CannotBuild(msg)
         self._building.append(kind)
         try:
-            return self._use(kind, self._provided.get(kind, kind))
+            use = self._provided.get(kind, kind)
+            if isinstance(use, type) and use is not kind:
+                return self._resolved(use, by)  # one service under both names
+            return self._made(kind, use)
         finally:
             self._building.pop()
 
-    def _use(self, kind: type, use: object) -> object:
+    def _made(self, kind: type, use: object) -> object:
         if isinstance(use, type):
-            # A class that is a service itself is the same instance under both names.
-            instance = self._instances.get(use)
-            if instance is None:
-                instance = _construct(kind, use)
-                if use is not kind:
-                    self._instances.setdefault(use, instance)
+            instance = _construct(kind, use)
         elif is_factory(use):
             instance = cast("Callable[[], object]", use)()
         else:
@@ -149,7 +146,7 @@ def checked_use(kind: type, use: object) -> object:
     Return *use* if it can stand for *kind*.
 
     Raises:
-        InvalidOption: A class of something else, an async factory, or no class to replace.
+        InvalidOption: An async factory, or no class to replace.
     """
     if not isinstance(kind, type):
         msg = f"provide({kind!r}, ...): expected a class to provide for."

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from .app import App, current_app, extensions, registry
-from .errors import AmbiguousApp
+from .errors import AmbiguousApp, ProviderUnavailable
 from .injection import Injected
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def only_one_app() -> bool:
 
 
 def _look_up(declared: Injected, instance: object) -> object:
-    app = registry.owner_of(instance) or which_app(declared.name)
+    # A service in its constructor has no owner yet; the app that builds it is the current one.
+    app = registry.owner_of(instance) or current_app.get() or which_app(declared.name)
     return app if declared.kind is App else app.get(declared.kind, by=declared.name)
 
 
@@ -102,14 +103,26 @@ def provide(kind: type[T], use: T | type[T] | Callable[[], T]) -> None:
 
 async def invalidate_tags(*tags: str) -> None:
     """Drop every entry that has one of *tags*, in the default app and in each that runs."""
+    problem: ProviderUnavailable | None = None
     for app in (default_app(), *registry.running):
-        await app.invalidate_tags(*tags)
+        try:
+            await app.invalidate_tags(*tags)
+        except ProviderUnavailable as error:  # the others' entries are dropped all the same
+            problem = error
+    if problem is not None:
+        raise problem
 
 
 def invalidate_tags_blocking(*tags: str) -> None:
     """Drop as `invalidate_tags` does, without await."""
+    problem: ProviderUnavailable | None = None
     for app in (default_app(), *registry.running):
-        app.sync.invalidate_tags(*tags)
+        try:
+            app.sync.invalidate_tags(*tags)
+        except ProviderUnavailable as error:
+            problem = error
+    if problem is not None:
+        raise problem
 
 
 @contextlib.asynccontextmanager

@@ -151,11 +151,10 @@ class Definition:
             AmbiguousApp: Several apps run, and nothing says which one is meant.
             InvalidOption: A class method needs its class, and got something else.
         """
-        if self.kind == "function" or instance is UNBOUND:
-            app = which_app(self.title)
-            return self._placed(app, "", UNBOUND)
         if self.kind == "class":
             return self._placed(which_app(self.title), self._suffix(instance), instance)
+        if self.kind == "function" or instance is UNBOUND:
+            return self._placed(which_app(self.title), "", UNBOUND)
         owner = registry.owner_of(instance)
         app = owner or which_app(self.title)
         place = self._placed(app, self._suffix(type(instance)), instance)
@@ -182,8 +181,9 @@ class Definition:
     def _suffix(self, concrete: object) -> str:
         """Return what tells inherited functions of several classes apart."""
         if not isinstance(concrete, type):
+            given = "nothing" if concrete is UNBOUND else repr(concrete)
             msg = (
-                f"{self.title}: expected the class as the first argument, got {concrete!r}. "
+                f"{self.title}: expected the class as the first argument, got {given}. "
                 "Put @cache above @classmethod, so that its controls know the class."
             )
             raise InvalidOption(msg)
@@ -201,30 +201,39 @@ class Definition:
         return f"@{where}{concrete.__qualname__}"
 
     def _die_with(self, instance: object, place: Place) -> Place:
-        namespace = f"{place.namespace}#{serial_of(instance)}"
+        serial = serial_of(instance)
+        namespace, claim = f"{place.namespace}#{serial}", f"{place.claim}#{serial}"
         ledger = ledger_of(place.app)
-        if ledger.note_mortal(namespace):
+        if ledger.note_mortal(claim):
             warn_once(self.title, instance)
             finalizer = weakref.finalize(
-                instance, _forget, weakref.ref(ledger), weakref.ref(self), namespace
+                instance, _forget, weakref.ref(ledger), weakref.ref(self), namespace, claim
             )
             finalizer.atexit = False
-        return place._replace(namespace=namespace, claim=namespace, local=True)
+        return place._replace(namespace=namespace, claim=claim, local=True)
 
     def reader(self, place: Place) -> Reader:
         """Return the reader for a place; the app must be running."""
         source = self
         if self.home is not None and not place.local:
             self.home.source.claim(place.app)
-        return ledger_of(place.app).reader(
+        reader = ledger_of(place.app).reader(
             source, place.namespace, place.claim, local=place.local
         )
+        reader.head = self._shared_head(place)
+        return reader
+
+    def _shared_head(self, place: Place) -> str:
+        """Return what tells the keys of this function from the others under its Cache."""
+        if self.home is None:
+            return ""
+        if self.key_rule.written:
+            return literal_prefix(self.key_rule.pattern() or "")
+        return place.head[: place.head.index(":") + 1]
 
     def key(self, place: Place, values: Values) -> str:
         """Return the text of the key of a call."""
         text = self.key_rule.text(values, place.instance)
-        if place.head.endswith(",") and not text:
-            text, place = "", place._replace(head=place.head[:-1])
         return place.head + text + vary_text(self.policy.vary)
 
     # Calls
@@ -272,7 +281,7 @@ class Definition:
 
     async def _bypass(self, place: Place, values: Values, driver: Driver) -> Answer:
         ledger = ledger_of(place.app)
-        ledger.counts(self, place.namespace).bypass += 1
+        ledger.counts(self, place.claim).bypass += 1
         place.app.listeners.emit("bypass", place.namespace)
         token = current_computation.set(Computation(self.title))
         try:
@@ -301,8 +310,10 @@ class Definition:
         """Take `self` or `cls` off the front of *args*, where no instance is bound."""
         if self.kind == "function" or instance is not UNBOUND:
             return instance, args
+        if not args and self.kind == "class":
+            return UNBOUND, args
         if not args:
-            msg = f"{self.title}: expected the instance, or the class, as the first argument."
+            msg = f"{self.title}: expected the instance as the first argument."
             raise TypeError(msg)
         return args[0], args[1:]
 
@@ -366,10 +377,8 @@ class Definition:
         place = self.place(instance)
         place.app.must_run(f"{self.title}.invalidate_matching()")
         region = self.reader(place).region
-        shared = self.key_rule.pattern() if self.home is not None else None
-        head = place.head or literal_prefix(shared or "")
         await region.invalidate_matching(
-            driver.ops(region.guard), pattern, compile_pattern(pattern), head
+            driver.ops(region.guard), pattern, compile_pattern(pattern), place.head or self._shared_head(place)
         )
 
     async def clear(self, instance: object, driver: Driver) -> None:
@@ -379,6 +388,8 @@ class Definition:
         region = self.reader(place).region
         ops = driver.ops(region.guard)
         pattern = self.key_rule.pattern() if self.home is not None else None
+        if pattern is not None and self.policy.vary:
+            pattern += "*"
         if pattern is None and not place.head:
             await region.clear(ops)
         else:
@@ -403,16 +414,17 @@ class Definition:
         def seen() -> list[tuple[Any, Reader | None]]:
             place = self.place(instance)
             everywhere = self.kind != "function" and instance is UNBOUND
-            return ledger_of(place.app).seen(self, None if everywhere else place.namespace)
+            return ledger_of(place.app).seen(self, None if everywhere else place.claim)
 
         def entries() -> int:
             place = self.place(instance)
             if not place.app.running:
                 return 0
+            readers = [reader for _, reader in seen() if reader is not None]
+            head = "" if place.instance is None else place.head
+            held = {(reader.region, head or reader.head) for reader in readers}
             return sum(
-                reader.region.guard.provider.count(reader.region.namespace, place.head)
-                for _, reader in seen()
-                if reader is not None
+                region.guard.provider.count(region.namespace, head) for region, head in held
             )
 
         return Stats(seen, entries)
@@ -450,15 +462,15 @@ def _guessed_kind(function: Callable[..., object]) -> str:
     in_class = "." in function.__qualname__ and not function.__qualname__.rpartition(".")[
         0
     ].endswith("<locals>")
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]  # type: ignore[attr-defined]  # a function has code
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
     if not in_class or not names:
         return "function"
     return {"self": "method", "cls": "class"}.get(names[0], "function")
 
 
 def _forget(
-    ledger: weakref.ref[Any], definition: weakref.ref[Definition], namespace: str
+    ledger: weakref.ref[Any], definition: weakref.ref[Definition], namespace: str, claim: str
 ) -> None:
     found = ledger()
     if found is not None:
-        found.forget(definition(), namespace)
+        found.forget(definition(), namespace, claim)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from contextvars import copy_context
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -102,7 +103,7 @@ class OnLoop:
         task = copy_context().run(loop.create_task, lead())
 
         def abort() -> None:
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed: nothing runs any more
                 loop.call_soon_threadsafe(task.cancel)
 
         flight.abort = abort
@@ -121,8 +122,9 @@ class OnLoop:
             def wake(woken: asyncio.Future[None] = woken) -> None:
                 if threading.get_ident() == thread:
                     _resolve(woken)
-                elif not loop.is_closed():
-                    loop.call_soon_threadsafe(_resolve, woken)
+                else:
+                    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                        loop.call_soon_threadsafe(_resolve, woken)
 
             if not flight.subscribe(wake):
                 return

@@ -75,6 +75,7 @@ class Entry:
         "born",
         "epoch",
         "expired",
+        "indexed",
         "looks",
         "markers",
         "quick_until",
@@ -109,6 +110,8 @@ class Entry:
         """The short cut may serve the value before this moment; -inf once it is dead."""
         self.visits = 0
         """Hits by the short cut: statistics and the touch for eviction in one number."""
+        self.indexed = False
+        """A short-cut index has it."""
         self.looks = 0
         """Reads by the provider, the touch for eviction."""
 

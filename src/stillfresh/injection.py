@@ -51,9 +51,10 @@ def inject(kind: type[T]) -> T:
     return cast("T", Injected(kind))
 
 
-def injected(kind: type) -> list[type]:
-    """Return the classes that *kind* declares to need."""
+def injected(service: object) -> list[type]:
+    """Return the classes that *service* declares to need; what was assigned is not needed."""
     found: dict[str, object] = {}
-    for owner in reversed(kind.__mro__):
+    for owner in reversed(type(service).__mro__):
         found.update(vars(owner))
+    found.update(getattr(service, "__dict__", {}))
     return [one.kind for one in found.values() if isinstance(one, Injected)]

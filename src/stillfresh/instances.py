@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 from .errors import UnstableArgument
@@ -23,11 +24,19 @@ BINDING = "__stillfresh__"
 def has_state(instance: object) -> bool:
     """Tell whether *instance* has attributes of its own, so that its methods may depend on it."""
     own = getattr(instance, "__dict__", None)
-    if own and any(not hasattr(value, BINDING) for value in own.values()):
+    if own and not all(is_binding(value, instance) for value in own.values()):
         return True
     if any(hasattr(instance, name) for name in _slots(type(instance))):
         return True
     return _value_base(type(instance))
+
+
+def is_binding(value: object, instance: object) -> bool:
+    """Tell whether *value* is a cached method that an app has bound to *instance*."""
+    if type(value) is not FunctionType:  # anything else may answer to any name
+        return False
+    controls = value.__dict__.get(BINDING)
+    return controls is not None and controls.instance is instance
 
 
 def serial_of(instance: object) -> int:

@@ -78,36 +78,38 @@ class Ledger:
         """
         Return the reader of *source* in *namespace*.
 
-        *claim* is the name that must be this source's alone.
+        *claim* is the name that must be this source's alone. Functions that share a namespace
+        have a reader per claim: short cuts look by the arguments, and those are the same.
 
         Raises:
             InvalidOption: Another function has it.
         """
         held = self._claims.get(claim)
-        found = self._readers.get(source, _NONE).get(namespace)
+        found = self._readers.get(source, _NONE).get(claim)
         if found is not None and held is not None and held() is source:
             return found
+        self._provider(source.policy.provider)  # built before our lock: building takes the app's
         with self._lock:
             region = self.region(namespace, source.policy.provider, local=local)
             self._claim(claim, source, region)
-            found = self._readers.get(source, _NONE).get(namespace)
+            found = self._readers.get(source, _NONE).get(claim)
             if found is None or found.region is not region:
                 found = Reader(region, source.policy, source.codec())
-                found.counts = self.counts(source, namespace)
-                self._readers.setdefault(source, {})[namespace] = found
+                found.counts = self.counts(source, claim)
+                self._readers.setdefault(source, {})[claim] = found
             return found
 
-    def counts(self, source: Source, namespace: str) -> Counts:
-        """Return how calls of *source* in *namespace* were answered; survives a restart."""
+    def counts(self, source: Source, claim: str) -> Counts:
+        """Return how calls of *source* under *claim* were answered; survives a restart."""
         with self._lock:
-            return self._counts.setdefault(source, {}).setdefault(namespace, Counts())
+            return self._counts.setdefault(source, {}).setdefault(claim, Counts())
 
-    def seen(self, source: Source, namespace: str | None) -> list[tuple[Counts, Reader | None]]:
-        """Return counts and readers of one namespace, or of all that *source* has here."""
+    def seen(self, source: Source, claim: str | None) -> list[tuple[Counts, Reader | None]]:
+        """Return counts and readers of one claim, or of all that *source* has here."""
         with self._lock:
             counts = self._counts.get(source, {})
             readers = self._readers.get(source, _NONE)
-            names = list(counts) if namespace is None else [namespace]
+            names = list(counts) if claim is None else [claim]
             return [
                 (counts[name], readers.get(name)) for name in names if name in counts
             ]
@@ -139,22 +141,22 @@ class Ledger:
             self._regions.clear()
             self._claims.clear()
 
-    def note_mortal(self, namespace: str) -> bool:
-        """Note that *namespace* dies with an instance; False when that is known."""
+    def note_mortal(self, claim: str) -> bool:
+        """Note that *claim* dies with an instance; False when that is known."""
         with self._lock:
-            if namespace in self._mortal:
+            if claim in self._mortal:
                 return False
-            self._mortal.add(namespace)
+            self._mortal.add(claim)
             return True
 
-    def forget(self, source: Source | None, namespace: str) -> None:
+    def forget(self, source: Source | None, namespace: str, claim: str) -> None:
         """Drop a namespace whose instance has died."""
         with self._lock:
-            self._mortal.discard(namespace)
-            self._claims.pop(namespace, None)
+            self._mortal.discard(claim)
+            self._claims.pop(claim, None)
             for one in [source] if source is not None else []:
-                self._readers.get(one, {}).pop(namespace, None)
-                self._counts.get(one, {}).pop(namespace, None)
+                self._readers.get(one, {}).pop(claim, None)
+                self._counts.get(one, {}).pop(claim, None)
             gone = [key for key in self._regions if key[0] == namespace]
             regions = [self._regions.pop(key) for key in gone]
         for region in regions:
@@ -185,23 +187,36 @@ class Ledger:
             # function computed is not its value.
             drive(region.clear(region.guard.blocking))
 
-    def _provider(self, option: object) -> CacheProvider:
+    def _provider(self, written: object) -> CacheProvider:
+        option = checked_provider(written)
         if option is None:
             return self.app.get(CacheProvider)
-        if option == "memory":
+        if isinstance(option, str):
             return self._local_provider()
-        if isinstance(option, CacheProvider):
-            return option
-        if isinstance(option, type) and issubclass(option, CacheProvider):
-            return self.app.get(option)
-        msg = f"provider={option!r}: expected a CacheProvider, its class, or 'memory'."
-        raise InvalidOption(msg)
+        return option if isinstance(option, CacheProvider) else self.app.get(option)
 
     def _local_provider(self) -> MemoryCacheProvider:
         with self._lock:
             if self._local is None:
                 self._local = MemoryCacheProvider()
             return self._local
+
+
+def checked_provider(option: object) -> CacheProvider | type[CacheProvider] | str | None:
+    """
+    Return the option `provider=`.
+
+    Raises:
+        InvalidOption: It is no provider.
+    """
+    if option is None or isinstance(option, CacheProvider):
+        return option
+    if option == "memory":
+        return "memory"
+    if isinstance(option, type) and issubclass(option, CacheProvider):
+        return option
+    msg = f"provider={option!r}: expected a CacheProvider, its class, or 'memory'."
+    raise InvalidOption(msg)
 
 
 _NONE: dict[str, Reader] = {}
@@ -264,7 +279,7 @@ class Shortcut:
         self.scope[names["index"]] = index
 
 
-_shortcuts_lock = threading.Lock()
+_shortcuts_lock = threading.RLock()  # garbage may be collected anywhere, and call back
 _connected: WeakSet[Shortcut] = WeakSet()
 _moment = [0]
 

@@ -266,12 +266,19 @@ def _source(source: object) -> Callable[[], object]:
 
     if isinstance(source, ContextVar):
         variable: ContextVar[object] = source
-        return lambda: variable.get(MISSING)
+        return lambda: _value_of(variable)
     function = _function(source, "vary")
     if function is None:
         msg = "vary=None: expected ContextVars or functions without arguments."
         raise InvalidOption(msg)
     return function
+
+
+def _value_of(variable: ContextVar[object]) -> object:
+    try:
+        return variable.get()  # a default is a value like one that was set
+    except LookupError:
+        return MISSING
 
 
 def _tier(value: object) -> MemoryTier | None:

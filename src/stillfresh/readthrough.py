@@ -20,6 +20,7 @@ What is written here twice would be a bug: there is no other place that decides 
 from __future__ import annotations
 
 import contextlib
+from contextvars import copy_context
 from inspect import isawaitable
 from math import inf
 from typing import TYPE_CHECKING
@@ -55,6 +56,8 @@ class Reader:
         self.policy = policy
         self.counts = Counts()
         self.index = QuickIndex()
+        self.head = ""
+        """What the keys begin with, where functions share the namespace."""
         self._packer = Packer(codec, serialized=region.serialized, copy=policy.copy)
 
     # Reading
@@ -97,6 +100,7 @@ class Reader:
             outcome = flight.outcome or Outcome()
             if outcome.cancelled:
                 if cancelled:
+                    self._done("miss" if leads else "coalesced", key, None)
                     return Answer(None, _twice_cancelled(key))
                 cancelled = True
             elif outcome.error is not None:
@@ -318,20 +322,24 @@ class Reader:
                 value = await value
             entry, tags = self._weigh(call, computation, value, born)
         except BaseException as error:
-            if isinstance(error, Exception) and self.policy.fails(error):
+            # Who was timed out before has had its failure noted then.
+            if isinstance(error, Exception) and not flight.over and self.policy.fails(error):
                 region.rest.failed(call.key, clock.now(), self.policy.fresh)
             if lease is not None and not isinstance(error, GeneratorExit):
                 with contextlib.suppress(ProviderUnavailable):
                     await driver.ops(region.guard).release(lease)
+            if isinstance(error, Exception):  # returned, since no StopIteration can be raised here
+                return Outcome(error=error, began=began, asof=ALWAYS)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
-        region.rest.forget(call.key)
+        if not flight.over:  # one that was timed out is late, and its store will be refused
+            region.rest.forget(call.key)
         region.flights.leave(flight)  # before the command that decides: see singleflight
         sent = tick()
         accepted = await self._store(driver, lease, entry, tags)
-        if entry is not None:
+        if entry is not None and lease is not None:
             region.emit("store" if accepted else "refused", call.key)
         return Outcome(
             value=value,
@@ -396,8 +404,11 @@ class Reader:
 
     def _compute_alone(self, call: Call) -> Answer:
         """Compute on a loop's thread, where waiting for the loop would stop it; not stored."""
+        context = copy_context()
+        context.run(current_app.set, self.region.app)
+        context.run(current_computation.set, Computation(call.key))
         try:
-            value = call.run()
+            value = context.run(call.run)
             _refuse_one_shot(value)
         except Exception as error:  # noqa: BLE001  # raised outside of the path
             return Answer(None, error)
@@ -415,8 +426,7 @@ class Reader:
     # How it ended
 
     def _done(self, status: str, key: str, value: object) -> Answer:
-        counts = self.counts
-        setattr(counts, status, getattr(counts, status) + 1)
+        self.counts.add(status)
         self.region.emit(status, key)
         return Answer(self.hand_out(value))
 

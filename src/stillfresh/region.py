@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from .providers.base import Address
-from .singleflight import Flights
+from .singleflight import Flights, forget_waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -168,10 +168,12 @@ class Rest:
 
 
 def _forget_other_threads() -> None:
+    forget_waiters()
     # In the child of a fork, whoever led a flight in another thread does not exist.
     for region in list(_all):
         region.flights = Flights()
         region.rest = Rest()
+        region.app.background.forget_all()
 
 
 if hasattr(os, "register_at_fork"):

@@ -6,19 +6,21 @@ bound to a service, with `product_id: int`, it reads
 
     async def product(product_id, lang=...):
         try:
-            if product_id.__class__ is _int:
-                _e = _index[(lang.__class__, product_id, lang)]
+            if _type(product_id) is _int:
+                _e = _index[(_type(lang), product_id, lang)]
                 if _now() < _e.quick_until:
                     _e.visits += 1
                     return _e.value
-        except (KeyError, AttributeError, TypeError):
+        except _Exception:
             pass
         return await _slow((product_id, lang))
 
 That is the short cut: one look-up in a plain dictionary in front of the path. The interpreter
 itself puts positional, keyword and default forms of a call into the same variables. A class
 stands beside its value where an equal value of another class would be found instead: 1, 1.0
-and True are equal and are three keys. See docs/decisions/0002.
+and True are equal and are three keys. It is the true class: `__class__` may say anything. The
+look-up may run the `__hash__` of an argument, so whatever it raises is a miss. See
+docs/decisions/0002.
 """
 
 from __future__ import annotations
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 _GUARDED: Final = (str, int, bytes, bool, float)
 _NAMED: Final = {kind.__name__: kind for kind in _GUARDED}
-_MISSES: Final = "(KeyError, AttributeError, TypeError)"
 
 Values = tuple[object, ...]
 """The arguments of one call, in the order of the signature, defaults filled in."""
@@ -73,6 +74,11 @@ class Shape:
         self.simple = all(parameter.kind in _PLAIN for parameter in parameters)
         """No *args or **kwargs: the short cut can be taken."""
         self._bind: Callable[..., Values] | None = None
+
+    def annotations(self) -> dict[str, Any]:
+        """Return the function's annotations, without that of the first parameter it skips."""
+        whole: dict[str, Any] = getattr(self.function, "__annotations__", {})
+        return {name: annotation for name, annotation in whole.items() if name != self.first}
 
     # From a call to values, and back
 
@@ -129,7 +135,7 @@ class Shape:
             return None
         classes: list[object] = []
         for guard, value in zip(self._guards, values, strict=True):
-            kind = value.__class__
+            kind = type(value)
             if kind is float:
                 if not value:  # 0.0 and -0.0 are equal and are two keys
                     return None
@@ -169,13 +175,13 @@ class Shape:
                 f"{pad}if {valid}:",
                 f"{pad}    {p}e.visits += 1",
                 f"{pad}    return {p}e.value",
-                f"    except {_MISSES}:",
+                f"    except {p}Exception:",
                 "        pass",
             ]
         wait = "await " if self.is_async else ""
         lines.append(f"    return {wait}{p}slow({self._tuple(self.names)})")
-        for guard in _GUARDED:
-            scope[f"{p}{guard.__name__}"] = guard
+        for known in (*_GUARDED, type, Exception):
+            scope[f"{p}{known.__name__}"] = known
         return self._function("\n".join(lines) + "\n", scope, is_async=self.is_async)
 
     def name(self, word: str) -> str:
@@ -186,14 +192,14 @@ class Shape:
         tests: list[str] = []
         for name, guard in zip(self.names, self._guards, strict=True):
             if guard is not None:
-                tests.append(f"{name}.__class__ is {self._prefix}{guard.__name__}")
+                tests.append(f"{self._prefix}type({name}) is {self._prefix}{guard.__name__}")
                 if guard is float:
                     tests.append(name)
         return tests
 
     def _quick_expression(self) -> str:
         members = [
-            f"{name}.__class__"
+            f"{self._prefix}type({name})"
             for name, guard in zip(self.names, self._guards, strict=True)
             if guard is None
         ]
@@ -267,11 +273,9 @@ def dress(wrapper: FunctionType, shape: Shape, wrapped: object) -> None:
     original = cast("Any", shape.function)
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         setattr(wrapper, name, getattr(original, name, None))
-    wrapper.__annotations__ = {
-        name: annotation
-        for name, annotation in getattr(original, "__annotations__", {}).items()
-        if name != shape.first
-    }
+    wrapper.__annotations__ = shape.annotations()
+    if getattr(original, "__isabstractmethod__", False):
+        cast("Any", wrapper).__isabstractmethod__ = True
     if hasattr(original, "__type_params__"):
         cast("Any", wrapper).__type_params__ = original.__type_params__
     cast("Any", wrapper).__wrapped__ = wrapped

@@ -221,6 +221,12 @@ current_flight: ContextVar[Flight | None] = ContextVar("stillfresh_flight", defa
 _waiting = threading.Lock()
 
 
+def forget_waiters() -> None:
+    """Get ready for the child of a fork: who held the lock does not exist."""
+    global _waiting  # noqa: PLW0603  # one for the process, whoever forks
+    _waiting = threading.Lock()
+
+
 class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
     """
     Note that the running computation waits for *flight*, for the time of a `with` block.

@@ -50,7 +50,8 @@ class Guard:
         self._lock = threading.RLock()
         self._down = False
         self._retry_at = 0.0
-        self._owed: dict[Change, None] = {}
+        self._owed: dict[Change, object] = {}
+        """Each with a mark of its own, so that one that is owed anew is not taken for paid."""
         self.waiting = Operations(self, provider, blocking=False)
         """The operations for coroutines."""
         self.blocking = Operations(self, provider.blocking, blocking=True)
@@ -81,24 +82,25 @@ class Guard:
             self._retry_at = now + RETRY_SECONDS
             return True
 
-    def owed(self) -> list[Change]:
-        """Return the changes that must be carried out before anything is read."""
+    def owed(self) -> dict[Change, object]:
+        """Return the changes that must be carried out before anything is read, with their marks."""
         with self._lock:
-            return list(self._owed)
+            return dict(self._owed)
 
     def owe(self, change: Change) -> None:
         """Remember a change that did not happen, or nobody knows."""
         with self._lock:
             if len(self._owed) >= MOST_REMEMBERED:
                 self._summarise()
-            self._owed[change] = None
+            self._owed[change] = object()
             self._down = True  # also when it was closed meanwhile: this one comes first
 
-    def paid(self, changes: list[Change]) -> None:
+    def paid(self, changes: dict[Change, object]) -> None:
         """Forget *changes*; close the breaker when nothing came in between."""
         with self._lock:
-            for change in changes:
-                self._owed.pop(change, None)
+            for change, mark in changes.items():
+                if self._owed.get(change) is mark:
+                    del self._owed[change]
             if self._owed or not self._down:
                 return
             self._down = False
@@ -125,20 +127,20 @@ class Guard:
     def _summarise(self) -> None:
         # Too many to remember one by one: whole namespaces instead, which is more, never less.
         # Tags of all namespaces stay: no namespace covers them.
-        namespaces: dict[Change, None] = {}
+        namespaces: dict[Change, object] = {}
         for change in self._owed:
             match change:
                 case ("delete", addresses):
                     for address in addresses:
-                        namespaces["clear", address.namespace] = None
+                        namespaces["clear", address.namespace] = object()
                 case ("expire", address):
-                    namespaces["clear", address.namespace] = None
+                    namespaces["clear", address.namespace] = object()
                 case ("invalidate_tags", str() as scope, _):
-                    namespaces["clear", scope] = None
+                    namespaces["clear", scope] = object()
                 case (("clear" | "invalidate_matching"), namespace, *_):
-                    namespaces["clear", namespace] = None
+                    namespaces["clear", namespace] = object()
                 case _:
-                    namespaces[change] = None
+                    namespaces[change] = object()
         self._owed = namespaces
 
 
@@ -237,7 +239,9 @@ class Operations:
 
     async def incr(self, address: Address, amount: int, windows: Windows) -> int:
         """Add to a counter."""
-        total: object = await self._run(self._provider.incr(address, amount, windows))
+        total: object = await self._run(
+            self._provider.incr(address, amount, windows), counting=True
+        )
         if isinstance(total, int):
             return total
         raise self._garbage("incr", total)
@@ -249,7 +253,13 @@ class Operations:
             return [str(key) for key in found]
         raise self._garbage("keys", found)
 
-    async def _run(self, operation: Coroutine[Any, Any, T], change: Change | None = None) -> T:
+    async def _run(
+        self,
+        operation: Coroutine[Any, Any, T],
+        change: Change | None = None,
+        *,
+        counting: bool = False,
+    ) -> T:
         guard = self._guard
         try:
             retries = guard.admit()
@@ -259,7 +269,7 @@ class Operations:
                 guard.owe(change)
             raise
         if not retries:
-            return await self._checked(operation, change)
+            return await self._checked(operation, change, counting=counting)
         try:
             owed = guard.owed()
             for name, *arguments in owed:
@@ -269,18 +279,20 @@ class Operations:
             if change is not None:
                 guard.failed(ProviderUnavailable("not sent"), change)
             raise
-        answer = await self._checked(operation, change)
+        answer = await self._checked(operation, change, counting=counting)
         guard.paid(owed)
         return answer
 
-    async def _checked(self, operation: Coroutine[Any, Any, T], change: Change | None) -> T:
+    async def _checked(
+        self, operation: Coroutine[Any, Any, T], change: Change | None, *, counting: bool = False
+    ) -> T:
         try:
             if self._deadline is None:
                 return await operation
             return await self._in_time(operation, self._deadline)
-        except TypeError:
-            raise  # what is not a counter cannot be counted: the caller's mistake
         except Exception as error:
+            if isinstance(error, TypeError) and counting:
+                raise  # what is not a counter cannot be counted: the caller's mistake
             self._guard.failed(error, change)
             if isinstance(error, ProviderUnavailable):
                 raise

@@ -108,7 +108,10 @@ class MemoryCacheProvider(CacheProvider):
 
     async def start(self, clock: Clock) -> None:
         """Live by *clock* from now on. With several apps the last one's counts."""
-        with self._lock:
+        with Aftermath(self._reports) as after, self._lock:
+            if not self._starts:  # whoever outlived the last app may have stored something
+                self._table.drop_all(after)
+                self._leases.end_all(after)
             self._starts += 1
             self._clock = clock
 

@@ -38,4 +38,7 @@ def isolated() -> Iterator[IsolatedApp]:
     """
     app = IsolatedApp()
     with replaced_default(app):
-        yield app
+        try:
+            yield app
+        finally:
+            app.background.cancel()

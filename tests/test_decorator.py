@@ -1,0 +1,466 @@
+"""The decorator on every kind of function, and what it makes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import pickle
+import sys
+import typing
+from collections.abc import Iterator
+
+import pytest
+
+from stillfresh import App, Cached, InvalidOption, SyncCached, UnstableArgument, cache
+from stillfresh.testing import IsolatedApp, isolated
+
+AT_LEAST_313 = sys.version_info >= (3, 13)
+
+
+@pytest.fixture(autouse=True)
+def app() -> Iterator[IsolatedApp]:
+    with isolated() as app:
+        yield app
+
+
+@cache(ttl="1 minute")
+async def module_level(a: int, /, b: str = "b", *rest: int, c: float = 1.0, **more: int) -> list:
+    """What it is for."""
+    return [a, b, rest, c, more]
+
+
+@cache
+def module_level_sync(a: int = 1) -> list[int]:
+    return [a]
+
+
+# Kinds of functions
+
+
+async def test_bare_and_with_options_cache_alike() -> None:
+    """`@cache` and `@cache()` and `@cache(ttl=...)` all hand out the first result again."""
+
+    @cache
+    async def bare(x: int) -> object:
+        return object()
+
+    @cache()
+    async def empty(x: int) -> object:
+        return object()
+
+    @cache(ttl="1 hour")
+    async def full(x: int) -> object:
+        return object()
+
+    for function in (bare, empty, full):
+        assert await function(1) is await function(1)
+        assert await function(1) is not await function(2)
+
+
+def test_sync_functions_stay_sync() -> None:
+    """A sync function is called without await, and computes once."""
+    assert module_level_sync() is module_level_sync(1)
+    assert not inspect.iscoroutinefunction(module_level_sync)
+
+
+async def test_methods_of_both_kinds() -> None:
+    """Async and sync methods of a service compute once each."""
+
+    class Service:
+        @cache
+        async def slow(self, x: int) -> object:
+            return object()
+
+        @cache
+        def quick(self, x: int) -> object:
+            return object()
+
+    async with App(Service) as app:
+        service = app.get(Service)
+        for _ in range(3):
+            assert await service.slow(1) is await service.slow(x=1)
+            assert service.quick(1) is service.quick(x=1)
+
+
+def test_methods_know_self_by_any_name() -> None:
+    """In a class the first parameter is the instance, whatever it is called."""
+
+    class Service:
+        @cache
+        def get(this, x: int) -> object:  # noqa: N805
+            return (this, x)
+
+    service = Service()
+    assert service.get(1) == (service, 1)
+    assert service.get.key(1) == "1"
+
+
+def test_self_of_a_nested_function_is_an_argument() -> None:
+    """Outside of a class a parameter called `self` is like any other."""
+
+    @cache
+    def shout(self: str) -> str:
+        return self.upper()
+
+    assert shout("a") == "A"
+    assert shout("b") == "B"
+    assert shout.key("a") == '"a"'
+
+
+async def test_classmethods_with_cache_above() -> None:
+    """The controls know the class; a subclass has entries of its own."""
+
+    class Base:
+        @cache
+        @classmethod
+        async def make(cls, x: int) -> tuple[str, object]:
+            return (cls.__name__, object())
+
+    class Sub(Base):
+        pass
+
+    first = await Base.make(1)
+    assert await Base.make(x=1) is first
+    assert await Base().make(1) is first
+    assert (await Sub.make(1))[0] == "Sub"
+    await Base.make.invalidate(1)
+    assert await Base.make(1) is not first
+    sub = await Sub.make(1)
+    await Base.make.clear()
+    assert await Sub.make(1) is sub
+
+
+@pytest.mark.parametrize("name", ["cls", "klass"])
+def test_classmethods_with_cache_below(name: str) -> None:
+    """Calls know the class, and on Python up to 3.12 the controls do, too."""
+    if name == "klass" and AT_LEAST_313:
+        pytest.skip("a first parameter with another name says nothing there")
+    scope: dict[str, typing.Any] = {"cache": cache, "__name__": __name__}
+    source = f"""class Base:
+    @classmethod
+    @cache
+    def make({name}, x):
+        return ({name}.__name__, object())
+class Sub(Base): pass"""
+    exec(source, scope)
+    base, sub = scope["Base"], scope["Sub"]
+    first = base.make(1)
+    assert base.make(1) is first
+    assert base().make(1) is first
+    assert first[0] == "Base"
+    assert sub.make(1)[0] == "Sub"
+    if not AT_LEAST_313:
+        assert base.make.peek(1) is first
+        base.make.invalidate(1)
+        assert base.make(1) is not first
+
+
+@pytest.mark.skipif(not AT_LEAST_313, reason="the controls work there")
+@pytest.mark.parametrize("arguments", [(), (1,)])
+@pytest.mark.parametrize("control", ["invalidate", "peek", "key", "explain", "expire"])
+def test_controls_of_a_classmethod_with_cache_below_say_what_to_do(
+    control: str, arguments: tuple[int, ...]
+) -> None:
+    """From 3.13 on they cannot know the class; the error says to put @cache above."""
+
+    class Base:
+        @classmethod
+        @cache
+        def make(cls, x: int = 1) -> int:
+            return x
+
+    with pytest.raises(InvalidOption, match="Put @cache above @classmethod"):
+        getattr(Base.make, control)(*arguments)
+    with pytest.raises(InvalidOption, match="Put @cache above @classmethod"):
+        Base.make.clear()
+
+
+async def test_staticmethods_in_both_orders() -> None:
+    """All arguments count, calls work on the class and on instances, owned ones too."""
+
+    class Service:
+        @cache
+        @staticmethod
+        async def above(x: int) -> object:
+            return object()
+
+        @staticmethod
+        @cache
+        async def below(x: int) -> object:
+            return object()
+
+    async with App(Service) as app:
+        service = app.get(Service)
+        assert await service.above(1) is await Service.above(1)
+        assert await service.below(1) is await Service.below(1)
+        first = await Service.above(1)
+        await Service.above.invalidate(1)
+        assert await Service.above(1) is not first
+        first = await Service.below(1)
+        await service.below.invalidate(1)
+        assert await Service.below(1) is not first
+        assert [cache.name.rpartition(".")[2] for cache in app.caches] == ["above", "below"]
+
+
+def test_a_staticmethod_named_like_a_method_counts_its_self() -> None:
+    """With @cache above @staticmethod even a parameter called `self` is an argument."""
+
+    class Service:
+        @cache
+        @staticmethod
+        def shout(self: str) -> str:  # noqa: PLW0211
+            return self.upper()
+
+    assert Service.shout("a") == "A"
+    assert Service.shout("b") == "B"
+    assert Service.shout.key("a") == '"a"'
+
+
+def test_lambdas_are_functions() -> None:
+    """A lambda can be cached like any function."""
+    double = cache(lambda x: [x, x])
+    assert double(2) is double(2)
+
+
+@pytest.mark.parametrize(
+    "thing", [len, functools.partial(max, 1), "text".upper, object(), int, 5], ids=repr
+)
+def test_what_is_no_function_is_refused(thing: object) -> None:
+    """Builtins, partials, bound methods, classes and values raise when the decorator runs."""
+    with pytest.raises(InvalidOption, match=r"expected a function|options are named"):
+        cache(thing)
+    with pytest.raises(InvalidOption, match="expected a function"):
+        cache(ttl=1)(thing)
+
+
+def test_a_callable_object_is_refused_and_its_call_can_be_cached() -> None:
+    """An object with __call__ is no function; @cache belongs on the method."""
+
+    class Loader:
+        @cache
+        def __call__(self, x: int) -> object:
+            return object()
+
+    with pytest.raises(InvalidOption, match="expected a function"):
+        cache(Loader())
+    loader = Loader()
+    assert loader(1) is loader(1)
+
+
+@pytest.mark.parametrize("again", [cache, cache(ttl=1)])
+def test_twice_is_once_too_many(again: typing.Any) -> None:
+    """A cached function is not cached again."""
+    with pytest.raises(InvalidOption, match="cached already"):
+        again(module_level)
+
+    class Service:
+        @cache
+        def method(self) -> int:
+            return 1
+
+    with pytest.raises(InvalidOption, match="cached already"):
+        again(vars(Service)["method"])
+
+
+def test_a_decorator_below_keeps_the_signature() -> None:
+    """Under functools.wraps the key has the parameters of the innermost function."""
+
+    def plus_one(function: typing.Any) -> typing.Any:
+        @functools.wraps(function)
+        def wrapper(*args: object, **kwargs: object) -> object:
+            return function(*args, **kwargs) + 1
+
+        return wrapper
+
+    @cache
+    @plus_one
+    def add(a: int, *, b: int = 2) -> int:
+        return a + b
+
+    assert add(1) == 4
+    assert add.key(1) == add.key(a=1, b=2) == "1,2"
+
+
+# What a generated function looks like
+
+
+def test_it_looks_like_the_function() -> None:
+    """Names, documentation, signature and annotations are those of the function."""
+    inner = module_level.__wrapped__
+    assert module_level.__name__ == "module_level"
+    assert module_level.__qualname__ == "module_level"
+    assert module_level.__module__ == __name__
+    assert module_level.__doc__ == "What it is for."
+    assert module_level.__annotations__ == inner.__annotations__
+    assert inspect.signature(module_level) == inspect.signature(inner)
+    assert inspect.signature(module_level, follow_wrapped=False) == inspect.signature(inner)
+    assert typing.get_type_hints(module_level) == typing.get_type_hints(inner)
+    assert inspect.getsource(module_level) == inspect.getsource(inner)
+
+
+async def test_it_is_a_coroutine_function() -> None:
+    """Frameworks see an async function; its call is a coroutine, good for a task."""
+    assert inspect.iscoroutinefunction(module_level)
+    coroutine = module_level(1)
+    assert inspect.iscoroutine(coroutine)
+    assert await asyncio.create_task(coroutine) == [1, "b", (), 1.0, {}]
+
+
+def test_isinstance_sees_cached() -> None:
+    """A generated function is a `Cached` or a `SyncCached`, and nothing else is."""
+    assert isinstance(module_level, Cached)
+    assert not isinstance(module_level, SyncCached)
+    assert isinstance(module_level_sync, SyncCached)
+    assert not isinstance(module_level_sync, Cached)
+    for other in (module_level.__wrapped__, None, 1, Cached, object(), functools.partial):
+        assert not isinstance(other, Cached | SyncCached)
+
+
+async def test_methods_look_like_methods() -> None:
+    """On owned and free instances signature and hints leave out `self`, on the class not."""
+
+    class Service:
+        @cache
+        async def get(self, x: int, lang: str = "en") -> str:
+            """What it is for."""
+            return lang
+
+    free = Service()
+    owned = App(Service).get(Service)
+    hints = {"x": int, "lang": str, "return": str}
+    for method in (free.get, owned.get):
+        assert isinstance(method, Cached)
+        assert str(inspect.signature(method)).startswith("(x: 'int', lang: 'str' = 'en')")
+        assert typing.get_type_hints(method) == hints
+        assert method.__wrapped__ is not None
+        assert method.__name__ == "get"
+        assert method.__doc__ == "What it is for."
+        assert asyncio.iscoroutinefunction(method)
+    assert str(inspect.signature(Service.get)).startswith("(self, x: 'int'")
+    assert typing.get_type_hints(Service.get) == hints
+
+
+def test_a_module_function_is_pickled_by_name() -> None:
+    """It can be sent to another process, as any function of a module can."""
+    assert module_level_sync.__qualname__ == "module_level_sync"
+    if __name__ in sys.modules and sys.modules[__name__].module_level_sync is module_level_sync:
+        assert pickle.loads(pickle.dumps(module_level_sync)) is module_level_sync
+
+
+# How it is called
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((), {}), ((), {"a": 1}), ((1,), {"b": 1, "c": 2, "a": 3})],
+    ids=["missing", "positional-only by name", "fine"],
+)
+def test_wrong_calls_are_wrong_as_before(
+    args: tuple[int, ...], kwargs: dict[str, typing.Any]
+) -> None:
+    """What the function refuses the cached one refuses, at the call and by its name."""
+    try:
+        module_level.__wrapped__(*args, **kwargs).close()
+    except TypeError:
+        with pytest.raises(TypeError, match=r"module_level\(\)"):
+            module_level(*args, **kwargs)
+        with pytest.raises(TypeError, match=r"module_level\(\)"):
+            module_level.key(*args, **kwargs)
+    else:
+        module_level(*args, **kwargs).close()
+
+
+def test_a_wrong_call_of_a_method_names_it() -> None:
+    """On owned, free and unbound methods the TypeError says which function was called."""
+
+    class Service:
+        @cache
+        async def get(self, x: int) -> int:
+            return x
+
+    for method in (App(Service).get(Service).get, Service().get):
+        with pytest.raises(TypeError, match=r"Service\.get\(\) missing 1 required"):
+            method()
+        with pytest.raises(TypeError, match=r"Service\.get\(\) got an unexpected"):
+            method(1, nothing=2)
+    with pytest.raises(TypeError, match=r"Service\.get"):
+        Service.get()
+
+
+async def test_every_kind_of_parameter_arrives() -> None:
+    """Positional-only, keyword-only, *args, **kwargs and defaults reach the function."""
+    assert await module_level(1) == [1, "b", (), 1.0, {}]
+    assert await module_level(1, "x", 2, 3, c=4.0, d=5) == [1, "x", (2, 3), 4.0, {"d": 5}]
+    assert await module_level(1, b="y", z=1, y=2) == [1, "y", (), 1.0, {"z": 1, "y": 2}]
+    again = await module_level(1, b="y", y=2, z=1)
+    assert again is await module_level(1, "y", z=1, y=2)
+
+
+def test_keyword_only_parameters_without_stars_beside() -> None:
+    """`*` alone, and defaults in any order behind it."""
+
+    @cache
+    def only(*, a: int = 1, b: int) -> list[int]:
+        return [a, b]
+
+    assert only(b=2) is only(b=2, a=1)
+    assert only(b=2) == [1, 2]
+    assert only(b=1, a=2) == [2, 1]
+
+
+def test_defaults_are_the_very_objects() -> None:
+    """A mutable default is shared with the function, and counts by what is in it."""
+    default: list[int] = []
+
+    @cache
+    def append(x: int, to: list[int] = default) -> list[int]:
+        assert to is default
+        to.append(x)
+        return list(to)
+
+    assert append(1) == [1]
+    assert append(1) == [1, 1]  # the default is another value now, so it is another call
+    assert append.key(1) == "1,[1,1]"
+
+
+NAMES = ["e", "_e", "__e", "_slow", "_index", "_now", "_book", "_int", "_type", "_Exception"]
+NAMES += ["KeyError", "TypeError", "Exception", "wrapper", "type", "cls", "values", "function"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("annotation", ["", ": int", ": float"])
+async def test_any_name_of_a_parameter_will_do(name: str, annotation: str) -> None:
+    """Names of the generated code, and of builtins, are free for parameters."""
+    scope: dict[str, typing.Any] = {"cache": cache, "__name__": __name__}
+    exec(f"@cache\nasync def f({name}{annotation}, other=1): return [{name}, other]", scope)
+    f = scope["f"]
+    for value in (5, 2.5, [1]):
+        first = await f(value)
+        assert first == [value, 1]
+        assert await f(**{name: value}) is first
+        assert await f(value, 1) is first
+
+
+async def test_private_parameters_of_methods() -> None:
+    """`__x` inside a class is another name for the interpreter, and works."""
+
+    class Service:
+        @cache
+        async def get(self, __x: int, _y: int = 2) -> list[int]:
+            return [__x, _y]
+
+    async with App(Service) as app:
+        service = app.get(Service)
+        assert await service.get(1) == [1, 2]
+        assert await service.get(1) is await service.get(1, 2)
+
+
+def test_an_unbound_function_in_a_class_body_is_no_method() -> None:
+    """A cached function put into a class takes the instance as an argument, and says so."""
+
+    class Service:
+        borrowed = module_level_sync
+
+    with pytest.raises(UnstableArgument, match="a: a value of type"):
+        Service().borrowed()
