@@ -133,18 +133,18 @@ async def test_a_put_that_was_given_up_writes_nothing_later(two):
     """
     a, b = two
     trips = 0
-    stuck = asyncio.Event()
+    second, stuck = asyncio.Event(), asyncio.Event()
 
     async def gate() -> None:
         nonlocal trips
         trips += 1
         if trips == 2:
+            second.set()
             await stuck.wait()
 
     a.gate = gate
     task = asyncio.create_task(a.put([(K, entry(b"old"))]))
-    while trips < 2:
-        await asyncio.sleep(0.001)
+    await second.wait()
     await b.delete([K])  # ends the lease of the one that is stuck
     await b.put([(K, entry(b"new"))])
     task.cancel()
