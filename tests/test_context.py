@@ -7,15 +7,15 @@ from contextvars import ContextVar, copy_context
 import pytest
 
 from stillfresh import (
-    App,
     Cache,
     CacheProvider,
     MemoryCacheProvider,
-    StillfreshError,
     cache,
     computation,
 )
-from stillfresh.testing import ChaosProvider, VirtualClock, isolated
+from stillfresh.current import default_app
+from stillfresh.ledger import ledger_of
+from stillfresh.testing import ChaosProvider, isolated
 
 PATIENCE = 10
 
@@ -28,7 +28,16 @@ def app():
     threads = threading.enumerate()
     with isolated() as app:
         yield app
+    for thread in set(threading.enumerate()) - set(threads):
+        thread.join(PATIENCE)
     assert threading.enumerate() == threads
+
+
+async def until(condition):
+    """Let everything else happen until *condition* holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110  # nobody sets an event for it
+            await asyncio.sleep(0)
 
 
 async def turns(count=20):
@@ -277,12 +286,8 @@ async def test_a_sync_call_does_not_wait_for_its_loop_through_a_thread():
     task = asyncio.create_task(store.get_or_set("k", slowly))
     await turns()
     thread = asyncio.create_task(asyncio.to_thread(through))
-    while not waits.is_set():
-        await asyncio.sleep(0)
-    flights = [flight for flight in app_flights() if flight.waits_for]
-    while not flights:
-        await asyncio.sleep(0)
-        flights = [flight for flight in app_flights() if flight.waits_for]
+    await until(waits.is_set)
+    await until(lambda: any(flight.waits_for for flight in app_flights()))
     assert through() == "alone"
     gate.set()
     assert await thread == "async"
@@ -290,10 +295,30 @@ async def test_a_sync_call_does_not_wait_for_its_loop_through_a_thread():
     await loop.shutdown_default_executor()
 
 
-def app_flights():
-    from stillfresh.current import default_app
-    from stillfresh.ledger import ledger_of
+async def test_a_worker_that_comes_to_need_the_loop_does_not_stop_it(app):
+    """The caller stands on the loop and waits for a worker, until that one waits for the loop."""
+    store = Cache[str](name="things")
+    gate = asyncio.Event()
 
+    @cache(timeout="1 minute")
+    def f():
+        return store.sync.get_or_set("k", lambda: "sync")
+
+    async def slowly():
+        await gate.wait()
+        return "async"
+
+    task = asyncio.create_task(store.get_or_set("k", slowly))
+    await turns()
+    assert f() == "sync"
+    gate.set()
+    assert await task == "async"
+    await app.settled()
+    assert f() == "async"
+
+
+def app_flights():
+    """What can be joined in the default app."""
     regions = ledger_of(default_app()).regions()
     return [one for region in regions for one in list(region.flights._by_key.values())]
 
@@ -310,8 +335,7 @@ async def test_a_sync_call_in_a_thread_waits_for_a_loop():
     task = asyncio.create_task(store.get_or_set("k", slowly))
     await turns()
     other = asyncio.create_task(asyncio.to_thread(store.sync.get_or_set, "k", lambda: "sync"))
-    while store.stats.misses + store.stats.coalesced == 0 and not waiters():
-        await asyncio.sleep(0)
+    await until(waiters)
     gate.set()
     assert await asyncio.gather(task, other) == ["async", "async"]
     await loop.shutdown_default_executor()

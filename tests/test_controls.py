@@ -9,7 +9,20 @@ from typing import Any
 
 import pytest
 
-from stillfresh import MISSING, App, InvalidOption, NotRunning, SyncCached, cache, computation
+from stillfresh import (
+    MISSING,
+    App,
+    CacheProvider,
+    InvalidOption,
+    MemoryCacheProvider,
+    NotRunning,
+    NotSerializable,
+    SyncCached,
+    cache,
+    computation,
+)
+from stillfresh.app import registry
+from stillfresh.current import default_app
 from stillfresh.testing import IsolatedApp, VirtualClock, isolated
 
 
@@ -88,8 +101,8 @@ async def test_expire_makes_it_stale(f: Any) -> None:
     await f.expire(1)
     assert (await f.explain(1)).status == "stale"
     assert await f(1) is first
-    while (await f.explain(1)).status == "stale":
-        await asyncio.sleep(0)
+    for app in (*registry.running, default_app()):
+        await app.settled()
     assert await f(1) is not first
 
 
@@ -112,6 +125,25 @@ async def test_refresh_computes_and_stores(f: Any) -> None:
     second = await f.refresh(1)
     assert second is not first
     assert await f(1, lang="en") is second
+
+
+async def test_refresh_raises_what_stops_it_from_computing() -> None:
+    """A return type that cannot be stored fails a refresh, as it fails a call."""
+    with isolated() as app:
+        app.provide(CacheProvider, MemoryCacheProvider(serialize=True))
+
+        @cache
+        async def get() -> object:
+            raise AssertionError
+
+        @cache
+        async def impossible() -> asyncio.Event:
+            raise AssertionError
+
+        with pytest.raises(AssertionError):
+            await get.refresh()
+        with pytest.raises(NotSerializable):
+            await impossible.refresh()
 
 
 async def test_peek_never_computes(f: Any) -> None:

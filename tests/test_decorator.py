@@ -88,7 +88,7 @@ def test_methods_know_self_by_any_name() -> None:
 
     class Service:
         @cache
-        def get(this, x: int) -> object:  # noqa: N805
+        def get(this, x: int) -> object:
             return (this, x)
 
     service = Service()
@@ -447,7 +447,7 @@ async def test_private_parameters_of_methods() -> None:
 
     class Service:
         @cache
-        async def get(self, __x: int, _y: int = 2) -> list[int]:
+        async def get(self, __x: int, _y: int = 2) -> list[int]:  # noqa: PYI063  # the name is the point
             return [__x, _y]
 
     async with App(Service) as app:

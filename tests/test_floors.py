@@ -47,10 +47,13 @@ FLOORS = {
     "current": 2,
     "region": 2,
     # 3: the path
+    "shelf": 2,
     "readthrough": 3,
     # 4: Cache, Cached, the decorator
     "report": 4,
+    "shortcuts": 4,
     "ledger": 4,
+    "site": 4,
     "definition": 4,
     "operations": 4,
     "store": 4,

@@ -137,7 +137,7 @@ def test_what_has_no_stable_place_is_refused() -> None:
     ):
         with pytest.raises(UnstableArgument, match=r"^x.*__cache_key__"):
             call()
-    with pytest.raises(UnstableArgument, match="^named"):
+    with pytest.raises(UnstableArgument, match=r"^named"):
         get(1, named=object())
     assert ran == []
 
@@ -146,10 +146,10 @@ def test_an_unstable_default_is_refused_too() -> None:
     """A default counts as an argument, so the message names its parameter."""
 
     @cache
-    def get(x: int, session: object = object()) -> int:  # noqa: B008
+    def get(x: int, session: object = object()) -> int:
         return x
 
-    with pytest.raises(UnstableArgument, match="^session"):
+    with pytest.raises(UnstableArgument, match=r"^session"):
         get(1)
 
 

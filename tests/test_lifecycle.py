@@ -8,10 +8,7 @@ import pytest
 from stillfresh import (
     AlreadyRunning,
     App,
-    CacheProvider,
-    CannotBuild,
     InvalidOption,
-    MemoryCacheProvider,
     cache,
     hook,
     inject,
@@ -90,7 +87,7 @@ async def test_what_is_only_injected_is_started_too(services):
 
 async def test_dependencies_of_a_provided_service_come_first(services):
     """Also when it was built by a factory, and before the start."""
-    (api, products, database), log = services
+    (_, products, _), log = services
 
     class Page:
         pass
@@ -103,7 +100,7 @@ async def test_dependencies_of_a_provided_service_come_first(services):
 
 async def test_services_that_know_each_other_each_start_once(services):
     """A circle has no first one, and still everybody is started and stopped once."""
-    (api, products, database), log = services
+    (api, _, database), log = services
     database.api = inject(api)
     async with App(api):
         assert sorted(log) == sorted(IN_ORDER)
@@ -343,152 +340,3 @@ def test_threads_start_an_app_once():
     assert sorted(outcomes) == ["ran", "refused", "refused", "refused"]
     assert started == [1]
     assert not app.running
-
-
-# What fails
-
-
-def failing(moment, kind=RuntimeError):
-    class Broken:
-        log = []
-
-        @hook("start")
-        def start(self):
-            self.log.append("start")
-            if moment == "start":
-                raise kind(moment)
-
-        @hook("ready")
-        async def ready(self):
-            if moment == "ready":
-                raise kind(moment)
-
-        @hook("stop")
-        async def stop(self):
-            self.log.append("stop")
-            if moment == "stop":
-                raise kind(moment)
-
-    return Broken
-
-
-@pytest.mark.parametrize("moment", ["start", "ready"])
-@pytest.mark.parametrize("way", ["async with", "with", "with on a loop"])
-def test_a_failing_start_stops_what_started(services, moment, way):
-    """The error comes through; services that came earlier are stopped, in reverse."""
-    kinds, log = services
-    broken = failing(moment)
-    kinds[0].broken = inject(broken)
-    provider = MemoryCacheProvider()
-    app = App(*kinds).provide(CacheProvider, provider)
-
-    def enter():
-        with app:
-            pytest.fail("it started")
-
-    async def run():
-        if way == "with on a loop":
-            enter()
-        async with app:
-            pytest.fail("it started")
-
-    with pytest.raises(RuntimeError, match=moment):
-        enter() if way == "with" else asyncio.run(run())
-    assert not app.running
-    # Api needs it, so it was not started; Products and Database were.
-    stopped = [line for line in log if line.endswith("stop")]
-    if moment == "start":
-        assert stopped == ["Products stop", "Database stop"]
-    else:
-        assert stopped == AND_BACK
-    assert broken.log == ["start", "stop"]
-    assert app.guards == []
-    assert threading.active_count() == 1
-    assert provider._starts == 0
-
-
-def test_an_app_may_be_started_after_a_failing_start():
-    """Nothing of the attempt is in the way."""
-    broken = failing("ready")
-    app = App(broken)
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match="ready"), app:
-            pass
-    assert broken.log == ["start", "stop"] * 2
-
-
-def test_a_service_that_cannot_be_built_fails_the_start():
-    """Before any hook has run."""
-
-    class Needy:
-        def __init__(self, url):
-            pass
-
-    class User:
-        needy = inject(Needy)
-
-    app = App(User)
-    with pytest.raises(CannotBuild, match="Needy"), app:
-        pass
-    app.provide(Needy, lambda: Needy("db://"))
-    with app:
-        assert app.running
-
-
-async def test_a_failing_stop_hook_stops_the_others_all_the_same(services):
-    """What it raised comes out at the end, when nothing runs any more."""
-    kinds, log = services
-    broken = failing("stop")
-    kinds[2].broken = inject(broken)
-    kinds[0].broken = inject(broken)
-    app = App(*kinds)
-    with pytest.raises(RuntimeError, match="stop"):
-        async with app:
-            log.clear()
-    assert log == AND_BACK
-    assert not app.running
-
-
-async def test_a_second_failure_of_the_stop_is_logged(caplog):
-    """One error can be raised; none is lost."""
-    one, two = failing("stop", OSError), failing("stop", KeyError)
-    with pytest.raises(KeyError):
-        async with App(one, two):
-            pass
-    assert "OSError: stop" in caplog.text
-
-
-async def test_a_cancelled_stop_still_stops_everything(services):
-    """Cancelled in the middle of a hook, the rest is stopped, and then it is cancelled."""
-    kinds, log = services
-    entered = asyncio.Event()
-
-    class Slow:
-        @hook("stop")
-        async def stop(self):
-            entered.set()
-            await asyncio.Event().wait()
-
-    provider = MemoryCacheProvider()
-    app = App(*kinds, Slow).provide(CacheProvider, provider)
-
-    async def run():
-        async with app:
-            log.clear()
-
-    task = asyncio.create_task(run())
-    await entered.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert log == AND_BACK
-    assert not app.running
-    assert provider._starts == 0
-
-
-async def test_what_was_not_started_is_not_stopped():
-    """A service that somebody asked for while the app ran gets no `stop` without `start`."""
-    broken = failing("stop")
-    async with App() as app:
-        app.get(broken)
-    assert broken.log == []

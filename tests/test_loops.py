@@ -17,6 +17,13 @@ from stillfresh.testing import isolated
 PATIENCE = 10
 
 
+async def until(condition):
+    """Let everything else happen until *condition* holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110  # nobody sets an event for it
+            await asyncio.sleep(0)
+
+
 @pytest.fixture(autouse=True)
 def app():
     """A default app of its own for each test."""
@@ -50,8 +57,7 @@ def test_a_computation_whose_loop_ended_counts_as_absent():
 
     async def leave():
         task = asyncio.create_task(f())
-        while not calls:
-            await asyncio.sleep(0)
+        await until(lambda: calls)
         task.cancel()
 
     asyncio.run(leave())
@@ -73,8 +79,7 @@ def test_a_loop_that_was_closed_without_its_tasks():
     task = loop.create_task(f())
 
     async def started():
-        while not calls:
-            await asyncio.sleep(0)
+        await until(lambda: calls)
 
     loop.run_until_complete(started())
     abandoned = asyncio.all_tasks(loop)

@@ -190,9 +190,11 @@ def test_the_child_of_a_fork_waits_for_nobody_who_stayed_behind(options: dict[st
             app.sync.settled()
             return right
 
-        in_child(check)
-        go_on.set()
-        thread.join(PATIENCE)
+        try:
+            in_child(check)
+        finally:
+            go_on.set()
+            thread.join(PATIENCE)
         assert got == ["parent"]
         assert f.peek(1) == "parent"
 

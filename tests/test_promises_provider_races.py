@@ -129,13 +129,17 @@ async def test_a_store_that_is_on_its_way_when_the_invalidation_comes(stage: Sta
     assert await stage.f.peek() == "new"
 
 
-async def test_a_store_that_happened_but_has_not_answered(stage: Stage) -> None:
+@pytest.mark.parametrize("by", ["this process", "another one"])
+async def test_a_store_that_happened_but_has_not_answered(stage: Stage, by: str) -> None:
     """Who comes after the invalidation never joins a computation whose store waits for its answer."""
     gate = stage.provider.halt("after", "store")
     early = await stage.call()
     await soon(gate.reached.wait())
     stage.value = "new"
-    await stage.f.invalidate()
+    if by == "this process":
+        await stage.f.invalidate()
+    else:
+        await stage.provider.delete([stage.address])
     assert await soon(stage.f()) == "new"
     gate.open.set()
     assert await soon(early) == "old"
@@ -234,7 +238,9 @@ async def test_the_short_cut_of_an_entry_that_was_dropped_while_its_caller_was_t
 async def test_a_lease_from_before_the_stop_stores_nothing_into_the_next_life() -> None:
     """A call that outlives its app leaves no entry for the time after the next start."""
     stage = Stage()
-    stage.app = App().provide(CacheProvider, stage.provider)  # a stopped provider lives in real time
+    stage.app = App().provide(
+        CacheProvider, stage.provider
+    )  # a stopped provider lives in real time
     async with stage.app:
         gate = stage.provider.halt("before", "look")
         early = await stage.call()
@@ -245,6 +251,30 @@ async def test_a_lease_from_before_the_stop_stores_nothing_into_the_next_life() 
     async with stage.app:
         assert await stage.f.peek() is MISSING
         assert await soon(stage.f()) == "new"
+
+
+async def test_a_slow_store_is_no_late_computation() -> None:
+    """A deadline is the function's: one that was kept is kept, also for who waits in a thread."""
+    stage = Stage(timeout=5)
+    async with stage.app:
+        stage.compute = Gate()
+        first = await stage.call()
+        await soon(stage.compute.reached.wait())
+        store = stage.f.cache.sync
+        waiter = asyncio.create_task(asyncio.to_thread(store.get_or_set, "k", lambda: "mine"))
+        flight = next(iter(stage.app.background._running))
+        while len(flight._callbacks) < 2:  # noqa: ASYNC110  # no event tells
+            await asyncio.sleep(0)
+        gate = stage.provider.halt("before", "store")
+        stage.compute.open.set()
+        await soon(gate.reached.wait())
+        before = set(flight._callbacks)
+        stage.clock.advance(5)
+        while set(flight._callbacks) == before and not flight.over:  # noqa: ASYNC110  # no event tells
+            await asyncio.sleep(0)  # until the thread has looked at the time
+        gate.open.set()
+        assert await soon(first) == "old"
+        assert await soon(waiter) == "old"
 
 
 CHANGES: dict[str, Callable[[Stage], Any]] = {

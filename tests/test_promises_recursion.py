@@ -59,7 +59,7 @@ def test_a_sync_function_in_a_worker_thread_that_waits_for_itself() -> None:
 
 
 async def test_a_circle_through_another_function() -> None:
-    """f waits for g and g for f: the one who closes the circle is told, and both callers."""
+    """F waits for G and G for F: the one who closes the circle is told, and both callers."""
     with isolated():
 
         @cache
@@ -155,7 +155,7 @@ def test_two_loops_that_wait_for_each_other() -> None:
 
         async def meet(mine: str, other: str) -> None:
             entered[mine].set()
-            while not entered[other].is_set():
+            while not entered[other].is_set():  # noqa: ASYNC110  # a thread sets it
                 await asyncio.sleep(0)
 
         @cache

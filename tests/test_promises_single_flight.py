@@ -178,7 +178,7 @@ def test_two_loops_in_two_threads() -> None:
         async def f(n: int) -> list[int]:
             calls.append(n)
             entered.set()
-            while not second.is_set():
+            while not second.is_set():  # noqa: ASYNC110  # a thread sets it
                 await asyncio.sleep(0)
             return [n]
 
@@ -215,7 +215,7 @@ def test_a_thread_waits_for_a_loop() -> None:
 
         async def factory() -> str:
             entered.set()
-            while not joined.is_set():
+            while not joined.is_set():  # noqa: ASYNC110  # a thread sets it
                 await asyncio.sleep(0)
             return "of the loop"
 
@@ -223,9 +223,7 @@ def test_a_thread_waits_for_a_loop() -> None:
             got.append("computed twice")
             return "of the thread"
 
-        loop = threading.Thread(
-            target=asyncio.run, args=(store.get_or_set("k", factory),)
-        )
+        loop = threading.Thread(target=asyncio.run, args=(store.get_or_set("k", factory),))
         loop.start()
         assert entered.wait(PATIENCE)
         waiter = threading.Thread(target=lambda: got.append(store.sync.get_or_set("k", never)))
@@ -297,7 +295,7 @@ async def test_a_computation_that_is_cancelled_from_outside_is_made_once_more(mo
         callers = {asyncio.create_task(f()) for _ in range(3)}
         if moment == "while it runs":
             await soon(entered.wait())
-        while not (running := await computations(callers)):
+        while not (running := await computations(callers)):  # noqa: ASYNC110  # no event tells
             await asyncio.sleep(0)
         for task in running:
             task.cancel()

@@ -122,7 +122,9 @@ async def play(seed: int, *, serialize: bool) -> list[str]:
         for _ in range(500):
             source.open_gates()
             await asyncio.sleep(0)
-        source.problems += [f"seed {seed}: {task} waits for ever" for task in tasks if not task.done()]
+        source.problems += [
+            f"seed {seed}: {task} waits for ever" for task in tasks if not task.done()
+        ]
         await asyncio.gather(*tasks, return_exceptions=True)
         await app.settled()
         left = asyncio.all_tasks() - {asyncio.current_task()}

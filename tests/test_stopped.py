@@ -16,6 +16,15 @@ from stillfresh import (
 )
 from stillfresh.testing import VirtualClock
 
+PATIENCE = 10
+
+
+async def until(condition):
+    """Let everything else happen until *condition* holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110  # nobody sets an event for it
+            await asyncio.sleep(0)
+
 
 class Service:
     def __init__(self):
@@ -100,7 +109,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 async def test_changes_raise(app, change):
     """No invalidation and no write is lost in silence; the error says what to do."""
-    with pytest.raises(NotRunning, match="does not run.*async with app"):
+    with pytest.raises(NotRunning, match=r"does not run.*async with app"):
         await change(app.get(Service))
 
 
@@ -176,8 +185,7 @@ async def test_background_work_gets_a_grace_at_stop():
     await inside.wait()
     service = await refreshing(app, clock)
     leave.set()
-    while app.running:
-        await asyncio.sleep(0)
+    await until(lambda: not app.running)
     assert not task.done()
     service.gate.set()
     await task
@@ -205,11 +213,9 @@ async def test_a_stop_that_is_cancelled_in_the_grace_cancels_the_work():
             return await refreshing(app, clock)
 
     task = asyncio.create_task(run())
-    while not app.running:
-        await asyncio.sleep(0)
+    await until(lambda: app.running)
     service = app.get(Refreshing)
-    while app.running:
-        await asyncio.sleep(0)
+    await until(lambda: not app.running)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

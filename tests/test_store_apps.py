@@ -312,3 +312,18 @@ async def test_stats_count_each_question(app):
     await store.get_or_set("d", lambda: 4)
     assert (store.stats.hits, store.stats.misses, store.stats.entries) == (3, 2, 3)
     assert "hits=3" in repr(store.stats)
+
+
+async def test_going_past_the_cache_is_counted():
+    """`get_or_set` on an app that does not run is a bypass, like a call of a function."""
+    store = App(Sessions).get(Sessions).store
+    assert await store.get_or_set("k", lambda: 1) == 1
+    assert store.stats.bypasses == 1
+
+
+async def test_two_stores_of_one_module_and_name(app):
+    """Two that live and are used in turn are an error, and do not drop each other's entries."""
+    one, two = Cache[int](name="shared"), Cache[int](name="shared")
+    await one.set("k", 1)
+    with pytest.raises(InvalidOption):
+        await two.get("k")

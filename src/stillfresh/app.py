@@ -29,7 +29,7 @@ from .registry import Registry
 from .tags import checked_tags
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
     from types import TracebackType
     from typing import Self
 
@@ -142,7 +142,9 @@ class App:
         return self
 
     @contextlib.contextmanager
-    def override(self, kind: type[T], use: T | type[T] | Callable[[], T]) -> Iterator[T]:
+    def override(
+        self, kind: type[T], use: T | type[T] | Callable[[], T]
+    ) -> Generator[T, None, None]:
         """Replace a service for the time of a `with` block, also while the app runs."""
         instance = cast("T", self._container.push(kind, use))
         provider = issubclass(kind, CacheProvider)
@@ -236,14 +238,12 @@ class App:
         drive(self._stop(self._block_on, blocking=True))
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, _: object = None) -> AsyncIterator[None]:
+    async def lifespan(self, _: object = None) -> AsyncGenerator[None, None]:
         """Run the app for the life of another one: `FastAPI(lifespan=app.lifespan)`."""
         async with self:
             yield
 
-    async def _start(
-        self, wait: Callable[[object], Awaitable[None]], *, blocking: bool
-    ) -> None:
+    async def _start(self, wait: Callable[[object], Awaitable[None]], *, blocking: bool) -> None:
         with self._guarding:
             if self._phase != "stopped":
                 msg = f"{self!r} was started before. Stop it first, or make a second App."
@@ -264,7 +264,7 @@ class App:
         except BaseException:
             try:
                 await self._stop(wait, blocking=blocking)
-            except Exception:
+            except Exception:  # noqa: BLE001  # the first one is raised
                 log.exception("%r: its start failed, and so did its stop", self)
             raise
 
@@ -275,9 +275,7 @@ class App:
         for extension in extensions:
             extension.opened(self)
 
-    async def _stop(
-        self, wait: Callable[[object], Awaitable[None]], *, blocking: bool
-    ) -> None:
+    async def _stop(self, wait: Callable[[object], Awaitable[None]], *, blocking: bool) -> None:
         errors: list[BaseException] = []  # one that fails keeps none of the others from its end
 
         async def end(step: Awaitable[None]) -> None:
@@ -298,7 +296,8 @@ class App:
             else:
                 await end(self.background.stop(self.clock))
             for guard in self.guards:
-                await end(self._stop_guard(guard, blocking=blocking))
+                guard.on_stop()
+                await end((guard.provider.blocking if blocking else guard.provider).stop())
         finally:
             self._guards.clear()
             self._started = []
@@ -309,14 +308,6 @@ class App:
             log.error("%r: this failed, too, as it stopped", self, exc_info=error)
         if errors:
             raise errors[0]
-
-    @staticmethod
-    async def _stop_guard(guard: Guard, *, blocking: bool) -> None:
-        guard.on_stop()
-        if blocking:
-            drive(guard.provider.blocking.stop())
-        else:
-            await guard.provider.stop()
 
     async def _call_hooks(
         self, service: object, moment: str, wait: Callable[[object], Awaitable[None]]
@@ -331,7 +322,6 @@ class App:
                 current_app.reset(token)
 
     async def _block_on(self, result: object) -> None:
-        # A sync program: what does not suspend runs here, the rest on the private loop.
         async def whole() -> None:
             await cast("Awaitable[object]", result)
 
@@ -391,7 +381,7 @@ class App:
             ProviderUnavailable: Nobody knows whether it happened; it is done before this
                 process reads any of it again.
         """
-        await self._invalidate_tags(tags, blocking=False)
+        await self.drop_tagged(tags, blocking=False)
 
     async def settled(self) -> None:
         """Return when all background work is done: refreshes, and computations without callers."""
@@ -402,7 +392,8 @@ class App:
         """The same controls for sync programs."""
         return SyncApp(self)
 
-    async def _invalidate_tags(self, tags: tuple[str, ...], *, blocking: bool) -> None:
+    async def drop_tagged(self, tags: tuple[str, ...], *, blocking: bool) -> None:
+        """Do what `invalidate_tags` says, on a loop or, where *blocking*, without suspending."""
         names = checked_tags(tags, "invalidate_tags")
         self.must_run("invalidate_tags")
         for extension in extensions:
@@ -417,7 +408,7 @@ class SyncApp:
 
     def invalidate_tags(self, *tags: str) -> None:
         """Drop every entry that has one of *tags*; see `App.invalidate_tags`."""
-        drive(self._app._invalidate_tags(tags, blocking=True))  # noqa: SLF001  # its own twin
+        drive(self._app.drop_tagged(tags, blocking=True))
 
     def settled(self) -> None:
         """Block until all background work is done."""

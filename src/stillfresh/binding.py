@@ -8,11 +8,13 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 from .app import App, extensions
-from .cached import Cached, SyncCached, controls_of, generated
+from .cached import Cached, SyncCached, generated
 from .caching import Cache, named_functions
 from .definition import Definition
 from .instances import BINDING, is_binding
 from .ledger import LedgerExtension, ledger_of, name_taken
+from .operations import DefinitionHome, Root, RootHome
+from .site import UNBOUND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +39,7 @@ class CachingExtension(LedgerExtension):
     """Binds the cached methods of the services that an app owns, and checks their names."""
 
     def adopt(self, app: App, instance: object) -> None:
+        del app
         own = getattr(instance, "__dict__", None)
         if own is None:
             return
@@ -78,9 +81,11 @@ class CachingExtension(LedgerExtension):
                 cache = bound if isinstance(bound, Cache) else bound.cache
                 found.setdefault(cache.name, cache)
         for source in ledger_of(app).sources():
+            if isinstance(source, Root):
+                found.setdefault(source.name, Cache.over(RootHome(source, app)))
             if isinstance(source, Definition) and source.kind == "function":
-                cache = controls_of(source).cache
-                found.setdefault(cache.name, cache)
+                unbound = Cache.over(DefinitionHome(source, UNBOUND, app))
+                found.setdefault(unbound.name, unbound)
         return list(found.values())
 
 

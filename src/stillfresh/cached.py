@@ -27,12 +27,12 @@ from typing import (
     overload,
 )
 
-from .definition import UNBOUND, Definition
 from .drivers import IN_THREAD, ON_LOOP, drive
 from .instances import BINDING
-from .ledger import Shortcut
 from .operations import DefinitionHome
 from .shape import dress
+from .shortcuts import Shortcut
+from .site import UNBOUND
 from .store import Store
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from types import FunctionType
     from typing import Self
 
+    from .definition import Definition
     from .entry import Missing
     from .report import Explanation, Stats
     from .shape import Values
@@ -84,6 +85,7 @@ class _Controls(metaclass=_Recognising):
         self._definition = definition
         self._instance = instance
         function = definition.function
+        vars(self).update(vars(function))  # what other decorators have left there
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(self, name, getattr(function, name, None))
         self.__wrapped__ = function

@@ -21,11 +21,12 @@ from weakref import WeakSet
 
 from .app import registry
 from .cached import Cached, SyncCached, controls_of, generated
-from .definition import Definition, Home
+from .definition import Definition
 from .errors import InvalidOption
 from .ledger import checked_provider
 from .operations import Root, RootHome
 from .options import Options, Policy, checked_name
+from .site import Home
 from .store import Store
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ class Call:
         run: Callable[[], object],
         tags: frozenset[str] = frozenset(),
         late_tags: Callable[[object], frozenset[str]] | None = None,
+        *,
         quick: object = None,
         tagged: bool = False,
     ) -> None:

@@ -63,7 +63,7 @@ class Container:
                 raise AlreadyResolved(msg)
             self._provided[kind] = checked_use(kind, use)
 
-    def provide_default(self, kind: type, use: type) -> None:
+    def provide_default(self, kind: type, use: object) -> None:
         """Say what *kind* is where nobody says it."""
         with self._lock:
             self._provided.setdefault(kind, use)

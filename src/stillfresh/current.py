@@ -11,7 +11,7 @@ from .errors import AmbiguousApp, ProviderUnavailable
 from .injection import Injected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def default_app() -> App:
 
 
 @contextlib.contextmanager
-def replaced_default(app: App) -> Iterator[App]:
+def replaced_default(app: App) -> Generator[App, None, None]:
     """Let *app* be the default for the time of a `with` block."""
     default_app()
     _default.append(app)
@@ -126,7 +126,7 @@ def invalidate_tags_blocking(*tags: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def lifespan(_: object = None) -> AsyncIterator[None]:
+async def lifespan(_: object = None) -> AsyncGenerator[None, None]:
     """Run the default app for the life of another one: `FastAPI(lifespan=lifespan)`."""
     async with default_app():
         yield

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from .clock import LIVENESS_SECONDS
 from .errors import StillfreshError
+from .singleflight import reached_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -164,7 +165,8 @@ class InThread:
 
     def may_wait_for(self, flight: Flight) -> bool:
         """Whoever stands on a loop's thread would stop that loop, and wait for ever."""
-        return flight.loop is None or flight.loop is not running_loop()
+        here = running_loop()
+        return here is None or all(one.loop is not here for one in reached_from(flight))
 
     def launch(
         self,
@@ -191,8 +193,14 @@ class InThread:
         thread.start()
 
     async def follow(self, flight: Flight, clock: Clock, until: float = inf) -> None:
-        """Block until there is an outcome, or there will be none, or *until* has come."""
-        while not flight.over:
+        """
+        Block until there is an outcome, or there will be none, or *until* has come.
+
+        It also returns when the flight has come to wait for the loop of this thread.
+        """
+        if running_loop() is not None:
+            flight.blocks_loop = True
+        while not flight.over and self.may_wait_for(flight):
             event = threading.Event()
             if not flight.subscribe(event.set):
                 return

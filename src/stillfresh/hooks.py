@@ -49,8 +49,8 @@ def hooks_of(service: object, moment: str) -> list[Callable[[], object]]:
     names: dict[str, None] = {}
     for owner in reversed(type(service).__mro__):
         names.update(dict.fromkeys(vars(owner)))
-    found: list[Callable[[], object]] = []
-    for name in names:
-        if moment in getattr(inspect.getattr_static(type(service), name, None), _MARK, ()):
-            found.append(getattr(service, name))
-    return found
+    return [
+        getattr(service, name)
+        for name in names
+        if moment in getattr(inspect.getattr_static(type(service), name, None), _MARK, ())
+    ]

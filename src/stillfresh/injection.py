@@ -38,7 +38,9 @@ class Injected:
 
 def inject(kind: type[T]) -> T:
     """
-    Declare that a service needs another one: `products = inject(ProductService)`.
+    Declare that a service needs another one.
+
+        products = inject(ProductService)
 
     It is looked up at each access, in the app that owns the instance, and may be assigned.
 

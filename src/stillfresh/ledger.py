@@ -11,18 +11,20 @@ import contextlib
 import gc
 import threading
 import weakref
-from typing import TYPE_CHECKING, Protocol
-from weakref import WeakKeyDictionary, WeakSet
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from .app import App, Extension
+from .calls import Counts
 from .current import default_app
 from .drivers import drive
 from .errors import InvalidOption, ProviderUnavailable
 from .providers.base import CacheProvider
 from .providers.memory import MemoryCacheProvider
-from .calls import Counts
 from .readthrough import Reader
-from .region import Region, has_tag
+from .region import Region
+from .shortcuts import disconnect_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +38,11 @@ class Source(Protocol):
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Module and qualified name: the same ones written again replace the source."""
+        """Module and qualified name, for people."""
+        ...
+
+    def goes_with(self, other: Source) -> bool:
+        """Tell whether both may have the same name: one is the other, written again."""
         ...
 
     @property
@@ -44,22 +50,58 @@ class Source(Protocol):
         """Its options."""
         ...
 
+    @property
+    def computes(self) -> bool:
+        """Its values come from its code: what other code has computed is not its value."""
+        ...
+
     def codec(self) -> Callable[[], Codec]:
         """Return what makes its codec; must not hold the source."""
         ...
 
 
+class Claim(NamedTuple):
+    """A name that a source wants for its entries."""
+
+    name: str
+    namespace: str
+    holder: object
+    """Whose entries they are: the source's, or those of a concrete class that inherited it."""
+    head: str = ""
+    """What the keys begin with."""
+    own_space: bool = True
+    """The namespace is nobody else's; False under a `Cache`."""
+    local: bool = False
+    """The entries stay in this process, whatever the provider is."""
+
+
+class Holder(NamedTuple):
+    """Somebody who has a name."""
+
+    reference: weakref.ref[Any]
+    source: weakref.ref[Source]
+    number: int
+
+
 class Ledger:
-    """The caches of one app. It dies with the app."""
+    """
+    The caches of one app. It dies with the app.
+
+    A name belongs to one function. When it is written again (a reload, a notebook, a function
+    that makes functions), the new one is another holder of the same name. As long as the old
+    one lives, the entries in this process are kept apart by a number behind the namespace:
+    nobody is served what another function has computed.
+    """
 
     def __init__(self, app: App) -> None:
         self.app = app
         self._lock = threading.RLock()
         self._regions: dict[tuple[str, int], Region] = {}
-        self._readers: WeakKeyDictionary[Source, dict[str, Reader]] = WeakKeyDictionary()
+        self._readers: WeakKeyDictionary[Source, dict[Held, Reader]] = WeakKeyDictionary()
         self._counts: WeakKeyDictionary[Source, dict[str, Counts]] = WeakKeyDictionary()
-        self._claims: dict[str, weakref.ref[Source]] = {}
+        self._holders: dict[str, list[Holder]] = {}
         self._mortal: set[str] = set()
+        self._dying: deque[tuple[Source | None, Claim]] = deque()
         self._local: MemoryCacheProvider | None = None
 
     def region(self, namespace: str, provider: object, *, local: bool = False) -> Region:
@@ -72,46 +114,51 @@ class Ledger:
                 found = self._regions[key] = Region(self.app, namespace, guard)
             return found
 
-    def reader(
-        self, source: Source, namespace: str, claim: str, *, local: bool = False
-    ) -> Reader:
+    def reader(self, source: Source, claim: Claim) -> Reader:
         """
-        Return the reader of *source* in *namespace*.
-
-        *claim* is the name that must be this source's alone. Functions that share a namespace
-        have a reader per claim: short cuts look by the arguments, and those are the same.
+        Return the reader of *source* under its *claim*.
 
         Raises:
-            InvalidOption: Another function has it.
+            InvalidOption: Another function has the name.
         """
-        held = self._claims.get(claim)
-        found = self._readers.get(source, _NONE).get(claim)
-        if found is not None and held is not None and held() is source:
+        number = self._number(claim)
+        found = self._readers.get(source, _NONE).get((claim.name, number))
+        if found is not None and number >= 0:
             return found
+        if self._dying:
+            with self._lock:
+                while self._dying:
+                    self.forget(*self._dying.popleft())
         self._provider(source.policy.provider)  # built before our lock: building takes the app's
         with self._lock:
-            region = self.region(namespace, source.policy.provider, local=local)
-            self._claim(claim, source, region)
-            found = self._readers.get(source, _NONE).get(claim)
-            if found is None or found.region is not region:
-                found = Reader(region, source.policy, source.codec())
-                found.counts = self.counts(source, claim)
-                self._readers.setdefault(source, {})[claim] = found
+            number = self._hold(claim, source)
+            found = self._readers.get(source, _NONE).get((claim.name, number))
+            if found is None:
+                namespace = claim.namespace
+                region = self.region(namespace, source.policy.provider, local=claim.local)
+                if number and claim.own_space and not region.guard.provider.shared:
+                    namespace = f"{namespace}~{number}"
+                    region = self.region(namespace, source.policy.provider, local=claim.local)
+                found = Reader(region, source.policy, source.codec(), local=claim.local)
+                found.head = claim.head
+                found.counts = self.counts(source, claim.name)
+                self._readers.setdefault(source, {})[claim.name, number] = found
             return found
 
-    def counts(self, source: Source, claim: str) -> Counts:
-        """Return how calls of *source* under *claim* were answered; survives a restart."""
+    def counts(self, source: Source, name: str) -> Counts:
+        """Return how calls of *source* under *name* were answered; survives a restart."""
         with self._lock:
-            return self._counts.setdefault(source, {}).setdefault(claim, Counts())
+            return self._counts.setdefault(source, {}).setdefault(name, Counts())
 
-    def seen(self, source: Source, claim: str | None) -> list[tuple[Counts, Reader | None]]:
-        """Return counts and readers of one claim, or of all that *source* has here."""
+    def seen(self, source: Source, name: str | None) -> list[tuple[Counts, list[Reader]]]:
+        """Return counts and readers under one name, or under all that *source* has here."""
         with self._lock:
             counts = self._counts.get(source, {})
             readers = self._readers.get(source, _NONE)
-            names = list(counts) if claim is None else [claim]
             return [
-                (counts[name], readers.get(name)) for name in names if name in counts
+                (counts[one], [reader for held, reader in readers.items() if held[0] == one])
+                for one in (list(counts) if name is None else [name])
+                if one in counts
             ]
 
     def sources(self) -> list[Source]:
@@ -139,53 +186,88 @@ class Ledger:
             for region in self._regions.values():
                 region.flights.drop(lambda _: True)
             self._regions.clear()
-            self._claims.clear()
+            self._holders.clear()
 
-    def note_mortal(self, claim: str) -> bool:
-        """Note that *claim* dies with an instance; False when that is known."""
+    def note_mortal(self, name: str) -> bool:
+        """Note that *name* dies with an instance; False when that is known."""
         with self._lock:
-            if claim in self._mortal:
+            if name in self._mortal:
                 return False
-            self._mortal.add(claim)
+            self._mortal.add(name)
             return True
 
-    def forget(self, source: Source | None, namespace: str, claim: str) -> None:
-        """Drop a namespace whose instance has died."""
-        with self._lock:
-            self._mortal.discard(claim)
-            self._claims.pop(claim, None)
-            for one in [source] if source is not None else []:
-                self._readers.get(one, {}).pop(claim, None)
-                self._counts.get(one, {}).pop(claim, None)
-            gone = [key for key in self._regions if key[0] == namespace]
+    def forget(self, source: Source | None, claim: Claim) -> None:
+        """
+        Drop a claim whose instance has died.
+
+        A collection of garbage may call this anywhere, also where a lock of a provider is
+        held. So it never waits for ours:
+
+            1. thread A    holds the provider's lock; garbage is collected, forget() comes
+            2. thread B    holds our lock, and waits for the provider's
+        """
+        if not self._lock.acquire(blocking=False):
+            self._dying.append((source, claim))
+            return
+        try:
+            self._mortal.discard(claim.name)
+            self._holders.pop(claim.name, None)
+            if source is not None:
+                self._counts.get(source, {}).pop(claim.name, None)
+                readers = self._readers.get(source, {})
+                for held in [held for held in readers if held[0] == claim.name]:
+                    del readers[held]
+            gone = [key for key in self._regions if key[0] == claim.namespace]
             regions = [self._regions.pop(key) for key in gone]
+        finally:
+            self._lock.release()
         for region in regions:
-            with contextlib.suppress(ProviderUnavailable):
-                drive(region.clear(region.guard.blocking))
+            self._clear(region)
 
     def drop_memory(self) -> None:
         """Drop entries that only this process has."""
         for region in self.regions():
             if not region.guard.provider.shared:
-                with contextlib.suppress(ProviderUnavailable):
-                    drive(region.clear(region.guard.blocking))
+                self._clear(region)
 
-    def _claim(self, claim: str, source: Source, region: Region) -> None:
-        held = self._claims.get(claim)
-        holder = held() if held is not None else None
-        if holder is source:
-            return
-        if holder is not None and holder.identity != source.identity:
-            del holder
+    @staticmethod
+    def _clear(region: Region, head: str = "") -> None:
+        ops = region.guard.blocking
+        with contextlib.suppress(ProviderUnavailable):
+            if head:
+                drive(region.invalidate_matching(ops, "*", lambda _: True, head))
+            else:
+                drive(region.clear(ops))
+
+    def _number(self, claim: Claim) -> int:
+        """Return the number under which the holder has the name, -1 if it does not have it."""
+        for holder in self._holders.get(claim.name, ()):
+            if holder.reference() is claim.holder:
+                return holder.number
+        return -1
+
+    def _hold(self, claim: Claim, source: Source) -> int:
+        """Give the holder the name, and return its number: 0 if no other one lives."""
+        number = self._number(claim)
+        if number >= 0:
+            return number
+        had = self._holders.get(claim.name, [])
+        if _stranger(had, source) is not None:
             gc.collect()  # a function that nobody has any more may still wait for collection
-            holder = held() if held is not None else None
-            if holder is not None:
-                raise name_taken(claim, holder, source)
-        self._claims[claim] = weakref.ref(source)
-        if held is not None and not region.guard.provider.shared:
-            # Written again under the same name, or a new one of another life: what the old
-            # function computed is not its value.
-            drive(region.clear(region.guard.blocking))
+            stranger = _stranger(had, source)
+            if stranger is not None:
+                raise name_taken(claim.name, stranger, source)
+        living = [one for one in had if one.reference() is not None]
+        number = max((one.number for one in living), default=-1) + 1
+        if not claim.own_space:  # the store's namespace cannot be left: one after the other
+            living, number = [], 0
+        if had and number == 0 and source.computes:
+            for (namespace, _), region in list(self._regions.items()):
+                if namespace == claim.namespace and not region.guard.provider.shared:
+                    self._clear(region, "" if claim.own_space else claim.head)
+        holder = Holder(weakref.ref(claim.holder), weakref.ref(source), number)
+        self._holders[claim.name] = [*living, holder]
+        return number
 
     def _provider(self, written: object) -> CacheProvider:
         option = checked_provider(written)
@@ -219,7 +301,19 @@ def checked_provider(option: object) -> CacheProvider | type[CacheProvider] | st
     raise InvalidOption(msg)
 
 
-_NONE: dict[str, Reader] = {}
+Held = tuple[str, int]
+"""A name, and the number of its holder."""
+
+_NONE: dict[Held, Reader] = {}
+
+
+def _stranger(holders: list[Holder], source: Source) -> Source | None:
+    """Return somebody who lives, has the name, and is not an older version of *source*."""
+    for holder in holders:
+        other = holder.source() if holder.reference() is not None else None
+        if other is not None and not source.goes_with(other):
+            return other
+    return None
 
 
 def name_taken(claim: str, holder: Source, source: Source) -> InvalidOption:
@@ -240,62 +334,6 @@ def ledger_of(app: App) -> Ledger:
         found = app.extras.setdefault("caches", Ledger(app))
     assert isinstance(found, Ledger)  # noqa: S101  # nobody else writes it
     return found
-
-
-# Short cuts: which wrapper may answer from which index
-
-
-class Shortcut:
-    """
-    The connection of one generated wrapper to the index of one reader.
-
-    *scope* are the globals of the wrapper. A wrapper is connected when a slow call finds that
-    it may be, and all are disconnected when an app starts, stops or changes how it answers.
-    """
-
-    __slots__ = ("__weakref__", "_names", "scope")
-
-    def __init__(self, scope: dict[str, object], names: dict[str, str]) -> None:
-        self.scope = scope
-        self._names = names
-        self._set({}, None)
-
-    def connect(self, reader: Reader, moment: int) -> None:
-        """Answer from *reader*, unless something changed since *moment*."""
-        with _shortcuts_lock:
-            if moment == _moment[0]:
-                self._set(reader.index.entries, reader)
-                _connected.add(self)
-
-    def disconnect(self) -> None:
-        """Answer nothing."""
-        self._set({}, None)
-
-    def _set(self, index: object, reader: Reader | None) -> None:
-        names = self._names
-        if reader is not None:
-            self.scope[names["now"]] = reader.region.clock.now
-            self.scope[names["book"]] = getattr(reader.region.guard.provider, "book", None)
-        self.scope[names["index"]] = index
-
-
-_shortcuts_lock = threading.RLock()  # garbage may be collected anywhere, and call back
-_connected: WeakSet[Shortcut] = WeakSet()
-_moment = [0]
-
-
-def moment() -> int:
-    """Return the number of the last change; see `Shortcut.connect`."""
-    return _moment[0]
-
-
-def disconnect_all() -> None:
-    """Let every call take the long way once more."""
-    with _shortcuts_lock:
-        _moment[0] += 1
-        for shortcut in list(_connected):
-            shortcut.disconnect()
-        _connected.clear()
 
 
 class LedgerExtension(Extension):
@@ -320,16 +358,16 @@ class LedgerExtension(Extension):
         guards = {id(app.guard(app.get(CacheProvider))): app.guard(app.get(CacheProvider))}
         guards |= {id(guard): guard for guard in app.guards}
         problem: ProviderUnavailable | None = None
-        try:
-            for guard in guards.values():
-                ops = guard.blocking if blocking else guard.waiting
-                try:
-                    await ops.invalidate_tags(None, tags)
-                except ProviderUnavailable as error:
-                    problem = error
-        finally:
-            for region in ledger.regions():
-                region.flights.drop(lambda flight: has_tag(flight, tags))
+        for guard in guards.values():
+            try:
+                await (guard.blocking if blocking else guard.waiting).invalidate_tags(None, tags)
+            except ProviderUnavailable as error:
+                problem = error
+            finally:
+                for region in ledger.regions():
+                    if region.guard is guard:
+                        ops = guard.blocking if blocking else guard.waiting
+                        await region.leave_tagged(ops, tags)
         app.listeners.emit("invalidate", "", ", ".join(sorted(tags)))
         if problem is not None:
             raise problem

@@ -10,7 +10,7 @@ from .codecs import UNKNOWN, codec_for, return_annotation
 from .current import which_app
 from .entry import MISSING
 from .errors import InvalidOption, UnstableArgument
-from .ledger import checked_provider, ledger_of
+from .ledger import Claim, checked_provider, ledger_of
 from .options import Policy, lifetime
 from .patterns import compile_pattern
 from .report import Stats
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .definition import Definition
     from .drivers import Driver
     from .readthrough import Reader
+    from .site import Place
 
 UNSET: Final[Any] = MISSING
 
@@ -51,6 +52,10 @@ class StoreHome(Protocol):
 
     def stats(self) -> Stats:
         """Return live numbers."""
+        ...
+
+    def count_bypass(self) -> None:
+        """Note that a call went past the cache."""
         ...
 
 
@@ -83,6 +88,16 @@ class Root:
     def identity(self) -> tuple[str, str]:
         return (self.module, self.attribute or self.name)
 
+    @property
+    def computes(self) -> bool:
+        """What is in a store was put there; who declares it again may have it."""
+        return False
+
+    def goes_with(self, other: object) -> bool:
+        """The same attribute of the same class, written again."""
+        same = isinstance(other, Root) and other.identity == self.identity
+        return same and bool(self.attribute)
+
     def codec(self) -> Callable[[], Codec]:
         annotation, module, policy = self.annotation, self.module, self.policy
 
@@ -99,7 +114,7 @@ class Root:
 
     def claim(self, app: App) -> Reader:
         """Make the namespace this cache's, and return its reader."""
-        return ledger_of(app).reader(self, self.name, self.name)
+        return ledger_of(app).reader(self, Claim(self.name, self.name, self))
 
 
 class _Scope:
@@ -143,13 +158,17 @@ class RootHome:
 
         return Stats(lambda: ledger_of(self.app()).seen(self.root, self.root.name), count)
 
+    def count_bypass(self) -> None:
+        ledger_of(self.app()).counts(self.root, self.root.name).add("bypass")
+
 
 class DefinitionHome:
-    """The home of the entries of one function."""
+    """The home of the entries of one function; *app* fixes the app, where it is known."""
 
-    def __init__(self, definition: Definition, instance: object) -> None:
+    def __init__(self, definition: Definition, instance: object, app: App | None = None) -> None:
         self._definition = definition
         self._instance = instance
+        self._app = app
 
     @property
     def title(self) -> str:
@@ -157,17 +176,23 @@ class DefinitionHome:
 
     @property
     def namespace(self) -> str:
-        return self._definition.place(self._instance).namespace
+        return self._place().namespace
 
     def app(self) -> App:
-        return self._definition.place(self._instance).app
+        return self._place().app
 
     def reader(self, app: App) -> Reader:
-        del app
-        return self._definition.reader(self._definition.place(self._instance))
+        return self._definition.reader(self._place()._replace(app=app))
 
     def stats(self) -> Stats:
-        return self._definition.stats(self._instance)
+        return self._definition.stats(self._instance, self._app)
+
+    def count_bypass(self) -> None:
+        place = self._place()
+        ledger_of(place.app).counts(self._definition, place.claim.name).add("bypass")
+
+    def _place(self) -> Place:
+        return self._definition.place(self._instance, self._app)
 
 
 class Operations:
@@ -250,6 +275,7 @@ class Operations:
         call = Call(checked_key(key), factory, checked_tags(tags, "tags"))
         reader = self._reading()
         if reader is None or not reader.policy.is_enabled():
+            self.home.count_bypass()
             return await self._bypass(driver, factory)
         return await reader.read(call, driver)
 

@@ -91,7 +91,7 @@ class Policy:
         """
         unknown = set(given) - set(Options.__annotations__)
         if unknown:
-            msg = f"unknown option {sorted(unknown)[0]!r}. There are: {', '.join(_NAMES)}."
+            msg = f"unknown option {min(unknown)!r}. There are: {', '.join(_NAMES)}."
             raise InvalidOption(msg)
         fresh = lifetime(given.get("ttl", FIVE_MINUTES))
         keep = _window(given, "stale_if_error")
@@ -143,7 +143,7 @@ class Policy:
     def windows(self, fresh: float | None = None) -> Windows:
         """Return the lifetimes of an entry that is made now, shortened by the jitter."""
         length = self.fresh if fresh is None else fresh
-        factor = 1 - self.jitter * random.random() if self.jitter else 1  # noqa: S311  # no secret
+        factor = 1 - self.jitter * random.random() if self.jitter else 1  # no secret
         length *= factor
         return Windows(
             length,
@@ -262,7 +262,7 @@ def _varying(value: object) -> tuple[Callable[[], object], ...]:
 
 
 def _source(source: object) -> Callable[[], object]:
-    from contextvars import ContextVar  # noqa: PLC0415  # the class, where types use the name
+    from contextvars import ContextVar  # the class, where types use the name
 
     if isinstance(source, ContextVar):
         variable: ContextVar[object] = source

@@ -23,12 +23,14 @@ _LONGEST_COUNTER: Final = 20
 class Packer:
     """The values of one function or store, on one provider."""
 
-    def __init__(self, make_codec: Callable[[], Codec], *, serialized: bool, copy: bool) -> None:
+    def __init__(
+        self, make_codec: Callable[[], Codec], *, serialized: bool, copy: bool, trial: bool
+    ) -> None:
         self._make_codec = make_codec
         self._codec: Codec | None = None
         self._copy = copy
         self.serialized = serialized
-        self._tried = serialized
+        self._tried = not trial
 
     @property
     def codec(self) -> Codec:
@@ -95,4 +97,4 @@ class Packer:
         try:
             self.codec.try_value(value)
         except NotSerializable as error:
-            log.warning("%s: a shared provider could not store this: %s", title, error)
+            log.warning("%s: a shared provider could not store this: %s", title, str(error))

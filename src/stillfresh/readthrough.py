@@ -20,45 +20,32 @@ What is written here twice would be a bug: there is no other place that decides 
 from __future__ import annotations
 
 import contextlib
+from asyncio import CancelledError
 from contextvars import copy_context
 from inspect import isawaitable
 from math import inf
 from typing import TYPE_CHECKING
 
 from .app import current_app
-from .calls import Answer, Call, Counts
-from .codecs import one_shot_value
+from .calls import Answer, Call
 from .computation import Computation, current_computation
 from .entry import MISSING, Entry, Verdict, judge, refresh_due
 from .errors import ComputeCancelled, ComputeTimeout, NotSerializable, ProviderUnavailable
 from .events import log
-from .packing import Packer
 from .providers.base import Found, Lease
-from .quick import QuickIndex
+from .shelf import Shelf, refuse_one_shot
 from .singleflight import ALWAYS, NEVER, Flight, Outcome, current_flight, tick, waiting_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from .codecs import Codec
     from .drivers import Driver
-    from .options import Policy
-    from .region import Region
 
 _BUSY_SECONDS = 1.0
+_ENDS = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+"""What ends a computation without being its answer."""
 
 
-class Reader:
-    """One function, or one store, over a region: its policy, its codec, and the path."""
-
-    def __init__(self, region: Region, policy: Policy, codec: Callable[[], Codec]) -> None:
-        self.region = region
-        self.policy = policy
-        self.counts = Counts()
-        self.index = QuickIndex()
-        self.head = ""
-        """What the keys begin with, where functions share the namespace."""
-        self._packer = Packer(codec, serialized=region.serialized, copy=policy.copy)
+class Reader(Shelf):
+    """A shelf, and the path by which calls of its function are answered."""
 
     # Reading
 
@@ -75,12 +62,12 @@ class Reader:
                 if refresh_due(entry, now):
                     self._refresh_behind(call, driver, entry, now)
                 self._remember(call, entry, now)
-                return self._done("coalesced" if waited else "hit", key, value)
+                return self.done("coalesced" if waited else "hit", key, value)
             if verdict is Verdict.STALE and entry is not None:
                 self._refresh_behind(call, driver, entry, now)
-                return self._done("stale", key, value)
+                return self.done("stale", key, value)
             if verdict is Verdict.FALLBACK and region.rest.rests(key, now):
-                return self._done("fallback", key, value)
+                return self.done("fallback", key, value)
 
             flight, leads = region.flights.join(key, lambda: self._flight(call, driver))
             if not driver.may_wait_for(flight):
@@ -94,13 +81,13 @@ class Reader:
                 if flight.outcome is None and not flight.over:  # the soft timeout
                     _, value = await self.look(key, driver)
                     if value is not MISSING:
-                        return self._done("fallback", key, value)
+                        return self.done("fallback", key, value)
                     await driver.follow(flight, region.clock)
 
             outcome = flight.outcome or Outcome()
             if outcome.cancelled:
                 if cancelled:
-                    self._done("miss" if leads else "coalesced", key, None)
+                    self.done("miss" if leads else "coalesced", key, None)
                     return Answer(None, _twice_cancelled(key))
                 cancelled = True
             elif outcome.error is not None:
@@ -108,7 +95,7 @@ class Reader:
             elif came < outcome.asof:
                 if leads and outcome.entry is not None:
                     self._remember(call, outcome.entry, region.clock.now())
-                return self._done(_status(outcome, leads=leads), key, outcome.value)
+                return self.done(_status(outcome, leads=leads), key, outcome.value)
 
     async def refresh(self, call: Call, driver: Driver) -> Answer:
         """Compute now, whatever is there; join only what begins after this call."""
@@ -127,94 +114,10 @@ class Reader:
                 if cancelled:
                     return Answer(None, _twice_cancelled(key))
                 cancelled = True
-            elif came < outcome.began:
+            elif leads or came < outcome.began:  # an error may come before it begins
                 if outcome.error is not None:
                     return Answer(None, outcome.error, outcome)
                 return Answer(self.hand_out(outcome.value))
-
-    async def look(self, key: str, driver: Driver) -> tuple[Entry | None, object]:
-        """Return the usable entry and its value; (None, MISSING) also when nobody answers."""
-        try:
-            entry = await driver.ops(self.region.guard).look(self.region.address(key))
-        except ProviderUnavailable:
-            return None, MISSING
-        return self._open(entry)
-
-    async def peek(self, key: str, driver: Driver) -> object:
-        """
-        Return the value that a call would be answered with at once, or MISSING.
-
-        Raises:
-            ProviderUnavailable: Nobody knows.
-        """
-        region = self.region
-        entry, value = self._open(await driver.ops(region.guard).look(region.address(key)))
-        usable = judge(entry, region.clock.now()) in {Verdict.FRESH, Verdict.STALE}
-        return self.hand_out(value) if usable else MISSING
-
-    async def peek_many(self, keys: list[str], driver: Driver) -> dict[str, object]:
-        """
-        Return the values that are there, by key; each key counts as a call.
-
-        Raises:
-            ProviderUnavailable: Nobody knows.
-        """
-        region = self.region
-        ops = driver.ops(region.guard)
-        found: dict[str, object] = {}
-        entries = await ops.look_many([region.address(key) for key in keys])
-        for key, looked in zip(keys, entries, strict=True):
-            entry, value = self._open(looked)
-            verdict = judge(entry, region.clock.now())
-            if verdict not in {Verdict.FRESH, Verdict.STALE}:
-                self._done("miss", key, None)
-                continue
-            status = "hit" if verdict is Verdict.FRESH else "stale"
-            found[key] = self._done(status, key, value).value
-        return found
-
-    async def incr(self, key: str, amount: int, driver: Driver) -> int:
-        """Add to a counter; see `CacheProvider.incr`."""
-        region = self.region
-        ops = driver.ops(region.guard)
-        return await region.incr(ops, key, amount, self.policy.windows())
-
-    def hand_out(self, value: object) -> object:
-        """Return what a caller gets of a stored value."""
-        return self._packer.hand_out(value)
-
-    def _open(self, entry: Entry | None) -> tuple[Entry | None, object]:
-        if entry is None or judge(entry, self.region.clock.now()) is Verdict.GONE:
-            return None, MISSING
-        value = self._packer.open(entry)
-        return (None, MISSING) if value is MISSING else (entry, value)
-
-    # Writing by hand
-
-    async def write(
-        self,
-        values: Mapping[str, object],
-        driver: Driver,
-        *,
-        fresh: float | None = None,
-        tags: frozenset[str] = frozenset(),
-    ) -> None:
-        """
-        Store *values* by key, over what is there and what is being computed.
-
-        Raises:
-            NotSerializable: A value does not come back as it is; nothing was written.
-            ProviderUnavailable: Nobody knows what is there now.
-        """
-        region = self.region
-        born = region.clock.now()
-        entries: list[tuple[str, Entry]] = []
-        for key, value in values.items():
-            _refuse_one_shot(value)
-            self._packer.try_once(value, region.namespace)
-            windows = self.policy.windows(fresh)
-            entries.append((key, self._packer.pack(value, born, windows, tags)))
-        await region.put(driver.ops(region.guard), entries)
 
     # Computing
 
@@ -270,6 +173,7 @@ class Reader:
             if isinstance(lease, Outcome):
                 outcome = lease
             else:
+                flight.lease = lease
                 outcome = await self._compute(call, flight, driver, lease)
         except Exception as error:  # noqa: BLE001  # all of it reaches the callers
             outcome = Outcome(error=error, began=flight.began, asof=ALWAYS)
@@ -281,7 +185,7 @@ class Reader:
     ) -> Lease | Outcome | None:
         """Get the lease, or what another process has stored, or None from a silent provider."""
         ops, address = driver.ops(self.region.guard), self.region.address(call.key)
-        self._packer.check_type()  # said before the function runs
+        self.packer.check_type()  # said before the function runs
         while True:
             sent = tick()
             try:
@@ -291,13 +195,14 @@ class Reader:
                 if isinstance(answer, Lease):
                     return answer
                 if not isinstance(answer, Found):
-                    if driver.stands_on_loop() and not self.region.guard.provider.shared:
-                        return None  # another app of this very loop may hold it
+                    on_loop = driver.stands_on_loop() or flight.blocks_loop
+                    if on_loop and not self.region.guard.provider.shared:
+                        return None  # it may be held by a task of the loop that stands still
                     await ops.wait(address, _BUSY_SECONDS)
                     continue
             except ProviderUnavailable:
                 return None
-            entry, value = self._open(answer.entry)
+            entry, value = self.open(answer.entry)
             if entry is not None:
                 return Outcome(value=value, asof=sent, entry=entry)
             seen = answer.entry
@@ -328,10 +233,12 @@ class Reader:
             if lease is not None and not isinstance(error, GeneratorExit):
                 with contextlib.suppress(ProviderUnavailable):
                     await driver.ops(region.guard).release(lease)
-            if isinstance(error, Exception):  # returned, since no StopIteration can be raised here
-                return Outcome(error=error, began=began, asof=ALWAYS)
-            raise
+            if isinstance(error, _ENDS):
+                raise
+            # Returned, since no StopIteration can be raised here.
+            return Outcome(error=error, began=began, asof=ALWAYS)
         finally:
+            flight.deadline, flight.time_out = inf, None  # what comes now is the provider's time
             if timer is not None:
                 timer.cancel()
         if not flight.over:  # one that was timed out is late, and its store will be refused
@@ -353,7 +260,7 @@ class Reader:
         self, call: Call, computation: Computation, value: object, born: float
     ) -> tuple[Entry | None, frozenset[str]]:
         """Make the entry of a computed value, or None where it is not to be stored; its tags."""
-        _refuse_one_shot(value)
+        refuse_one_shot(value)
         tags = call.tags | computation.late_tags()
         if call.late_tags is not None:
             tags |= call.late_tags(value)
@@ -367,12 +274,12 @@ class Reader:
             return None, tags
         title = self.region.namespace
         try:
-            self._packer.try_once(value, title)
-            return self._packer.pack(value, born, windows, tags), tags
+            self.packer.try_once(value, title)
+            return self.packer.pack(value, born, windows, tags), tags
         except NotSerializable as error:
             if self.region.guard.provider.strict:
                 raise
-            log.warning("%s: %s is not stored: %s", title, call.key, error)
+            log.warning("%s: %s is not stored: %s", title, call.key, str(error))
             self.region.emit("refused", call.key, str(error))
             return None, tags
 
@@ -409,26 +316,21 @@ class Reader:
         context.run(current_computation.set, Computation(call.key))
         try:
             value = context.run(call.run)
-            _refuse_one_shot(value)
+            refuse_one_shot(value)
         except Exception as error:  # noqa: BLE001  # raised outside of the path
             return Answer(None, error)
-        return self._done("miss", call.key, value)
+        return self.done("miss", call.key, value)
 
     async def _failed(self, key: str, outcome: Outcome, driver: Driver, *, leads: bool) -> Answer:
         error = outcome.error
         if self.policy.keep and error is not None and self.policy.fails(error):
             _, value = await self.look(key, driver)
             if value is not MISSING:
-                return self._done("fallback", key, value)
-        self._done(_status(outcome, leads=leads), key, None)
+                return self.done("fallback", key, value)
+        self.done(_status(outcome, leads=leads), key, None)
         return Answer(None, error, outcome)
 
-    # How it ended
-
-    def _done(self, status: str, key: str, value: object) -> Answer:
-        self.counts.add(status)
-        self.region.emit(status, key)
-        return Answer(self.hand_out(value))
+    # The short cut
 
     def _remember(self, call: Call, entry: Entry, now: float) -> None:
         if call.quick is None or now >= entry.quick_until:
@@ -446,15 +348,3 @@ def _status(outcome: Outcome, *, leads: bool) -> str:
 
 def _twice_cancelled(key: str) -> ComputeCancelled:
     return ComputeCancelled(f"{key!r}: the computation was cancelled from outside, twice")
-
-
-def _refuse_one_shot(value: object) -> None:
-    reason = one_shot_value(value)
-    if reason is None:
-        return
-    close = getattr(value, "close", None)
-    if close is not None:
-        with contextlib.suppress(Exception):
-            close()
-    msg = f"the result cannot be cached: {reason}. Return a list, or what it yields at the end."
-    raise NotSerializable(msg, "return")

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
+from .errors import ProviderUnavailable
 from .providers.base import Address
 from .singleflight import Flights, forget_waiters
 
@@ -105,10 +107,23 @@ class Region:
 
     async def invalidate_tags(self, ops: Operations, tags: frozenset[str]) -> None:
         """Drop what holds one of *tags* in this namespace."""
-        await self._change(
-            ops.invalidate_tags(self.namespace, tags), lambda flight: has_tag(flight, tags)
-        )
+        try:
+            await ops.invalidate_tags(self.namespace, tags)
+        finally:
+            await self.leave_tagged(ops, tags)
         self.emit("invalidate", ", ".join(sorted(tags)))
+
+    async def leave_tagged(self, ops: Operations, tags: frozenset[str]) -> None:
+        """
+        Let nobody join what may turn out to have one of *tags*.
+
+        Where only the flight knows that, its lease is given back as well, so that the next
+        caller need not wait for a result that it would not get.
+        """
+        for flight in self.flights.drop(lambda flight: has_tag(flight, tags)):
+            if flight.lease is not None and tags.isdisjoint(flight.tags):
+                with suppress(ProviderUnavailable):
+                    await ops.release(flight.lease)
 
     async def clear(self, ops: Operations) -> None:
         """Drop everything of the namespace."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .durations import describe
+from .entry import Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .calls import Counts
+    from .drivers import Driver
     from .readthrough import Reader
 
 
@@ -23,7 +25,7 @@ class Stats:
 
     def __init__(
         self,
-        seen: Callable[[], Sequence[tuple[Counts, Reader | None]]],
+        seen: Callable[[], Sequence[tuple[Counts, Sequence[Reader]]]],
         entries: Callable[[], int],
     ) -> None:
         self._seen = seen
@@ -33,7 +35,8 @@ class Stats:
     def hits(self) -> int:
         """Calls that were answered from a fresh entry."""
         return sum(
-            counts.hit + (reader.index.hits() if reader else 0) for counts, reader in self._seen()
+            counts.hit + sum(reader.index.hits() for reader in readers)
+            for counts, readers in self._seen()
         )
 
     @property
@@ -97,3 +100,29 @@ class Explanation:
         if self.tags:
             lines.append(f"  tags {', '.join(sorted(self.tags))}")
         return "\n".join(lines)
+
+
+async def explain(reader: Reader, key: str, driver: Driver) -> Explanation:
+    """Say how a call for *key* would be answered now."""
+    region = reader.region
+    entry = await driver.ops(region.guard).look(region.address(key))
+    if entry is None:
+        running = " A computation is running." if region.flights.get(key) else ""
+        return Explanation("miss", key, region.namespace, f"There is no usable entry.{running}")
+    now = region.clock.now()
+    age = now - entry.born
+    verdict = judge(entry, now)
+    past = describe(round(max(0.0, age - entry.windows.fresh), 3))
+    if verdict is Verdict.FRESH:
+        left = describe(round(entry.windows.fresh - age, 3))
+        status, why = "hit", f"Fresh for {left} more." if left != "never" else "Fresh for ever."
+    elif entry.expired:
+        status = "stale" if verdict is Verdict.STALE else "miss"
+        why = "It was expired by hand."
+    elif verdict is Verdict.STALE:
+        status, why = "stale", f"Its ttl ended {past} ago; a call refreshes it behind the answer."
+    else:
+        status, why = "miss", f"Its ttl ended {past} ago; kept in case the function fails."
+    if region.rest.rests(key, now):
+        why += " The last computation failed; the next one waits."
+    return Explanation(status, key, region.namespace, why, age, region.guard.name, entry.tags)

@@ -55,9 +55,9 @@ class KeyRule:
             return self._template.render(_named(self._shape, values, instance))
         if self._callable is not None:
             positional = self._shape.positional(values)
-            return _own_text(self._callable(*positional, **self._shape.extra(values)))
+            return _own_text(self._callable(*positional, **self._shape.named(values)))
         texts = [encode_all(self._shape.positional(values), self._shape.names)]
-        extra = self._shape.extra(values)
+        extra = self._shape.named(values)
         texts += [f"{_word(name)}={encode(value, name)}" for name, value in extra.items()]
         return ",".join(text for text in texts if text)
 
@@ -92,9 +92,7 @@ class TagRule:
         names = checked_tags(option, "tags")
         templates = [TagTemplate(name, parameters) for name in sorted(names)]
         self._templates = [template for template in templates if template.names]
-        self._fixed = frozenset(
-            template.render({}) for template in templates if not template.names
-        )
+        self._fixed = frozenset(template.render({}) for template in templates if not template.names)
 
     @property
     def any(self) -> bool:
@@ -113,7 +111,7 @@ class TagRule:
         function = self._callable
         if function is None:
             return None
-        arguments, extra = self._shape.positional(values), self._shape.extra(values)
+        arguments, extra = self._shape.positional(values), self._shape.named(values)
         return lambda value: checked_tags(
             function(value, *arguments, **extra), "what tags= returned"
         )

@@ -91,9 +91,7 @@ class Shape:
         """
         if self._bind is None:
             body = f"    return {self._tuple(self.names)}\n"
-            self._bind = cast(
-                "Callable[..., Values]", self._function(body, {}, is_async=False)
-            )
+            self._bind = cast("Callable[..., Values]", self._function(body, {}, is_async=False))
         return self._bind(*args, **kwargs)
 
     def call(self, values: Values, first: Values = ()) -> object:
@@ -123,7 +121,7 @@ class Shape:
                 flat.append(value)
         return tuple(flat)
 
-    def extra(self, values: Values) -> dict[str, object]:
+    def named(self, values: Values) -> dict[str, object]:
         """Return what was passed by names that the signature does not know, sorted."""
         if self.parameters and self.parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
             return dict(sorted(cast("dict[str, object]", values[-1]).items()))
@@ -150,9 +148,7 @@ class Shape:
 
     # Wrappers
 
-    def wrapper(
-        self, scope: dict[str, object], *, quick: bool, tagged: bool
-    ) -> FunctionType:
+    def wrapper(self, scope: dict[str, object], *, quick: bool, tagged: bool) -> FunctionType:
         """
         Make a function with these parameters that asks the short cut, then `_slow`.
 
@@ -210,7 +206,8 @@ class Shape:
         word = "async def" if is_async else "def"
         source = f"{word} wrapper({self._parameter_list()}):\n{body}"
         qualname = self.function.__qualname__
-        filename = f"<stillfresh {self.function.__module__}.{qualname}>"
+        what = "call" if scope else "arguments"  # two texts, which tracebacks tell apart
+        filename = f"<stillfresh: {what} of {self.function.__module__}.{qualname}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         code = next(
             constant
@@ -233,8 +230,7 @@ class Shape:
         function.__kwdefaults__ = {
             parameter.name: parameter.default
             for parameter in kept
-            if parameter.default is not parameter.empty
-            and parameter.kind is parameter.KEYWORD_ONLY
+            if parameter.default is not parameter.empty and parameter.kind is parameter.KEYWORD_ONLY
         }
         return function
 
@@ -271,6 +267,7 @@ class Shape:
 def dress(wrapper: FunctionType, shape: Shape, wrapped: object) -> None:
     """Let *wrapper* look like the user's function: names, documentation, annotations."""
     original = cast("Any", shape.function)
+    wrapper.__dict__.update(original.__dict__)  # what other decorators have left there
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         setattr(wrapper, name, getattr(original, name, None))
     wrapper.__annotations__ = shape.annotations()

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .entry import Entry
+    from .providers.base import Lease
 
 _counter = itertools.count(1)
 
@@ -89,9 +90,11 @@ class Flight:
         "_lock",
         "abort",
         "began",
+        "blocks_loop",
         "deadline",
         "key",
         "late_tags",
+        "lease",
         "loop",
         "outcome",
         "tags",
@@ -116,6 +119,8 @@ class Flight:
         """More tags may come from the result; nobody knows which yet."""
         self.late_tags: set[str] = set()
         """Tags that the function has added to its own result so far."""
+        self.lease: Lease | None = None
+        """The right to store the result, once there is one."""
         self.began = NEVER
         self.deadline = inf
         self.outcome: Outcome | None = None
@@ -124,6 +129,8 @@ class Flight:
         self.time_out: Callable[[], object] | None = None
         """Ends it because its deadline has passed; whoever watches the time calls it."""
         self.waits_for: list[Flight] = []
+        self.blocks_loop = False
+        """A caller stands on the thread of some loop, and blocks it."""
         self._lock = threading.RLock()
         self._callbacks: dict[Callable[[], object], None] = {}
 
@@ -202,11 +209,13 @@ class Flights:
             if self._by_key.get(flight.key) is flight:
                 del self._by_key[flight.key]
 
-    def drop(self, concerned: Callable[[Flight], bool]) -> None:
-        """Take out every flight that *concerned* picks; they run on, unjoined."""
+    def drop(self, concerned: Callable[[Flight], bool]) -> list[Flight]:
+        """Take out every flight that *concerned* picks, and return them; they run on, unjoined."""
         with self._lock:
-            for key in [key for key, flight in self._by_key.items() if concerned(flight)]:
-                del self._by_key[key]
+            dropped = [flight for flight in self._by_key.values() if concerned(flight)]
+            for flight in dropped:
+                del self._by_key[flight.key]
+            return dropped
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -247,7 +256,7 @@ class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
         if waiter is None or waiter.over:
             return
         with _waiting:
-            if any(found is waiter for found in _reached_from(flight)):
+            if any(found is waiter for found in reached_from(flight)):
                 msg = (
                     f"{flight.key!r} waits for itself, through {waiter.key!r}. A cached "
                     "function must not need its own result: call the undecorated function "
@@ -263,7 +272,8 @@ class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
                     self._waiter.waits_for.remove(self._flight)
 
 
-def _reached_from(flight: Flight) -> Iterator[Flight]:
+def reached_from(flight: Flight) -> Iterator[Flight]:
+    """Return *flight* and what it waits for, directly or through others."""
     seen: set[int] = set()
     todo = [flight]
     while todo:
@@ -272,4 +282,4 @@ def _reached_from(flight: Flight) -> Iterator[Flight]:
             continue
         seen.add(id(one))
         yield one
-        todo.extend(one.waits_for)
+        todo.extend(tuple(one.waits_for))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .current import default_app, invalidate_tags_blocking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 
 def invalidate_tags(*tags: str) -> None:
@@ -23,7 +23,7 @@ def invalidate_tags(*tags: str) -> None:
 
 
 @contextlib.contextmanager
-def lifespan() -> Iterator[None]:
+def lifespan() -> Generator[None, None, None]:
     """Run the default app's services for the time of a `with` block."""
     with default_app():
         yield

@@ -10,7 +10,7 @@ nothing that they hold tells them apart. A nan is identical to a nan.
 from __future__ import annotations
 
 from collections import deque
-from datetime import datetime, time, timezone, tzinfo
+from datetime import datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
 from functools import cache
@@ -196,12 +196,22 @@ def _same_moment(one: datetime | time, two: datetime | time) -> bool:
 
 def _same_zone(one: tzinfo | None, two: tzinfo | None) -> bool:
     if type(one) is not type(two):
-        return False
+        # pydantic reads every fixed offset into a class of its own.
+        return one is not None and two is not None and _fixed(one) == _fixed(two) is not None
     if isinstance(one, ZoneInfo) and isinstance(two, ZoneInfo):
         return one.key == two.key
     if isinstance(one, timezone) and isinstance(two, timezone):
         return zone_parts(one) == zone_parts(two)
     return one == two
+
+
+def _fixed(zone: tzinfo) -> timedelta | None:
+    """Return the offset of a zone that has only one and is named after it."""
+    offset = zone.utcoffset(None)
+    if isinstance(zone, ZoneInfo) or offset is None:
+        return None
+    plain = timezone(offset).tzname(None)
+    return offset if zone.tzname(None) in {plain, plain.removeprefix("UTC")} else None
 
 
 # Any: each function takes two values of the class in front of it.

@@ -199,7 +199,6 @@ class CacheProvider:
         del namespace, prefix
         return 0
 
-
     def add_evict_listener(self, callback: Callable[[Address], object]) -> Callable[[], None]:
         """Tell *callback* what left for want of room; what is returned ends it."""
         del callback

@@ -213,7 +213,7 @@ class Operations:
         count: object = await self._run(self._provider.delete(addresses), change)
         if isinstance(count, int):
             return count
-        raise self._garbage("delete", count)
+        raise self._garbage("delete", count, change)
 
     async def expire(self, address: Address) -> None:
         """Make the entry stale."""
@@ -317,7 +317,8 @@ class Operations:
         try:
             return await task
         except asyncio.CancelledError:
-            if not late:
+            me = asyncio.current_task()
+            if not late or (me is not None and me.cancelling()):
                 task.cancel()
                 raise
         finally:
@@ -325,9 +326,11 @@ class Operations:
         msg = f"{self._guard.name} did not answer within {seconds} s"
         raise ProviderUnavailable(msg)
 
-    def _garbage(self, operation: str, answer: object) -> StillfreshError:
+    def _garbage(
+        self, operation: str, answer: object, change: Change | None = None
+    ) -> StillfreshError:
         error = ProviderUnavailable(
             f"{self._guard.name} answered {type(answer).__name__!r} to {operation!r}"
         )
-        self._guard.failed(error, None)
+        self._guard.failed(error, change)
         return error

@@ -99,19 +99,18 @@ class MemoryCacheProvider(CacheProvider):
         """The same provider; its `wait` blocks the thread."""
         return _BlockingMemory(self)
 
-    def add_evict_listener(self, listener: Callable[[Address], object]) -> Callable[[], None]:
-        """Tell *listener* what had to leave for want of room; what is returned ends it."""
+    def add_evict_listener(self, callback: Callable[[Address], object]) -> Callable[[], None]:
+        """Tell *callback* what had to leave for want of room; what is returned ends it."""
         with self._lock:
-            return self._reports.add(listener)
+            return self._reports.add(callback)
 
     # Lifecycle
 
     async def start(self, clock: Clock) -> None:
         """Live by *clock* from now on. With several apps the last one's counts."""
-        with Aftermath(self._reports) as after, self._lock:
-            if not self._starts:  # whoever outlived the last app may have stored something
-                self._table.drop_all(after)
-                self._leases.end_all(after)
+        if not self._starts:
+            await self.stop()  # who outlived the last app may have stored something
+        with self._lock:
             self._starts += 1
             self._clock = clock
 
@@ -165,8 +164,7 @@ class MemoryCacheProvider(CacheProvider):
         return lease
 
     async def store(self, lease: Lease, entry: Entry) -> bool:
-        address = lease.address
-        alive = lease.alive()
+        address, alive = lease.address, lease.alive()
         with Aftermath(self._reports) as after, self._lock:
             if not self._leases.holds(lease):
                 return False
@@ -327,8 +325,7 @@ class MemoryCacheProvider(CacheProvider):
 
     def _keys_and_leases(self, namespace: str) -> list[str]:
         with self._lock:
-            keys = self._table.keys(namespace)
-            return keys + self._leases.keys(namespace)
+            return self._table.keys(namespace) + self._leases.keys(namespace)
 
     def _drop_keys(self, namespace: str, keys: list[str]) -> None:
         """

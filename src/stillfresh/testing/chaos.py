@@ -196,12 +196,13 @@ class ChaosProvider(CacheProvider):
                 await self._pass(None)
             if self._delay:
                 await self._pass(self._delay)
-            if self._draw(self._fail):
-                msg = "ChaosProvider(fail=): as asked"
-                raise ProviderUnavailable(msg)
         except BaseException:
             operation.close()
             raise
+        if self._draw(self._fail):
+            operation.close()
+            msg = "ChaosProvider(fail=): as asked"
+            raise ProviderUnavailable(msg)
         return await operation
 
     async def _pass(self, length: float | None) -> None:

@@ -9,7 +9,7 @@ from ..current import DefaultApp, replaced_default
 from .clock import VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from ..durations import Duration
 
@@ -28,7 +28,7 @@ class IsolatedApp(DefaultApp):
 
 
 @contextlib.contextmanager
-def isolated() -> Iterator[IsolatedApp]:
+def isolated() -> Generator[IsolatedApp, None, None]:
     """
     Give module-level caches a fresh default app with a virtual clock, for a `with` block.
 

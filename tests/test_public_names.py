@@ -1,0 +1,123 @@
+"""The public names, pinned: adding or dropping one is a decision, not an accident."""
+
+import inspect
+
+import pytest
+
+import stillfresh
+import stillfresh.testing
+from stillfresh import errors
+
+WORDS = {
+    "MISSING",
+    "App",
+    "Cache",
+    "CacheProvider",
+    "Cached",
+    "MemoryCacheProvider",
+    "MemoryTier",
+    "SyncCached",
+    "cache",
+    "computation",
+    "hook",
+    "inject",
+    "invalidate_tags",
+    "lifespan",
+    "provide",
+    "sync",
+}
+ERRORS = {
+    "AlreadyResolved",
+    "AlreadyRunning",
+    "AmbiguousApp",
+    "CannotBuild",
+    "ComputeCancelled",
+    "ComputeTimeout",
+    "InvalidDuration",
+    "InvalidOption",
+    "NotRunning",
+    "NotSerializable",
+    "ProviderUnavailable",
+    "RecursiveComputation",
+    "StillfreshError",
+    "UnstableArgument",
+}
+TYPES = {"Computation", "Event", "Explanation", "Stats"}  # what users get, to annotate with
+TESTING = {
+    "ChaosProvider",
+    "IsolatedApp",
+    "ProviderContract",
+    "VirtualClock",
+    "isolated",
+    "stillfresh_isolated",
+}
+
+
+def test_the_names_of_the_package():
+    """What users write, every error, and the types of what they are given."""
+    assert set(stillfresh.__all__) == WORDS | ERRORS | TYPES
+    assert len(stillfresh.__all__) == len(set(stillfresh.__all__))
+
+
+def test_the_names_of_the_testing_kit():
+    """What tests are written with."""
+    assert set(stillfresh.testing.__all__) == TESTING
+
+
+@pytest.mark.parametrize("module", [stillfresh, stillfresh.testing])
+def test_every_name_is_there(module):
+    """What is announced can be imported."""
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+def test_every_error_is_public_and_has_one_root():
+    """Whoever catches StillfreshError catches all; each one says what it is about."""
+    declared = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if inspect.isclass(kind) and kind.__module__ == errors.__name__
+    }
+    assert set(declared) == ERRORS
+    for name, kind in declared.items():
+        assert getattr(stillfresh, name) is kind
+        assert issubclass(kind, stillfresh.StillfreshError)
+        assert kind.__doc__
+        assert name in errors.__doc__
+
+
+@pytest.mark.parametrize(
+    ("name", "builtin"),
+    [
+        ("AlreadyResolved", RuntimeError),
+        ("ComputeTimeout", TimeoutError),
+        ("InvalidDuration", ValueError),
+        ("InvalidOption", ValueError),
+        ("NotSerializable", TypeError),
+        ("RecursiveComputation", RuntimeError),
+        ("UnstableArgument", TypeError),
+    ],
+)
+def test_errors_are_what_python_would_raise_too(name, builtin):
+    """Code that knows nothing of this library catches them as usual."""
+    assert issubclass(getattr(stillfresh, name), builtin)
+
+
+def test_the_controls_of_sync_programs():
+    """`stillfresh.sync` has the module-level controls without await."""
+    public = {name for name, value in vars(stillfresh.sync).items() if inspect.isfunction(value)}
+    assert {name for name in public if value_of(name).__module__ == "stillfresh.sync"} == {
+        "invalidate_tags",
+        "lifespan",
+        "settled",
+    }
+
+
+def value_of(name):
+    return getattr(stillfresh.sync, name)
+
+
+def test_missing_is_falsy_and_named():
+    """`MISSING` is one object that reads as its name, and no value."""
+    assert not stillfresh.MISSING
+    assert repr(stillfresh.MISSING) == "MISSING"
