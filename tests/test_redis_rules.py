@@ -472,6 +472,27 @@ async def test_an_entry_with_very_many_tags(two):
     assert await a.keys("space") == []
 
 
+async def test_what_is_stored_while_it_is_looked_at_is_not_computed_again(two):
+    """
+    1. b   look: asks for the life that is left, and there is none
+    2. a   stores
+    3. b   look: the value, which looks too old without its life
+    4. b   acquire: the value is new, and is not computed again
+    """
+    a, b = two
+    await a.put([(K, entry(b"new"))])
+    original = b.ask_as
+
+    async def split(make):
+        left, *rest = await original(make)
+        return [-2 if left and left > 0 else left, *rest]
+
+    b.ask_as = split
+    assert await b.look(K) is None
+    del b.ask_as
+    assert isinstance(await b.acquire(K), Found)
+
+
 async def test_leases_of_another_process_are_waited_for(two):
     """A waiter polls until the lease is another one or none."""
     a, b = two

@@ -90,7 +90,8 @@ class Leasing(Talking):
             return None
         if holds and judge(entry, now) is not Verdict.GONE:
             return entry
-        self._useless.note(address, entry.mark)
+        if entry.expired or not holds:  # for good; one that only looks too old may be new
+            self._useless.note(address, entry.mark)
         return None
 
     async def held(

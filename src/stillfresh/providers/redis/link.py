@@ -61,6 +61,7 @@ class Link(asyncio.Protocol):
         self._reader: hiredis.Reader = _reader()
         self._line: deque[Request] = deque()
         self._unsent: list[bytes] = []
+        self._heard_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._end: AsyncGenerator[None] | None = None
         self.run = b"0" * 8
@@ -184,6 +185,7 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand out the replies that have come."""
         reader = self._reader
+        self._heard_at = self._loop.time()
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not _NOTHING:
@@ -213,7 +215,8 @@ class Link(asyncio.Protocol):
         self._watch = None
         if not self._line:
             return
-        due = self._line[0].sent_at + self._server.timeout
+        # A long reply takes its time; what counts is that something comes.
+        due = max(self._line[0].sent_at, self._heard_at) + self._server.timeout
         if due <= self._loop.time():
             self._cut(ProviderUnavailable(f"no reply within {self._server.timeout} s"))
         else:
