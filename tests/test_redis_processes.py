@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from stillfresh import App, CacheProvider, RedisCacheProvider, cache
+from stillfresh.clock import Clock
+from stillfresh.entry import Entry, Windows
+from stillfresh.providers.base import Address, Busy
 
 WORKER = Path(__file__).parent / "redis_worker.py"
 LEASE = 1.0
@@ -122,6 +125,24 @@ async def test_a_holder_that_works_for_two_leases_keeps_its_lease(url, prefix, r
             assert value == 1
         assert told(process) == ["1"]
     assert raw.get(f"{prefix}.computed") == b"1"
+
+
+async def test_nobody_keeps_a_key_for_ever(url, prefix):
+    """A holder that lives on and never ends is replaced after `max_hold`, and stores nothing."""
+    options = {"prefix": prefix, "lease": "200 ms", "max_hold": "300 ms"}
+    one, two = RedisCacheProvider(url, **options), RedisCacheProvider(url, **options)
+    for provider in (one, two):
+        await provider.start(Clock())
+    address = Address("space", "key")
+    first = await one.acquire(address)
+    begin = time.monotonic()
+    while isinstance(second := await two.acquire(address), Busy):
+        await two.wait(address, 1.0)
+    assert 0.25 < time.monotonic() - begin < 2.0
+    assert not await one.store(first, Entry(b"late", Clock().now(), Windows(60.0)))
+    assert await two.store(second, Entry(b"new", Clock().now(), Windows(60.0)))
+    for provider in (one, two):
+        await provider.stop()
 
 
 async def test_nobody_sees_what_was_invalidated_in_another_process(url, prefix, raw):
