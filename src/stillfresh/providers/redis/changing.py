@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _FRONT_BYTES: Final = 4_096
 """How much of an entry is read where its value is not wanted."""
-_PUT_LEASE_MS: Final = 3_000
+_PUT_LEASE_MS: Final = 1_000
 _PUT_SECONDS: Final = 6.0
 _PAGE: Final = 1_000
 _LARGEST: Final = 2**63 - 1
