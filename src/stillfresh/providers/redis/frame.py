@@ -62,6 +62,8 @@ class Frame(NamedTuple):
     run: bytes
     mark: bytes
     windows: Windows
+    life: int | None
+    """Milliseconds from its birth to its end; None is for ever."""
     tags: dict[str, Versions]
     key: str | None
     start: int
@@ -128,8 +130,14 @@ def read_front(data: bytes, *, whole: bool = True) -> Frame:
             key = data[at:start].decode("utf-8", "surrogatepass")
     except (struct.error, UnicodeDecodeError) as error:
         raise UnreadableEntry(str(error)) from error
-    windows = Windows(_seconds(fresh), _seconds(stale), _seconds(keep), _seconds(ahead))
-    return Frame(state == EXPIRED, run, mark, windows, tags, key, start)
+    windows = Windows(
+        inf if fresh == _EVER else fresh / 1000,
+        inf if stale == _EVER else stale / 1000,
+        inf if keep == _EVER else keep / 1000,
+        inf if ahead == _EVER else ahead / 1000,
+    )
+    life = None if fresh == _EVER else min(fresh + max(stale, keep), _LONGEST_MS)
+    return Frame(state == EXPIRED, run, mark, windows, life, tags, key, start)
 
 
 def read_entry(data: bytes, left_ms: int, now: float, *, whole: bool = True) -> RemoteEntry:
@@ -143,13 +151,11 @@ def read_entry(data: bytes, left_ms: int, now: float, *, whole: bool = True) -> 
         UnreadableEntry: It is neither a frame nor a counter.
     """
     if is_counter(data):
-        left = inf if left_ms == -1 else max(0, left_ms) / 1000
-        frame = Frame(
-            expired=False, run=b"", mark=b"", windows=Windows(left), tags={}, key=None, start=0
-        )
+        windows = Windows(inf if left_ms == -1 else max(0, left_ms) / 1000)
+        frame = Frame(False, b"", b"", windows, None, {}, None, 0)  # noqa: FBT003  # a tuple
         return RemoteEntry(frame, data, now, mark_of(data))
     frame = read_front(data, whole=whole)
-    life = life_ms(frame.windows)
+    life = frame.life
     age = 0.0 if life is None else (life - max(0, left_ms)) / 1000
     return RemoteEntry(frame, data[frame.start :], now - age, frame.mark)
 
@@ -178,7 +184,3 @@ def _milliseconds(seconds: float) -> int:
     if seconds == inf:
         return _EVER
     return min(max(round(seconds * 1000), 1 if seconds > 0 else 0), _LONGEST_MS)
-
-
-def _seconds(milliseconds: int) -> float:
-    return inf if milliseconds == _EVER else milliseconds / 1000

@@ -35,6 +35,7 @@ HEAD: Final = 64
 """Bytes that a shortened text keeps."""
 
 _ODD = re.compile(rb"[^!-~]|[%{}*?\[\]\\~|]")
+_PLAIN = re.compile(r"[!-$&-)+->@-Z^-z]*+").fullmatch
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]+")
 _CUT_ESCAPE = re.compile(r"%[0-9A-F]?\Z")
 
@@ -95,6 +96,8 @@ def encoded_key(name: bytes) -> bytes:
 
 def encode(text: str) -> str:
     """Return *text* without any character that means something in a name."""
+    if _PLAIN(text):  # as most are
+        return text
     data = text.encode("utf-8", "surrogatepass")
     return _ODD.sub(lambda odd: b"%%%02X" % odd[0][0], data).decode("ascii")
 

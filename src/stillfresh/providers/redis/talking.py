@@ -174,7 +174,13 @@ class Talking(CacheProvider):
         Raises:
             ProviderUnavailable: The server is away or too slow, or refused a command.
         """
-        return [expected(reply) for reply in await self.ask_as(lambda _: commands)]
+        replies = await self.wire.talk(lambda _: commands)
+        for reply in replies:
+            if isinstance(reply, Refusal):
+                if reply.code == "NOSCRIPT":
+                    replies = await self._again(commands, replies)
+                return [expected(reply) for reply in replies]
+        return replies
 
     async def ask_as(self, make: Callable[[bytes], Sequence[Command]]) -> list[Any]:
         """
@@ -189,17 +195,21 @@ class Talking(CacheProvider):
             sent = make(run)
             return sent
 
-        wire = self.wire
-        replies = await wire.talk(note)
+        replies = await self.wire.talk(note)
+        if any(isinstance(reply, Refusal) and reply.code == "NOSCRIPT" for reply in replies):
+            return await self._again(sent, replies)
+        return replies
+
+    async def _again(self, sent: Sequence[Command], replies: list[Any]) -> list[Any]:
+        """Send in full what the server did not know by name."""
         unknown = [
             number
             for number, reply in enumerate(replies)
             if isinstance(reply, Refusal) and reply.code == "NOSCRIPT"
         ]
-        if unknown:
-            again = [in_full(sent[number]) for number in unknown]
-            for number, reply in zip(unknown, await wire.talk(lambda _: again), strict=True):
-                replies[number] = reply
+        again = [in_full(sent[number]) for number in unknown]
+        for number, reply in zip(unknown, await self.wire.talk(lambda _: again), strict=True):
+            replies[number] = reply
         return replies
 
     # Leases, from the thread that renews them
