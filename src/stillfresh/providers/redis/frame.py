@@ -38,8 +38,6 @@ WRITTEN: Final = b"F"
 EXPIRED: Final = b"E"
 TOKEN: Final = 25
 """Bytes of a version: 8 of the server's run, a colon, 16 of chance."""
-NO_WINDOWS: Final = bytes(16)
-"""What stands at 44 where there is neither `stale` nor `keep`."""
 LONGEST_COUNTER: Final = 20
 
 _FRONT: Final = struct.Struct(">3sc8s24sQQQQHI")

@@ -252,8 +252,6 @@ def _retrieve(task: asyncio.Future[Any]) -> None:
 class Links:
     """The connections of the event loops of this process, and how coroutines wait."""
 
-    suspends: Final = True
-
     def __init__(self, server: Server) -> None:
         self._server = server
         self._links: dict[asyncio.AbstractEventLoop, Link] = {}

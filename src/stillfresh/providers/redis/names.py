@@ -84,11 +84,6 @@ def key_in(name: bytes) -> str | None:
     return unquote_to_bytes(text).decode("utf-8", "surrogatepass")
 
 
-def head_in(name: bytes) -> str:
-    """Return the readable beginning of a shortened key, still encoded."""
-    return encoded_key(name).partition(b"~")[0].decode("ascii")
-
-
 def encoded_key(name: bytes) -> bytes:
     """Return the key in *name* as it is written there."""
     return name[name.index(b"|") + 1 : -1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
@@ -62,8 +62,6 @@ class Line:
 
 class Lines:
     """The connections of the threads of this process, and how threads wait."""
-
-    suspends: Final = False
 
     def __init__(self, server: Server) -> None:
         self._server = server
