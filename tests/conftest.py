@@ -27,6 +27,7 @@ class Restartable:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.config: dict[str, str] = {}
         self.server = ValkeyServer(data_dir=folder)
         self.server.start()
         self.port = self.server.port
@@ -38,7 +39,7 @@ class Restartable:
 
     def start(self) -> None:
         """Start it again; it loads what was saved."""
-        self.server = ValkeyServer(port=self.port, data_dir=self.folder)
+        self.server = ValkeyServer(port=self.port, data_dir=self.folder, config=self.config)
         self.server.start()
 
     def signal(self, number: int) -> None:
