@@ -69,9 +69,12 @@ class RedisCacheProvider(Changing):
 class _BlockingRedis(RedisCacheProvider):
     """All of another provider, attribute by attribute; only the wire is another one."""
 
+    __slots__ = ("_origin",)
+
     def __init__(self, origin: RedisCacheProvider) -> None:  # pyright: ignore[reportMissingSuperCall]
         self.__dict__ = origin.__dict__
-        self.__origin = origin
+        self._origin = origin
+        """Kept alive: it is what a fork renews."""
 
     @property
     def wire(self) -> Lines:
