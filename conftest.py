@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import inspect
 import re
 import sys
@@ -59,6 +60,7 @@ def module_of(path: Path) -> ModuleType:
     name = re.sub(r"\W", "_", f"document_{place}")
     module = sys.modules[name] = ModuleType(name)
     module.__file__ = str(path)
+    vars(module)["__builtins__"] = builtins  # exec() would see to it, a function does not
     return module
 
 

@@ -265,6 +265,22 @@ async def test_settled_waits_for_background_work():
         await app.settled()  # with nothing to do it returns
 
 
+async def test_settled_inside_a_computation_waits_for_none_of_its_callers():
+    """Who waits for the one that asks would never end."""
+    with isolated() as app:
+
+        @cache
+        async def inner():
+            await app.settled()
+            return 1
+
+        @cache
+        async def outer():
+            return await inner()
+
+        assert await asyncio.wait_for(outer(), 10) == 1
+
+
 async def test_sync_settled_does_not_block_the_loop_it_waits_for():
     """On the loop's own thread it says what to write instead of blocking for ever."""
     gate = asyncio.Event()

@@ -220,6 +220,43 @@ async def test_a_sync_call_never_waits_for_the_loop_it_stands_on():
     assert store.sync.get_or_set("k", lambda: "sync") == "async"
 
 
+async def test_a_call_that_computes_alone_is_answered_and_counted_like_others():
+    """The old value when its function fails, a miss when there is none; refresh is no call."""
+    store = Cache[str](name="things", stale_if_error="1 hour")
+    gate = asyncio.Event()
+
+    async def slowly():
+        await gate.wait()
+        return "async"
+
+    def failing():
+        raise OSError
+
+    home = store.sync
+
+    @store(key="{k}")
+    def refreshed(k: str) -> str:
+        return k
+
+    task = asyncio.create_task(store.get_or_set("none", slowly))
+    await turns()
+    with pytest.raises(OSError):
+        home.get_or_set("none", failing)
+    assert store.stats.misses == 1
+    assert refreshed.refresh("none") == "none"
+    assert refreshed.stats.misses == 0
+
+    await store.set("old", "value")
+    default_app().clock.advance("6 minutes")
+    other = asyncio.create_task(store.get_or_set("old", slowly))
+    await turns()
+    assert home.get_or_set("old", failing) == "value"
+    assert store.stats.fallbacks == 1
+    gate.set()
+    assert [await task, await other] == ["async", "async"]
+    assert store.stats.misses == 3
+
+
 async def test_a_computation_alone_is_a_computation_too(app):
     """Its `computation()` is its own, and its changes of the context do not come back."""
     store = Cache[str](name="things")

@@ -289,6 +289,23 @@ async def test_closures_made_twice_never_mix():
     assert [await double(5), await double(5)] == [10, 10]
 
 
+async def test_a_closure_never_gets_the_entries_of_one_that_died():
+    """Also when it takes the number of the dead one, while an older one of the name lives."""
+
+    def make(factor):
+        @cache
+        async def times(x: int) -> int:
+            return x * factor
+
+        return times
+
+    double, triple = make(2), make(3)
+    assert [await double(5), await triple(5)] == [10, 15]
+    del triple
+    gc.collect()
+    assert [await make(4)(5), await double(5)] == [20, 10]
+
+
 async def test_what_an_old_function_still_computes_is_not_the_new_ones():
     """A computation that began before the replacement is not joined, and not stored."""
     gate, began = asyncio.Event(), asyncio.Event()

@@ -46,13 +46,14 @@ FLOORS = {
     "app": 2,
     "current": 2,
     "region": 2,
-    # 3: the path
     "shelf": 2,
+    # 3: the path
     "readthrough": 3,
     # 4: Cache, Cached, the decorator
     "report": 4,
     "shortcuts": 4,
     "ledger": 4,
+    "root": 4,
     "site": 4,
     "definition": 4,
     "operations": 4,

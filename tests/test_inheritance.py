@@ -245,3 +245,33 @@ def test_properties_beside() -> None:
         service.number  # noqa: B018
     assert Service().number == Service().number
     assert Service.number.fget is not None
+
+
+async def test_clearing_on_the_class_reaches_those_who_inherited() -> None:
+    """`Base.f.clear()` drops what every subclass and every instance with attributes has stored."""
+    calls: list[str] = []
+
+    class Base:
+        @cache
+        async def f(self) -> int:
+            calls.append(type(self).__name__)
+            return len(calls)
+
+    class Sub(Base):
+        pass
+
+    class Stateful(Base):
+        def __init__(self) -> None:
+            self.name = "own"
+
+    with isolated():
+        ones = [Base(), Sub(), Stateful()]
+        for one in ones:
+            await one.f()
+        await Base.f.clear()
+        for one in ones:
+            await one.f()
+        await Base.f.invalidate_matching("*")
+        for one in ones:
+            await one.f()
+    assert calls == ["Base", "Sub", "Stateful"] * 3

@@ -119,6 +119,27 @@ async def test_any_attribute_counts() -> None:
     assert [await a.get(), await b.get()] == [1, 2]
 
 
+async def test_the_sum_of_all_instances_does_not_fall_when_one_dies() -> None:
+    """Every call stays counted where the class is asked."""
+
+    class Client:
+        def __init__(self) -> None:
+            self.own = 1
+
+        @cache
+        async def get(self) -> int:
+            return self.own
+
+    for calls in (2, 4, 6):
+        client = Client()
+        await client.get()
+        await client.get()
+        del client
+        gc.collect()
+        stats = Client.get.stats
+        assert stats.hits + stats.misses == calls
+
+
 async def test_entries_die_with_their_instance(app: IsolatedApp) -> None:
     """No instance is kept alive by its entries, and its values go when it goes."""
 

@@ -399,6 +399,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"jitter": float("nan")}, "jitter=nan"),
     ({"jitter": 0.1, "ttl": None}, "jitter=0.1 is a part of the ttl"),
     ({"unknown": 1}, "unknown option 'unknown'. There are: ttl"),
+    ({"tag": ["a"]}, "unknown option 'tag'. Did you mean 'tags'"),
+    ({"nam": "a"}, "unknown option 'nam'. Did you mean 'name'"),
+    ({"errors": "ValueError"}, "errors='ValueError': expected exception types"),
+    ({"serializer": "json"}, r"serializer='json' has no decode\(\)"),
     ({"provider": 5}, "provider=5"),
 ]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stillfresh import MISSING, App, Cache, cache, computation
+from stillfresh import MISSING, App, Cache, MemoryCacheProvider, cache, computation
 from stillfresh.testing import VirtualClock, isolated
 
 if TYPE_CHECKING:
@@ -189,6 +189,23 @@ async def test_the_old_value_when_the_function_fails(app: IsolatedApp) -> None:
     app.advance(1)
     with pytest.raises(OSError):
         await f()
+
+
+async def test_a_predicate_of_errors_that_raises(app: IsolatedApp) -> None:
+    """The mistake is raised, the call counts, and the key is free."""
+    provider = MemoryCacheProvider()
+
+    def predicate(error: BaseException) -> bool:
+        raise KeyError("mistake") from error
+
+    @cache(stale_if_error="1 hour", errors=predicate, provider=provider)
+    async def f() -> int:
+        raise OSError
+
+    with pytest.raises(KeyError, match="mistake"):
+        await f()
+    assert f.stats.misses == 1
+    assert "0 leases" in repr(provider)
 
 
 async def test_which_errors_count_as_failing(app: IsolatedApp) -> None:

@@ -12,6 +12,7 @@ from stillfresh import (
     StillfreshError,
     cache,
 )
+from stillfresh.current import default_app
 from stillfresh.testing import isolated
 
 PATIENCE = 10
@@ -42,6 +43,23 @@ def test_asyncio_run_twice():
         return len(calls)
 
     assert [asyncio.run(f()), asyncio.run(f())] == [1, 1]
+
+
+def test_a_sync_call_never_waits_for_a_loop_that_stands_still():
+    """It may be this very thread's to run: the call computes itself, settled() says why."""
+    store = Cache[str](name="things")
+    waits = asyncio.Event()
+
+    async def leaves_something_behind():
+        task = asyncio.create_task(store.get_or_set("k", waits.wait))
+        await until(lambda: default_app().background._running)
+        task.cancel()
+
+    with asyncio.Runner() as runner:
+        runner.run(leaves_something_behind())
+        assert store.sync.get_or_set("k", lambda: "sync") == "sync"
+        with pytest.raises(StillfreshError, match="does not run"):
+            default_app().sync.settled()
 
 
 def test_a_computation_whose_loop_ended_counts_as_absent():

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillfresh.patterns import compile_pattern, literal_prefix, matches
+from stillfresh.errors import InvalidOption
+from stillfresh.patterns import compile_pattern, literal_prefix
+
+
+def matches(pattern: str, text: str) -> bool:
+    """All of *text* matches *pattern*."""
+    return compile_pattern(pattern)(text)
 
 
 def slowly(pattern: str, text: str) -> bool:
@@ -100,3 +106,9 @@ def test_hostile_pattern_finishes():
     assert not matches("*a" * 50_000 + "b", "a" * 1_000_000)
     assert not matches("*" * 100_000 + "ab*", "a" * 1_000_000)
     assert not matches("*" + "a" * 5_000 + "b*", "a" * 1_000_000)
+
+
+def test_what_is_no_text_is_refused():
+    """The message says what a pattern is."""
+    with pytest.raises(InvalidOption, match=r"pattern 3: expected a text, .* such as 'user:\*'"):
+        compile_pattern(3)

@@ -103,6 +103,33 @@ async def test_an_exception_reaches_every_waiter_with_its_traceback() -> None:
         assert await f.peek(7) is MISSING
 
 
+async def test_an_exception_tells_nobody_what_another_caller_was_handling() -> None:
+    """Every waiter raises the same object: it keeps the context that the function gave it."""
+    with isolated():
+        gate = asyncio.Event()
+
+        @cache
+        async def f() -> int:
+            await gate.wait()
+            try:
+                raise LookupError
+            except LookupError:
+                raise OSError  # noqa: B904  # the context is what this is about
+
+        async def handling() -> int:
+            try:
+                raise KeyError("of this caller")
+            except KeyError:
+                return await f()
+
+        waiters = [asyncio.create_task(handling()), asyncio.create_task(f())]
+        await asyncio.sleep(0)
+        gate.set()
+        for error in await asyncio.gather(*waiters, return_exceptions=True):
+            assert type(error) is OSError
+            assert type(error.__context__) is LookupError
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"timeout": 5}, {"enabled": False}], ids=["here", "worker", "bypass"]
 )

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from stillfresh import RecursiveComputation
+from stillfresh.drivers import IN_THREAD, drive
 from stillfresh.entry import MISSING
 from stillfresh.singleflight import (
     ALWAYS,
@@ -19,6 +20,7 @@ from stillfresh.singleflight import (
     tick,
     waiting_for,
 )
+from stillfresh.testing import VirtualClock
 
 
 def flight(key: str = "k", **options: object) -> Flight:
@@ -161,7 +163,10 @@ def test_a_circle_is_seen_before_anybody_waits() -> None:
         third = waiting_for(a)
         alone = waiting_for(c)
     with first, second:
-        with pytest.raises(RecursiveComputation, match="'a' waits for itself, through 'c'"), third:
+        with (
+            pytest.raises(RecursiveComputation, match=r"\(a\) waits for itself, through \(c\)"),
+            third,
+        ):
             pytest.fail("it waits")
         with pytest.raises(RecursiveComputation), alone:
             pytest.fail("it waits")
@@ -187,6 +192,27 @@ def test_a_computation_that_is_over_closes_no_circle() -> None:
     a.finish(Outcome(value=1))
     with forth, back:
         assert a.waits_for == []
+
+
+def test_who_watches_a_deadline_may_come_too_late() -> None:
+    """The computation ends between two looks of another thread at its `time_out`."""
+    looks = []
+
+    class Ending(Flight):
+        @property
+        def time_out(self):
+            looks.append(1)
+            return None if len(looks) > 1 else lambda: self.finish(Outcome(value="late"))
+
+        @time_out.setter
+        def time_out(self, _):
+            pass
+
+    ending, clock = Ending("k", loop=None), VirtualClock()
+    ending.begin(clock.now() + 1)
+    clock.advance("2 seconds")
+    drive(IN_THREAD.follow(ending, clock))
+    assert ending.outcome.value == "late"
 
 
 def test_one_who_waits_twice_for_the_same_is_noted_twice() -> None:

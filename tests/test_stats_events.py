@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stillfresh import App, Cache, CacheProvider, MemoryCacheProvider, cache
-from stillfresh.errors import InvalidOption
+from stillfresh.errors import InvalidOption, RecursiveComputation
 from stillfresh.testing import ChaosProvider, VirtualClock, isolated
 
 if TYPE_CHECKING:
@@ -98,6 +98,16 @@ async def test_events_of_changing(app: IsolatedApp) -> None:
         ("invalidate", "f", "x"),
         ("invalidate", "", "a, b"),
     ]
+
+
+async def test_a_change_that_fails_tells_nothing(app: IsolatedApp) -> None:
+    """What is no counter is not counted, so nothing was stored."""
+    store = Cache[object](name="s")
+    await store.set("k", "text")
+    told = listen(app)
+    with pytest.raises(TypeError):
+        await store.incr("k")
+    assert told == []
 
 
 async def test_events_of_what_was_not_stored(app: IsolatedApp) -> None:
@@ -333,3 +343,28 @@ async def test_stats_of_a_store(app: IsolatedApp) -> None:
     app.advance(10)
     assert stats.entries == 0
     assert "hits=2" in repr(stats)
+
+
+async def test_a_caller_who_was_cancelled_or_refused_was_a_call() -> None:
+    """The numbers add up to all calls, also those that got no answer."""
+    gate = asyncio.Event()
+
+    @cache
+    async def slow(circle: bool) -> int:
+        if circle:
+            return await slow(circle)
+        await gate.wait()
+        return 1
+
+    with isolated():
+        callers = [asyncio.create_task(slow(False)) for _ in range(3)]
+        await asyncio.sleep(0)
+        callers[0].cancel()
+        callers[1].cancel()
+        await asyncio.wait(callers[:2])
+        gate.set()
+        assert await callers[2] == 1
+        with pytest.raises(RecursiveComputation):
+            await slow(True)
+        stats = slow.stats
+        assert (stats.misses, stats.coalesced) == (2, 3)

@@ -1,6 +1,7 @@
 """A `Cache` as a decorator: functions that share a namespace with a store."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -162,6 +163,24 @@ async def test_options_are_the_caches_unless_given(app):
     app.clock.advance("1 second")
     assert (await long.explain()).status == "hit"
     assert (await short.explain()).status == "miss"
+
+
+def test_nobody_waits_for_a_refresh_of_what_the_store_lets_be_stale(app):
+    """Also when the function itself has no `stale`: it is refreshed in a worker thread."""
+    users = Cache[str](name="users", ttl="10 seconds", stale="1 hour")
+    gate = threading.Event()
+
+    @users(key="{user}", stale=None)
+    def name(user: str) -> str:
+        assert gate.wait(10)
+        return "new"
+
+    users.sync.set("ann", "old")
+    app.clock.advance("20 seconds")
+    assert name("ann") == "old"
+    gate.set()
+    app.sync.settled()
+    assert name("ann") == "new"
 
 
 async def test_tags_and_clear_reach_all_of_it(users):

@@ -104,6 +104,17 @@ async def test_an_owned_instance_is_not_moved_by_the_ambient_app():
         assert await theirs.get(Service).f() == 1
 
 
+async def test_an_instance_that_is_given_away_leaves_the_short_cut_of_its_first_app():
+    """The next app has it at once: its entries, its invalidations."""
+    service = Service()
+    async with App(service), App() as other:
+        assert [await service.f(), await service.f()] == [1, 1]
+        other.provide(Service, service).get(Service)
+        assert [await service.f(), await service.f()] == [2, 2]
+        await service.f.invalidate()
+        assert await service.f() == 3
+
+
 async def test_a_given_or_provided_instance_is_owned_too():
     """However it came into the hands of the app."""
     given, provided = Service(), First()

@@ -1,4 +1,4 @@
-"""Caching that stays boring: one decorator for functions and HTTP, from one process to a fleet."""
+"""Caching that stays boring: one decorator caches a function, and an invalidation always wins."""
 
 from __future__ import annotations
 

@@ -395,7 +395,7 @@ class App:
     async def drop_tagged(self, tags: tuple[str, ...], *, blocking: bool) -> None:
         """Do what `invalidate_tags` says, on a loop or, where *blocking*, without suspending."""
         names = checked_tags(tags, "invalidate_tags")
-        self.must_run("invalidate_tags")
+        self.must_run("invalidate_tags()")
         for extension in extensions:
             await extension.invalidate_tags(self, names, blocking=blocking)
 

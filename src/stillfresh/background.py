@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from .drivers import IN_THREAD, ON_LOOP, drive
 from .errors import StillfreshError
-from .singleflight import current_flight
+from .singleflight import current_flight, reached_from
 
 if TYPE_CHECKING:
     from .clock import Clock
@@ -25,7 +25,7 @@ class Background:
     """The running flights of one app, with the tasks that fly them."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # garbage may be collected anywhere, and call back
         self._running: dict[Flight, asyncio.Task[None] | None] = {}
 
     def add(self, flight: Flight, task: asyncio.Task[None] | None) -> None:
@@ -42,18 +42,20 @@ class Background:
 
     def forget_all(self) -> None:
         """Get ready for the child of a fork, where nothing of this runs."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._running = {}
 
     def has_room(self) -> bool:
         """Tell whether one more refresh may start; hung threads must not pile up."""
         with self._lock:
-            return sum(task is None for task in self._running.values()) < MOST_THREADS
+            return sum(task is None for task in list(self._running.values())) < MOST_THREADS
 
     def _unfinished(self) -> list[Flight]:
         me = current_flight.get()
         with self._lock:
-            return [one for one in self._running if not one.over and one is not me]
+            unfinished = [one for one in list(self._running) if not one.over]
+        # Not the one in which this is asked, nor who waits for it: it would never end.
+        return [one for one in unfinished if all(other is not me for other in reached_from(one))]
 
     async def settled(self, clock: Clock) -> None:
         """Return when nothing is being computed any more."""
@@ -68,14 +70,14 @@ class Background:
         Block until nothing is being computed any more.
 
         Raises:
-            StillfreshError: Something is computed on the event loop of this very thread.
+            StillfreshError: Something is computed on a loop that does not run while this blocks.
         """
         while flights := self._unfinished():
             for flight in flights:
                 if not IN_THREAD.may_wait_for(flight):
                     msg = (
-                        f"{flight.key!r} is being computed on the event loop of this thread, "
-                        "and blocking would stop it. Write `await app.settled()`."
+                        f"{flight.key!r} is being computed on an event loop that does not run "
+                        "while this thread blocks. Write `await app.settled()`."
                     )
                     raise StillfreshError(msg)
                 drive(IN_THREAD.follow(flight, clock))
@@ -90,7 +92,7 @@ class Background:
             self.cancel()
         loop, me = asyncio.get_running_loop(), asyncio.current_task()
         with self._lock:
-            tasks = [task for task in self._running.values() if task and task is not me]
+            tasks = [task for task in list(self._running.values()) if task and task is not me]
         if tasks := [task for task in tasks if task.get_loop() is loop]:
             await asyncio.wait(tasks, timeout=GRACE_SECONDS)
 

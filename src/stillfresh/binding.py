@@ -13,7 +13,9 @@ from .caching import Cache, named_functions
 from .definition import Definition
 from .instances import BINDING, is_binding
 from .ledger import LedgerExtension, ledger_of, name_taken
-from .operations import DefinitionHome, Root, RootHome
+from .operations import DefinitionHome, RootHome
+from .root import Root
+from .shortcuts import disconnect_all
 from .site import UNBOUND
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class CachingExtension(LedgerExtension):
         own = getattr(instance, "__dict__", None)
         if own is None:
             return
+        if any(is_binding(value, instance) for value in own.values()):
+            disconnect_all()  # it was another app's, whose entries its short cuts know
         bound = False
         for name, found in cached_attributes(type(instance)):
             if isinstance(found, Cache) or name in own or found.kind != "method":

@@ -181,16 +181,21 @@ class Cached(_Controls, Generic[P, R]):
         await self._definition.invalidate(self._instance, args, kwargs, ON_LOOP)
 
     async def expire(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Make the entry stale: it is served as `stale` or `fallback` only. Raises as above."""
+        """Make the entry stale: served as `stale` or `fallback` only. Raises as `invalidate`."""
         await self._definition.expire(self._instance, args, kwargs, ON_LOOP)
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Compute now, whatever is cached, store the result and return it."""
+        """Compute now, whatever is cached, store the result and return it. Raises as a call."""
         answer = await self._definition.refresh(self._instance, args, kwargs, ON_LOOP)
         return cast("R", answer.unwrap())
 
     async def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | Missing:
-        """Return the cached value or `MISSING`; never compute."""
+        """
+        Return the cached value or `MISSING`; never compute.
+
+        Raises:
+            ProviderUnavailable: Nobody knows.
+        """
         value = await self._definition.peek(self._instance, args, kwargs, ON_LOOP)
         return cast("R | Missing", value)
 
@@ -215,15 +220,21 @@ class Cached(_Controls, Generic[P, R]):
         return self._definition.key_of(self._instance, args, kwargs)
 
     async def invalidate_matching(self, pattern: str) -> None:
-        """Drop the entries whose key matches *pattern*, where `*` is any text."""
+        """
+        Drop the entries whose key matches *pattern*, where `*` is any text.
+
+        Raises:
+            InvalidOption: The pattern is no text.
+            NotRunning, ProviderUnavailable: As `invalidate`.
+        """
         await self._definition.invalidate_matching(self._instance, pattern, ON_LOOP)
 
     async def clear(self) -> None:
-        """Drop all entries of this function."""
+        """Drop all entries of this function. Raises as `invalidate`."""
         await self._definition.clear(self._instance, ON_LOOP)
 
     async def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
-        """Say how a call with these arguments would be answered now, and why."""
+        """Say how a call with these arguments would be answered now, and why. Raises as `peek`."""
         return await self._definition.explain(self._instance, args, kwargs, ON_LOOP)
 
     @property
@@ -233,7 +244,7 @@ class Cached(_Controls, Generic[P, R]):
 
 
 class SyncCached(_Controls, Generic[P, R]):
-    """A sync function that is cached. Nothing on it is awaited."""
+    """A sync function that is cached. Nothing on it is awaited; it raises as `Cached`."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it."""

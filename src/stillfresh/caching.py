@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+from datetime import timedelta
 from functools import partial
 from typing import (
     TYPE_CHECKING,
@@ -24,9 +25,9 @@ from .cached import Cached, SyncCached, controls_of, generated
 from .definition import Definition
 from .errors import InvalidOption
 from .ledger import checked_provider
-from .operations import Root, RootHome
+from .operations import RootHome
 from .options import Options, Policy, checked_name
-from .site import Home
+from .root import Root
 from .store import Store
 
 if TYPE_CHECKING:
@@ -122,25 +123,28 @@ def cache(function: Any = None, /, **options: Any) -> Any:
     return decorated(function, options, None)
 
 
-def decorated(function: Any, options: dict[str, Any], home: Home | None) -> Any:
+def decorated(function: Any, options: dict[str, Any], root: Root | None) -> Any:
     """Decorate now, or return the decorator when only options were given."""
     if function is None:
-        policy = _policy(options, home)
-        return partial(_decorate, policy=policy, options=options, home=home)
-    if options or not (callable(function) or isinstance(function, classmethod | staticmethod)):
+        policy = _policy(options, root)
+        return partial(_decorate, policy=policy, options=options, root=root)
+    if options:
+        msg = f"cache({function!r}, ...): a function or options, not both. Write cache(...)(f)."
+        raise InvalidOption(msg)
+    if isinstance(function, float | timedelta | str | tuple | list | int):
         msg = f"cache({function!r}): options are named. Write @cache(ttl={function!r})."
         raise InvalidOption(msg)
-    return _decorate(function, policy=_policy(options, home), options=options, home=home)
+    return _decorate(function, policy=_policy(options, root), options=options, root=root)
 
 
-def _policy(options: dict[str, Any], home: Home | None) -> Policy:
+def _policy(options: dict[str, Any], root: Root | None) -> Policy:
     given = {name: value for name, value in options.items() if name not in _NOT_POLICY}
     checked_name(options.get("name"))
-    if home is not None:
+    if root is not None:
         if options.get("name") is not None:
             msg = "name=: a function under a Cache has its name. Leave it out, or use @cache."
             raise InvalidOption(msg)
-        given = {**home.source.given, **given}
+        given = {**root.given, **given}
     policy = Policy.read(**given)
     checked_provider(policy.provider)
     return policy
@@ -149,7 +153,7 @@ def _policy(options: dict[str, Any], home: Home | None) -> Policy:
 _NOT_POLICY = ("name", "key", "tags")
 
 
-def _decorate(function: Any, *, policy: Policy, options: dict[str, Any], home: Home | None) -> Any:
+def _decorate(function: Any, *, policy: Policy, options: dict[str, Any], root: Root | None) -> Any:
     kind = ""
     static = False
     if isinstance(function, classmethod):
@@ -160,7 +164,7 @@ def _decorate(function: Any, *, policy: Policy, options: dict[str, Any], home: H
         msg = f"{function!r} is cached already. One @cache is enough."
         raise InvalidOption(msg)
     if not inspect.isfunction(function):
-        msg = f"@cache on {function!r}: expected a function or a method."
+        msg = f"@cache on {function!r}: expected a function or a method. Wrap it in a def."
         raise InvalidOption(msg)
     definition = Definition(
         function,
@@ -169,7 +173,7 @@ def _decorate(function: Any, *, policy: Policy, options: dict[str, Any], home: H
         key=options.get("key"),
         tags=options.get("tags"),
         kind=kind,
-        home=home,
+        root=root,
     )
     where = function.__qualname__.rpartition(".")[0]
     if static:
@@ -274,8 +278,7 @@ class Cache(Store[T]):
         Raises:
             InvalidOption: As `@cache`; and when this is the store of one function.
         """
-        root = self.root
-        return decorated(function, options, Home(lambda: root.name, root))
+        return decorated(function, options, self.root)
 
 
-Store.face = Cache
+Store.cache_class = Cache

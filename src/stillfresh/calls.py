@@ -54,6 +54,8 @@ class Answer(NamedTuple):
         try:
             raise self.error
         finally:
+            if self.outcome is not None:  # what one caller was handling is not the others' affair
+                self.error.__context__ = self.outcome.context
             del self
 
 
@@ -64,6 +66,11 @@ class Counts:
 
     def __init__(self) -> None:
         self.hit = self.miss = self.stale = self.coalesced = self.fallback = self.bypass = 0
+
+    def take(self, other: Counts) -> None:
+        """Count the calls of *other* as well."""
+        for status in self.__slots__:
+            setattr(self, status, getattr(self, status) + getattr(other, status))
 
     def add(self, status: str) -> None:
         """Count one call; with no call between reading and writing, so that threads lose none."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_registering = threading.Lock()
+_registering = threading.RLock()  # garbage may be collected anywhere, and call back
 
 
 class DefaultApp(App):
@@ -36,8 +36,9 @@ def default_app() -> App:
     """Return the process-wide default app."""
     if not _default:
         with _registering:
-            if not _default:
-                _default.append(DefaultApp())
+            app = DefaultApp()
+            if not _default:  # nobody else was faster, no destructor of garbage either
+                _default.append(app)
     return _default[-1]
 
 
@@ -102,24 +103,23 @@ def provide(kind: type[T], use: T | type[T] | Callable[[], T]) -> None:
 
 
 async def invalidate_tags(*tags: str) -> None:
-    """Drop every entry that has one of *tags*, in the default app and in each that runs."""
+    """
+    Drop every entry that has one of *tags*, in the default app and in each that runs.
+
+    Raises:
+        ProviderUnavailable: Nobody knows whether it happened; it is done before this process
+            reads any of it again.
+    """
+    await drop_tagged(tags, blocking=False)
+
+
+async def drop_tagged(tags: tuple[str, ...], *, blocking: bool) -> None:
+    """Do what `invalidate_tags` says, on a loop or, where *blocking*, without suspending."""
     problem: ProviderUnavailable | None = None
     for app in (default_app(), *registry.running):
         try:
-            await app.invalidate_tags(*tags)
+            await app.drop_tagged(tags, blocking=blocking)
         except ProviderUnavailable as error:  # the others' entries are dropped all the same
-            problem = error
-    if problem is not None:
-        raise problem
-
-
-def invalidate_tags_blocking(*tags: str) -> None:
-    """Drop as `invalidate_tags` does, without await."""
-    problem: ProviderUnavailable | None = None
-    for app in (default_app(), *registry.running):
-        try:
-            app.sync.invalidate_tags(*tags)
-        except ProviderUnavailable as error:
             problem = error
     if problem is not None:
         raise problem

@@ -16,6 +16,7 @@ from .current import only_one_app
 from .entry import MISSING
 from .ledger import ledger_of
 from .patterns import compile_pattern
+from .providers.memory import MemoryCacheProvider
 from .report import Explanation, Stats, explain
 from .shortcuts import moment
 from .site import UNBOUND, Site
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .calls import Counts
     from .drivers import Driver
     from .readthrough import Reader
+    from .region import Region
     from .shape import Values
     from .shortcuts import Shortcut
     from .site import Place
@@ -75,7 +77,7 @@ class Definition(Site):
             and not place.claim.local
             and not place.app.listeners.wants("hit")
             and (instance is not UNBOUND or only_one_app())
-            and hasattr(reader.region.guard.provider, "book")
+            and type(reader.region.guard.provider) is MemoryCacheProvider
         )
 
     async def _bypass(self, place: Place, values: Values, driver: Driver) -> Answer:
@@ -112,7 +114,10 @@ class Definition(Site):
         if not args and self.kind == "class":
             return UNBOUND, args
         if not args:
-            msg = f"{self.title}: expected the instance as the first argument."
+            msg = (
+                f"{self.title}: expected the instance as the first argument. "
+                "Call it on an instance, or pass one."
+            )
             raise TypeError(msg)
         return args[0], args[1:]
 
@@ -175,28 +180,33 @@ class Definition(Site):
         """Drop what matches *pattern*."""
         place = self.place(instance)
         place.app.must_run(f"{self.title}.invalidate_matching()")
-        region = self.reader(place).region
-        await region.invalidate_matching(
-            driver.ops(region.guard),
-            pattern,
-            compile_pattern(pattern),
-            place.head or place.claim.head,
-        )
+        matches = compile_pattern(pattern)
+        for region, head in self._regions(place, instance, place.head or place.claim.prefix):
+            ops = driver.ops(region.guard)
+            await region.invalidate_matching(ops, pattern, matches, head)
 
     async def clear(self, instance: object, driver: Driver) -> None:
         """Drop everything of this function."""
         place = self.place(instance)
         place.app.must_run(f"{self.title}.clear()")
-        region = self.reader(place).region
-        ops = driver.ops(region.guard)
-        pattern = self.key_rule.pattern() if self.home is not None else None
+        pattern = self.key_rule.pattern() if self.root is not None else None
         if pattern is not None and self.policy.vary:
             pattern += "*"
-        if pattern is None and not place.head:
-            await region.clear(ops)
-        else:
-            pattern = pattern or "*"
-            await region.invalidate_matching(ops, pattern, compile_pattern(pattern), place.head)
+        for region, head in self._regions(place, instance, place.head):
+            ops = driver.ops(region.guard)
+            if pattern is None and not head:
+                await region.clear(ops)
+            else:
+                every = pattern or "*"
+                await region.invalidate_matching(ops, every, compile_pattern(every), head)
+
+    def _regions(self, place: Place, instance: object, head: str) -> list[tuple[Region, str]]:
+        """Return where to drop: on the class itself also what subclasses and instances have."""
+        found = {(self.reader(place).region, head)}
+        if instance is UNBOUND and self.kind == "method":
+            for _, readers in ledger_of(place.app).seen(self, None):
+                found |= {(reader.region, reader.prefix) for reader in readers}
+        return list(found)
 
     async def explain(
         self, instance: object, args: Values, kwargs: Mapping[str, object], driver: Driver
@@ -224,7 +234,7 @@ class Definition(Site):
                 return 0
             readers = [reader for _, readers in seen() for reader in readers]
             head = "" if place.instance is None else place.head
-            held = {(reader.region, head or reader.head) for reader in readers}
+            held = {(reader.region, head or reader.prefix) for reader in readers}
             return sum(region.guard.provider.count(region.namespace, head) for region, head in held)
 
         return Stats(seen, entries)

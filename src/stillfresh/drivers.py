@@ -164,9 +164,15 @@ class InThread:
         return running_loop() is not None
 
     def may_wait_for(self, flight: Flight) -> bool:
-        """Whoever stands on a loop's thread would stop that loop, and wait for ever."""
+        """
+        Tell whether the loops that *flight* needs run, and go on running meanwhile.
+
+        Whoever stands on a loop's thread would stop that loop, and wait for ever; one that
+        stands still may be this thread's to run.
+        """
         here = running_loop()
-        return here is None or all(one.loop is not here for one in reached_from(flight))
+        loops = [one.loop for one in reached_from(flight) if one.loop is not None]
+        return all(loop is not here and loop.is_running() for loop in loops)
 
     def launch(
         self,
@@ -218,9 +224,9 @@ def _resolve(woken: asyncio.Future[None]) -> None:
 
 
 def _past(flight: Flight, clock: Clock, until: float) -> bool:
-    now = clock.now()
-    if now >= flight.deadline and flight.outcome is None and flight.time_out is not None:
-        flight.time_out()
+    now, time_out = clock.now(), flight.time_out  # read once: its own thread may take it away
+    if now >= flight.deadline and flight.outcome is None and time_out is not None:
+        time_out()
     return now >= until
 
 

@@ -48,7 +48,7 @@ def inject(kind: type[T]) -> T:
         InvalidOption: *kind* is not a class.
     """
     if not isinstance(kind, type):
-        msg = f"inject({kind!r}): expected a class."
+        msg = f"inject({kind!r}): expected a class, as in inject(Database)."
         raise InvalidOption(msg)
     return cast("T", Injected(kind))
 

@@ -67,8 +67,8 @@ class Claim(NamedTuple):
     namespace: str
     holder: object
     """Whose entries they are: the source's, or those of a concrete class that inherited it."""
-    head: str = ""
-    """What the keys begin with."""
+    prefix: str = ""
+    """What all keys begin with."""
     own_space: bool = True
     """The namespace is nobody else's; False under a `Cache`."""
     local: bool = False
@@ -137,10 +137,10 @@ class Ledger:
                 namespace = claim.namespace
                 region = self.region(namespace, source.policy.provider, local=claim.local)
                 if number and claim.own_space and not region.guard.provider.shared:
-                    namespace = f"{namespace}~{number}"
+                    namespace = _numbered(namespace, number)
                     region = self.region(namespace, source.policy.provider, local=claim.local)
                 found = Reader(region, source.policy, source.codec(), local=claim.local)
-                found.head = claim.head
+                found.prefix = claim.prefix
                 found.counts = self.counts(source, claim.name)
                 self._readers.setdefault(source, {})[claim.name, number] = found
             return found
@@ -213,7 +213,9 @@ class Ledger:
             self._mortal.discard(claim.name)
             self._holders.pop(claim.name, None)
             if source is not None:
-                self._counts.get(source, {}).pop(claim.name, None)
+                counts = self._counts.get(source, {})
+                if claim.name in counts:  # the sum over all instances goes on
+                    counts.setdefault("", Counts()).take(counts.pop(claim.name))
                 readers = self._readers.get(source, {})
                 for held in [held for held in readers if held[0] == claim.name]:
                     del readers[held]
@@ -231,11 +233,11 @@ class Ledger:
                 self._clear(region)
 
     @staticmethod
-    def _clear(region: Region, head: str = "") -> None:
+    def _clear(region: Region, prefix: str = "") -> None:
         ops = region.guard.blocking
         with contextlib.suppress(ProviderUnavailable):
-            if head:
-                drive(region.invalidate_matching(ops, "*", lambda _: True, head))
+            if prefix:
+                drive(region.invalidate_matching(ops, "*", lambda _: True, prefix))
             else:
                 drive(region.clear(ops))
 
@@ -261,10 +263,11 @@ class Ledger:
         number = max((one.number for one in living), default=-1) + 1
         if not claim.own_space:  # the store's namespace cannot be left: one after the other
             living, number = [], 0
-        if had and number == 0 and source.computes:
+        if had and source.computes:  # whoever had the number before has left entries
+            mine = _numbered(claim.namespace, number)
             for (namespace, _), region in list(self._regions.items()):
-                if namespace == claim.namespace and not region.guard.provider.shared:
-                    self._clear(region, "" if claim.own_space else claim.head)
+                if namespace == mine and not region.guard.provider.shared:
+                    self._clear(region, "" if claim.own_space else claim.prefix)
         holder = Holder(weakref.ref(claim.holder), weakref.ref(source), number)
         self._holders[claim.name] = [*living, holder]
         return number
@@ -307,6 +310,10 @@ Held = tuple[str, int]
 _NONE: dict[Held, Reader] = {}
 
 
+def _numbered(namespace: str, number: int) -> str:
+    return f"{namespace}~{number}" if number else namespace
+
+
 def _stranger(holders: list[Holder], source: Source) -> Source | None:
     """Return somebody who lives, has the name, and is not an older version of *source*."""
     for holder in holders:
@@ -316,11 +323,11 @@ def _stranger(holders: list[Holder], source: Source) -> Source | None:
     return None
 
 
-def name_taken(claim: str, holder: Source, source: Source) -> InvalidOption:
-    """Return the error of two owners of one name."""
-    name = claim.replace("\n", " ")
+def name_taken(name: str, holder: Source, source: Source) -> InvalidOption:
+    """Return the error of two sources that want one name."""
+    shown = name.replace("\n", " ")
     msg = (
-        f"the name {name!r} belongs to {'.'.join(holder.identity)}, and "
+        f"the name {shown!r} belongs to {'.'.join(holder.identity)}, and "
         f"{'.'.join(source.identity)} wants it too: each would be served the other's values. "
         "Give one of them another name=, or declare one Cache and decorate both with it."
     )

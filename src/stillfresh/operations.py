@@ -1,17 +1,15 @@
-"""What stands behind a `Cache`: where its entries are, and what can be done with them."""
+"""What can be done with the entries of a `Cache`, and where they are: its home."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from .calls import Answer, Call
-from .codecs import UNKNOWN, codec_for, return_annotation
 from .current import which_app
 from .entry import MISSING
 from .errors import InvalidOption, UnstableArgument
-from .ledger import Claim, checked_provider, ledger_of
-from .options import Policy, lifetime
+from .ledger import ledger_of
+from .options import lifetime
 from .patterns import compile_pattern
 from .report import Stats
 from .tags import checked_tags
@@ -20,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from .app import App
-    from .codecs import Codec
     from .definition import Definition
     from .drivers import Driver
     from .readthrough import Reader
+    from .root import Root
     from .site import Place
 
 UNSET: Final[Any] = MISSING
@@ -57,74 +55,6 @@ class StoreHome(Protocol):
     def count_bypass(self) -> None:
         """Note that a call went past the cache."""
         ...
-
-
-class Root:
-    """One declared `Cache`: its name, its options, and the type of its values."""
-
-    def __init__(self, name: str | None, given: dict[str, Any], module: str) -> None:
-        self.explicit_name = name
-        self.given = given
-        """The options as they were written; functions under it start from them."""
-        self.policy = Policy.read(**given)
-        checked_provider(self.policy.provider)
-        self.module = module
-        self.attribute = ""
-        self.annotation: object = UNKNOWN
-
-    @property
-    def name(self) -> str:
-        if self.explicit_name is not None:
-            return self.explicit_name
-        if not self.attribute:
-            msg = (
-                f"a Cache in {self.module} has no name. Write Cache(name=...), "
-                "or make it an attribute of a class."
-            )
-            raise InvalidOption(msg)
-        return f"{self.module}.{self.attribute}"
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        return (self.module, self.attribute or self.name)
-
-    @property
-    def computes(self) -> bool:
-        """What is in a store was put there; who declares it again may have it."""
-        return False
-
-    def goes_with(self, other: object) -> bool:
-        """The same attribute of the same class, written again."""
-        same = isinstance(other, Root) and other.identity == self.identity
-        return same and bool(self.attribute)
-
-    def codec(self) -> Callable[[], Codec]:
-        annotation, module, policy = self.annotation, self.module, self.policy
-
-        def make() -> Codec:
-            if policy.returns is not MISSING:
-                resolved = return_annotation(_Scope(module), policy.returns)
-            elif annotation is UNKNOWN:
-                resolved = UNKNOWN
-            else:
-                resolved = return_annotation(_Scope(module), annotation)
-            return codec_for(resolved, compress=policy.compress, serializer=policy.serializer)
-
-        return make
-
-    def claim(self, app: App) -> Reader:
-        """Make the namespace this cache's, and return its reader."""
-        return ledger_of(app).reader(self, Claim(self.name, self.name, self))
-
-
-class _Scope:
-    """Where a forward reference in `Cache["User"]` is looked up."""
-
-    def __init__(self, module: str) -> None:
-        self.__module__ = module
-        self.__globals__ = vars(sys.modules[module]) if module in sys.modules else {}
-        self.__qualname__ = "Cache"
-        self.__annotations__: dict[str, object] = {}
 
 
 class RootHome:
@@ -195,8 +125,8 @@ class DefinitionHome:
         return self._definition.place(self._instance, self._app)
 
 
-class Operations:
-    """What both faces of a `Cache` do; the driver makes the difference."""
+class StoreOperations:
+    """What a `Cache` and its `sync` do; the driver makes the difference."""
 
     def __init__(self, home: StoreHome) -> None:
         self.home = home
@@ -272,6 +202,9 @@ class Operations:
         factory: Callable[[], object],
         tags: Iterable[str],
     ) -> Answer:
+        if not callable(factory):
+            msg = f"get_or_set({key!r}, {factory!r}): expected a function that makes the value."
+            raise InvalidOption(msg)
         call = Call(checked_key(key), factory, checked_tags(tags, "tags"))
         reader = self._reading()
         if reader is None or not reader.policy.is_enabled():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import random
 from dataclasses import dataclass
-from math import inf, isfinite
+from difflib import get_close_matches
+from math import inf
 from typing import TYPE_CHECKING, Final, TypedDict
 
+from .codecs import checked_serializer
 from .durations import Duration, seconds
-from .entry import MISSING, Missing, Windows
+from .entry import MISSING, Windows
 from .errors import ComputeTimeout, InvalidOption, ProviderUnavailable, StillfreshError
 
 if TYPE_CHECKING:
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from contextvars import ContextVar
 
 FIVE_MINUTES: Final = 300.0
-
-Errors = "type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]"
 
 
 class MemoryTier:
@@ -37,7 +37,7 @@ class MemoryTier:
 
 
 class Options(TypedDict, total=False):
-    """What the words of section "when you need it" are called, for pass-through."""
+    """What a `Cache` takes besides its name; functions take these, too."""
 
     ttl: Duration | None
     stale: Duration | None
@@ -91,14 +91,14 @@ class Policy:
         """
         unknown = set(given) - set(Options.__annotations__)
         if unknown:
-            msg = f"unknown option {min(unknown)!r}. There are: {', '.join(_NAMES)}."
-            raise InvalidOption(msg)
+            raise _unknown(min(unknown))
         fresh = lifetime(given.get("ttl", FIVE_MINUTES))
         keep = _window(given, "stale_if_error")
         timeout = _window(given, "timeout") or inf
         soft_timeout = _window(given, "soft_timeout") or inf
         ahead = _fraction(given, "refresh_ahead")
         jitter = _fraction(given, "jitter")
+        serializer = given.get("serializer")
         if soft_timeout < inf and not keep:
             msg = (
                 f"soft_timeout={given['soft_timeout']!r} needs stale_if_error: when the wait "
@@ -129,7 +129,7 @@ class Policy:
             memory=_tier(given.get("memory")),
             returns=given.get("returns", MISSING),
             provider=given.get("provider"),
-            serializer=given.get("serializer"),
+            serializer=None if serializer is None else checked_serializer(serializer),
             compress=_bool(given.get("compress", False), "compress"),
             copy=_bool(given.get("copy", False), "copy"),
             enabled=_switch(given.get("enabled", True)),
@@ -166,6 +166,20 @@ class Policy:
 
 
 _NAMES = tuple(Options.__annotations__)
+_OF_FUNCTIONS = ("key", "tags")
+
+
+def _unknown(option: str) -> InvalidOption:
+    if option in _OF_FUNCTIONS:
+        msg = f"{option}= is an option of functions. Write it where the Cache decorates one."
+        return InvalidOption(msg)
+    close = get_close_matches(option, (*_NAMES, "name", *_OF_FUNCTIONS), 1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    msg = (
+        f"unknown option {option!r}.{hint} There are: {', '.join(_NAMES)}, name, "
+        "and for functions key and tags."
+    )
+    return InvalidOption(msg)
 
 
 def lifetime(value: object, option: str = "ttl") -> float:
@@ -210,12 +224,17 @@ def _fraction(given: dict[str, object], option: str) -> float:
     value = given.get(option)
     if value is None:
         return 0.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        msg = f"{option}={value!r}: expected a fraction of the ttl between 0 and 1, such as 0.8."
-        raise InvalidOption(msg)
-    low_ok = value >= 0 if option == "jitter" else value > 0
-    if not low_ok or value >= 1:
-        msg = f"{option}={value!r}: expected a fraction of the ttl between 0 and 1, such as 0.8."
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value < 1
+        or (value == 0 and option != "jitter")
+    ):
+        example = 0.1 if option == "jitter" else 0.8
+        msg = (
+            f"{option}={value!r}: expected a fraction of the ttl between 0 and 1, "
+            f"such as {example}."
+        )
         raise InvalidOption(msg)
     return float(value)
 
@@ -242,9 +261,9 @@ def _predicate(value: object) -> Callable[[BaseException], bool]:
                 msg = f"errors: {kind!r} is no exception type. Give types, or a predicate."
                 raise InvalidOption(msg)
         return lambda error: isinstance(error, kinds)
-    function = _function(value, "errors")
+    function = _function(value, "errors") if callable(value) else None
     if function is None:
-        msg = "errors=None: expected exception types or a predicate; () for none."
+        msg = f"errors={value!r}: expected exception types or a predicate; () for none."
         raise InvalidOption(msg)
     return lambda error: bool(function(error))
 
@@ -306,15 +325,3 @@ def _switch(value: object) -> bool | Callable[[], object]:
         msg = "enabled=None: expected True, False or a function without arguments."
         raise InvalidOption(msg)
     return function
-
-
-__all__ = [
-    "MISSING",
-    "MemoryTier",
-    "Missing",
-    "Options",
-    "Policy",
-    "checked_name",
-    "lifetime",
-    "positive_int",
-]

@@ -10,19 +10,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .errors import InvalidOption
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 STAR = "*"
 
 
-def matches(pattern: str, text: str) -> bool:
-    """Whether all of *text* matches *pattern*."""
-    return compile_pattern(pattern)(text)
-
-
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
-    """Return the test for *pattern*, for many texts."""
+    """
+    Return the test for *pattern*: does all of a text match it?
+
+    Raises:
+        InvalidOption: The pattern is no text.
+    """
+    if not isinstance(pattern, str):
+        msg = f"pattern {pattern!r}: expected a text, in which * is any text, such as 'user:*'."
+        raise InvalidOption(msg)
     head, *pieces = pattern.split(STAR)
     if not pieces:
         return lambda text: text == pattern

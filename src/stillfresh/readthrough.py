@@ -71,24 +71,31 @@ class Reader(Shelf):
 
             flight, leads = region.flights.join(key, lambda: self._flight(call, driver))
             if not driver.may_wait_for(flight):
-                return self._compute_alone(call)
-            with waiting_for(flight):
-                if leads:
-                    self._launch(call, flight, driver, seen=entry)
-                else:
-                    waited = True
-                await driver.follow(flight, region.clock, now + self.policy.soft_timeout)
-                if flight.outcome is None and not flight.over:  # the soft timeout
-                    _, value = await self.look(key, driver)
-                    if value is not MISSING:
-                        return self.done("fallback", key, value)
-                    await driver.follow(flight, region.clock)
+                outcome = self._compute_alone(call)
+                if outcome.error is not None:
+                    return await self._failed(key, outcome, driver, leads=True)
+                return self.done("miss", key, outcome.value)
+            try:
+                with waiting_for(flight):
+                    if leads:
+                        self._launch(call, flight, driver, seen=entry)
+                    else:
+                        waited = True
+                    await driver.follow(flight, region.clock, now + self.policy.soft_timeout)
+                    if flight.outcome is None and not flight.over:  # the soft timeout
+                        _, value = await self.look(key, driver)
+                        if value is not MISSING:
+                            return self.done("fallback", key, value)
+                        await driver.follow(flight, region.clock)
+            except BaseException:  # cancelled, or a circle: it was a call all the same
+                self.done("miss" if leads else "coalesced", key, None)
+                raise
 
             outcome = flight.outcome or Outcome()
             if outcome.cancelled:
                 if cancelled:
                     self.done("miss" if leads else "coalesced", key, None)
-                    return Answer(None, _twice_cancelled(key))
+                    return Answer(None, _twice_cancelled(flight))
                 cancelled = True
             elif outcome.error is not None:
                 return await self._failed(key, outcome, driver, leads=leads)
@@ -104,7 +111,8 @@ class Reader(Shelf):
         while True:
             flight, leads = self.region.flights.join(key, lambda: self._flight(call, driver))
             if not driver.may_wait_for(flight):
-                return self._compute_alone(call)
+                outcome = self._compute_alone(call)
+                return Answer(self.hand_out(outcome.value), outcome.error, outcome)
             with waiting_for(flight):
                 if leads:
                     self._launch(call, flight, driver, take=True)
@@ -112,7 +120,7 @@ class Reader(Shelf):
             outcome = flight.outcome or Outcome()
             if outcome.cancelled:
                 if cancelled:
-                    return Answer(None, _twice_cancelled(key))
+                    return Answer(None, _twice_cancelled(flight))
                 cancelled = True
             elif leads or came < outcome.began:  # an error may come before it begins
                 if outcome.error is not None:
@@ -125,6 +133,7 @@ class Reader(Shelf):
         return Flight(
             call.key,
             loop=driver.loop(),
+            namespace=self.region.namespace,
             tags=call.tags,
             tags_open=call.late_tags is not None,
         )
@@ -134,7 +143,7 @@ class Reader(Shelf):
             return
         flight, leads = self.region.flights.join(call.key, lambda: self._flight(call, driver))
         if leads:
-            self._launch(call, flight, driver, seen=seen)
+            self._launch(call, flight, driver, seen=seen, behind=True)
 
     def _launch(
         self,
@@ -144,6 +153,7 @@ class Reader(Shelf):
         *,
         seen: Entry | None = None,
         take: bool = False,
+        behind: bool = False,
     ) -> None:
         try:
             driver.launch(
@@ -151,7 +161,7 @@ class Reader(Shelf):
                 flight,
                 lambda: self._lead(call, flight, driver, seen=seen, take=take),
                 lambda: self._ended(flight, Outcome()),
-                worker=self.policy.in_worker,
+                worker=behind or self.policy.in_worker,
             )
         except BaseException:
             self._ended(flight, Outcome())
@@ -227,12 +237,12 @@ class Reader(Shelf):
                 value = await value
             entry, tags = self._weigh(call, computation, value, born)
         except BaseException as error:
-            # Who was timed out before has had its failure noted then.
-            if isinstance(error, Exception) and not flight.over and self.policy.fails(error):
-                region.rest.failed(call.key, clock.now(), self.policy.fresh)
             if lease is not None and not isinstance(error, GeneratorExit):
                 with contextlib.suppress(ProviderUnavailable):
                     await driver.ops(region.guard).release(lease)
+            # Who was timed out before has had its failure noted then.
+            if isinstance(error, Exception) and not flight.over and self.policy.fails(error):
+                region.rest.failed(call.key, clock.now(), self.policy.fresh)
             if isinstance(error, _ENDS):
                 raise
             # Returned, since no StopIteration can be raised here.
@@ -298,7 +308,7 @@ class Reader(Shelf):
 
     def _too_late(self, flight: Flight) -> None:
         message = (
-            f"{flight.key!r} took longer than timeout={self.policy.timeout:g} s; it was "
+            f"{flight.title} took longer than timeout={self.policy.timeout:g} s; it was "
             "cancelled and its key is free. Give it more time, or stale_if_error= for an old value."
         )
         error = ComputeTimeout(message)
@@ -309,7 +319,7 @@ class Reader(Shelf):
             if flight.abort is not None:
                 flight.abort()
 
-    def _compute_alone(self, call: Call) -> Answer:
+    def _compute_alone(self, call: Call) -> Outcome:
         """Compute on a loop's thread, where waiting for the loop would stop it; not stored."""
         context = copy_context()
         context.run(current_app.set, self.region.app)
@@ -318,12 +328,17 @@ class Reader(Shelf):
             value = context.run(call.run)
             refuse_one_shot(value)
         except Exception as error:  # noqa: BLE001  # raised outside of the path
-            return Answer(None, error)
-        return self.done("miss", call.key, value)
+            return Outcome(error=error)
+        return Outcome(value=value)
 
     async def _failed(self, key: str, outcome: Outcome, driver: Driver, *, leads: bool) -> Answer:
         error = outcome.error
-        if self.policy.keep and error is not None and self.policy.fails(error):
+        try:
+            failed = bool(self.policy.keep) and error is not None and self.policy.fails(error)
+        except Exception as mistake:  # noqa: BLE001  # in `errors=`; raised outside of the path
+            self.done(_status(outcome, leads=leads), key, None)
+            return Answer(None, mistake)
+        if failed:
             _, value = await self.look(key, driver)
             if value is not MISSING:
                 return self.done("fallback", key, value)
@@ -346,5 +361,6 @@ def _status(outcome: Outcome, *, leads: bool) -> str:
     return "miss" if outcome.leased else "bypass"
 
 
-def _twice_cancelled(key: str) -> ComputeCancelled:
-    return ComputeCancelled(f"{key!r}: the computation was cancelled from outside, twice")
+def _twice_cancelled(flight: Flight) -> ComputeCancelled:
+    msg = f"{flight.title} was cancelled from outside, twice; call it again for another try"
+    return ComputeCancelled(msg)

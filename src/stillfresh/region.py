@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakSet
 
 from .errors import ProviderUnavailable
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .entry import Entry, Windows
     from .providers.guard import Guard, Operations
     from .singleflight import Flight
+
+T = TypeVar("T")
 
 FIRST_REST: Final = 1.0
 MOST_RESTING: Final = 1_000
@@ -75,20 +77,20 @@ class Region:
     async def delete(self, ops: Operations, keys: Sequence[str]) -> int:
         """Drop exact keys; answer how many were there."""
         named = set(keys)
-        try:
-            return await ops.delete([self.address(key) for key in keys])
-        finally:
-            self.flights.drop(lambda flight: flight.key in named)
-            for key in named:
-                self.emit("invalidate", key)
+        count = await self._change(
+            ops.delete([self.address(key) for key in keys]), lambda flight: flight.key in named
+        )
+        for key in named:
+            self.emit("invalidate", key)
+        return count
 
     async def incr(self, ops: Operations, key: str, amount: int, windows: Windows) -> int:
         """Add to a counter; what is being computed for its key is unwelcome."""
-        try:
-            return await ops.incr(self.address(key), amount, windows)
-        finally:
-            self.flights.drop(lambda flight: flight.key == key)
-            self.emit("store", key)
+        total = await self._change(
+            ops.incr(self.address(key), amount, windows), lambda flight: flight.key == key
+        )
+        self.emit("store", key)
+        return total
 
     async def expire(self, ops: Operations, key: str) -> None:
         """Make one entry stale, and what is being computed for it unwelcome."""
@@ -131,10 +133,10 @@ class Region:
         self.emit("invalidate", "*")
 
     async def _change(
-        self, operation: Coroutine[object, object, None], concerned: Callable[[Flight], bool]
-    ) -> None:
+        self, operation: Coroutine[object, object, T], concerned: Callable[[Flight], bool]
+    ) -> T:
         try:
-            await operation
+            return await operation
         finally:
             self.flights.drop(concerned)
 
@@ -157,7 +159,7 @@ class Rest:
 
     def __init__(self) -> None:
         self._until: dict[str, tuple[float, float]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # garbage may be collected anywhere, and call back
 
     def failed(self, key: str, now: float, most: float) -> None:
         """Note that a computation of *key* has failed at *now*."""
@@ -165,7 +167,7 @@ class Rest:
             _, length = self._until.pop(key, (0.0, FIRST_REST / 2))
             length = min(length * 2, most)
             if len(self._until) >= MOST_RESTING:
-                self._until = {k: v for k, v in self._until.items() if v[0] > now}
+                self._until = {k: v for k, v in list(self._until.items()) if v[0] > now}
             if len(self._until) >= MOST_RESTING:
                 del self._until[next(iter(self._until))]
             self._until[key] = (now + length, length)

@@ -18,7 +18,7 @@ class Registry(Generic[A]):
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # garbage may be collected anywhere, and call back
         self._running: tuple[A, ...] = ()
         self._owners: dict[int, weakref.ref[A]] = {}
 

@@ -35,8 +35,8 @@ class Shelf:
         self.policy = policy
         self.counts = Counts()
         self.index = QuickIndex()
-        self.head = ""
-        """What the keys begin with, where functions share the namespace."""
+        self.prefix = ""
+        """What all keys begin with, where functions share the namespace."""
         self.packer = Packer(
             codec,
             serialized=region.serialized,
@@ -152,5 +152,4 @@ def refuse_one_shot(value: object) -> None:
     if close is not None:
         with contextlib.suppress(Exception):
             close()
-    msg = f"the result cannot be cached: {reason}. Return a list, or what it yields at the end."
-    raise NotSerializable(msg, "return")
+    raise NotSerializable(f"the result cannot be cached: {reason}", "return")

@@ -52,7 +52,7 @@ def tick() -> int:
 class Outcome:
     """What a flight ended with: a value, an error, or neither when it was cancelled."""
 
-    __slots__ = ("asof", "began", "entry", "error", "leased", "traceback", "value")
+    __slots__ = ("asof", "began", "context", "entry", "error", "leased", "traceback", "value")
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class Outcome:
         self.value = value
         self.error = error
         self.traceback: TracebackType | None = error.__traceback__ if error else None
+        self.context = error.__context__ if error else None
         self.began = began
         """When the function was called."""
         self.asof = asof
@@ -96,6 +97,7 @@ class Flight:
         "late_tags",
         "lease",
         "loop",
+        "namespace",
         "outcome",
         "tags",
         "tags_open",
@@ -108,10 +110,12 @@ class Flight:
         key: str,
         *,
         loop: asyncio.AbstractEventLoop | None,
+        namespace: str = "",
         tags: frozenset[str] = frozenset(),
         tags_open: bool = False,
     ) -> None:
         self.key = key
+        self.namespace = namespace
         self.loop = loop
         """The loop on which it runs, or None for a thread."""
         self.tags = tags
@@ -133,6 +137,11 @@ class Flight:
         """A caller stands on the thread of some loop, and blocks it."""
         self._lock = threading.RLock()
         self._callbacks: dict[Callable[[], object], None] = {}
+
+    @property
+    def title(self) -> str:
+        """How messages call it: as a call of its function."""
+        return f"{self.namespace}({self.key})"
 
     def begin(self, deadline: float) -> int:
         """Note that the function is called now; whoever waits learns the *deadline*."""
@@ -227,13 +236,13 @@ class Flights:
 current_flight: ContextVar[Flight | None] = ContextVar("stillfresh_flight", default=None)
 """The flight in whose function this code runs."""
 
-_waiting = threading.Lock()
+_waiting = threading.RLock()  # garbage may be collected anywhere, and call back
 
 
 def forget_waiters() -> None:
     """Get ready for the child of a fork: who held the lock does not exist."""
     global _waiting  # noqa: PLW0603  # one for the process, whoever forks
-    _waiting = threading.Lock()
+    _waiting = threading.RLock()
 
 
 class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
@@ -258,7 +267,7 @@ class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
         with _waiting:
             if any(found is waiter for found in reached_from(flight)):
                 msg = (
-                    f"{flight.key!r} waits for itself, through {waiter.key!r}. A cached "
+                    f"{flight.title} waits for itself, through {waiter.title}. A cached "
                     "function must not need its own result: call the undecorated function "
                     "(`f.__wrapped__`), or split off what both need."
                 )

@@ -30,17 +30,11 @@ if TYPE_CHECKING:
     from .codecs import Codec
     from .options import Policy
     from .readthrough import Reader
+    from .root import Root
     from .shape import Values
 
 UNBOUND: Final = object()
 """In the place of an instance, where there is none."""
-
-
-class Home(NamedTuple):
-    """A namespace that several functions share: that of a `Cache`."""
-
-    namespace: Callable[[], str]
-    source: Any
 
 
 class Place(NamedTuple):
@@ -65,7 +59,7 @@ class Place(NamedTuple):
 
 
 class Site:
-    """A function with its options. *home* is the `Cache` under which it was decorated."""
+    """A function with its options. *root* is the `Cache` under which it was decorated."""
 
     def __init__(
         self,
@@ -76,12 +70,12 @@ class Site:
         key: object = None,
         tags: object = None,
         kind: str = "",
-        home: Home | None = None,
+        root: Root | None = None,
     ) -> None:
         self.function = function
         self.policy = policy
         self.explicit_name = name
-        self.home = home
+        self.root = root
         self.owner: type | None = None
         self._key_option, self._tags_option = key, tags
         self.set_kind(kind or _guessed_kind(function))
@@ -113,7 +107,7 @@ class Site:
     @property
     def computes(self) -> bool:
         """The entries are results of this code."""
-        return not self.key_rule.written or self.home is None
+        return not self.key_rule.written or self.root is None
 
     def goes_with(self, other: object) -> bool:
         """The same module and qualified name: one is the other, written again."""
@@ -162,7 +156,7 @@ class Site:
         owner = registry.owner_of(instance)
         app = owner or which_app(self.title)
         place = self._placed(app, self._suffix(type(instance)), instance)
-        if self.home is not None and self.key_rule.written:
+        if self.root is not None and self.key_rule.written:
             return place
         if hasattr(type(instance), "__cache_key__"):
             own = encode(cast("Any", instance).__cache_key__(), "self.__cache_key__()")
@@ -174,17 +168,17 @@ class Site:
     def _placed(self, app: App, suffix: str, instance: object) -> Place:
         first = () if instance is UNBOUND else (instance,)
         holder = self if not suffix else instance if self.kind == "class" else type(instance)
-        if self.home is None:
+        if self.root is None:
             namespace = (self.explicit_name or self.title) + suffix
             return Place(app, Claim(namespace, namespace, holder), "", first)
-        namespace = self.home.namespace()
+        namespace = self.root.name
         if self.key_rule.written:
             name, head = f"{namespace}\n{self.title}{suffix}", ""
-            shared_head = literal_prefix(self.key_rule.pattern() or "")
+            prefix = literal_prefix(self.key_rule.pattern() or "")
         else:
-            shared_head = head = f"{self.function.__name__}{suffix}:"
+            prefix = head = f"{self.function.__name__}{suffix}:"
             name = f"{namespace}\n{head}"
-        return Place(app, Claim(name, namespace, holder, shared_head, own_space=False), head, first)
+        return Place(app, Claim(name, namespace, holder, prefix, own_space=False), head, first)
 
     def _suffix(self, concrete: object) -> str:
         """Return what tells inherited functions of several classes apart."""
@@ -229,8 +223,8 @@ class Site:
 
     def reader(self, place: Place) -> Reader:
         """Return the reader for a place; the app must be running."""
-        if self.home is not None and not place.claim.local:
-            self.home.source.claim(place.app)
+        if self.root is not None and not place.claim.local:
+            self.root.claim(place.app)
         return ledger_of(place.app).reader(self, place.claim)
 
     def key(self, place: Place, values: Values) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, overloa
 
 from .drivers import IN_THREAD, ON_LOOP, drive
 from .entry import MISSING
-from .operations import UNSET, Operations, flat
+from .operations import UNSET, StoreOperations, flat
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -22,22 +22,22 @@ D = TypeVar("D")
 class Store(Generic[T]):
     """What every `Cache` can do, also the one that holds the entries of one function."""
 
-    face: ClassVar[type[Store[Any]]]
-    """The class of those: `Cache`, set from above, where functions are known."""
+    cache_class: ClassVar[type[Store[Any]]]
+    """`Cache`, set from above, where functions are known."""
 
     _home: StoreHome
-    _ops: Operations
+    _ops: StoreOperations
 
     @classmethod
     def over(cls, home: StoreHome) -> Store[Any]:
         """Return the store over the entries of something else."""
-        self = cls.face.__new__(cls.face)
+        self = cls.cache_class.__new__(cls.cache_class)
         self._settle(home)
         return self
 
     def _settle(self, home: StoreHome) -> None:
         self._home = home
-        self._ops = Operations(home)
+        self._ops = StoreOperations(home)
 
     def __repr__(self) -> str:
         return f"<Cache {self.name!r}>"
@@ -102,12 +102,18 @@ class Store(Generic[T]):
         *,
         tags: Iterable[str] = (),
     ) -> T:
-        """Return the value, or compute and store it: once, however many ask at a time."""
+        """
+        Return the value, or compute and store it: once, however many ask at a time.
+
+        Raises:
+            InvalidOption: *factory* cannot be called.
+            NotSerializable: The value would not come back as it is.
+        """
         answer = await self._ops.get_or_set(ON_LOOP, key, factory, tags)
         return cast("T", answer.unwrap())
 
     async def get_many(self, *keys: str | Iterable[str]) -> dict[str, T]:
-        """Return what there is of *keys*, given one by one or as one list."""
+        """Return what there is of *keys*, given one by one or as one list. Raises as `get`."""
         return cast("dict[str, T]", await self._ops.get_many(ON_LOOP, flat(keys)))
 
     async def set_many(
@@ -131,11 +137,11 @@ class Store(Generic[T]):
         return await self._ops.incr(ON_LOOP, key, amount)
 
     async def contains(self, key: str) -> bool:
-        """Tell whether `get` would find something."""
+        """Tell whether `get` would find something. Raises as `get`."""
         return await self._ops.get(ON_LOOP, key, MISSING) is not MISSING
 
     async def keys(self, pattern: str = "*") -> list[str]:
-        """Return the keys that match *pattern*."""
+        """Return the keys that match *pattern*. Raises as `get`."""
         return await self._ops.keys(ON_LOOP, pattern)
 
     async def clear(self) -> None:
@@ -144,9 +150,9 @@ class Store(Generic[T]):
 
 
 class SyncCache(Generic[T]):
-    """A `Cache` for sync code: the same operations, and nothing is awaited."""
+    """A `Cache` for sync code: the same operations, nothing is awaited, and it raises the same."""
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: StoreOperations) -> None:
         self._ops = operations
 
     @overload

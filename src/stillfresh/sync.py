@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from .current import default_app, invalidate_tags_blocking
+from .current import default_app, drop_tagged
+from .drivers import drive
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -19,7 +20,7 @@ def invalidate_tags(*tags: str) -> None:
         ProviderUnavailable: Nobody knows whether it happened; it is done before this process
             reads any of it again.
     """
-    invalidate_tags_blocking(*tags)
+    drive(drop_tagged(tags, blocking=True))
 
 
 @contextlib.contextmanager

@@ -102,12 +102,12 @@ def checked_tags(tags: object, where: str) -> frozenset[str]:
         msg = f"{where}={tags!r}: expected a list of tags. Write [{tags!r}]."
         raise InvalidOption(msg)
     try:
-        names: frozenset[object] = frozenset(cast("Iterable[object]", tags))
+        given = list(cast("Iterable[object]", tags))
     except TypeError:
         msg = f"{where}={tags!r}: expected a list of tags, each a string."
         raise InvalidOption(msg) from None
-    for name in names:
+    for name in given:
         if not isinstance(name, str) or not name:
             msg = f"{where}: {name!r} is not a tag. A tag is a non-empty string."
             raise InvalidOption(msg)
-    return cast("frozenset[str]", names)
+    return frozenset(cast("list[str]", given))

@@ -17,7 +17,7 @@ Where no faithful way back exists, a value is refused. It is never cut down.
 from __future__ import annotations
 
 from .annotations import UNGIVEN, UNKNOWN, return_annotation
-from .codec import Codec, codec_for
+from .codec import Codec, checked_serializer, codec_for
 from .frame import UnreadableFrame
 from .identical import difference, identical
 from .oneshot import one_shot_annotation, one_shot_value
@@ -27,6 +27,7 @@ __all__ = [
     "UNKNOWN",
     "Codec",
     "UnreadableFrame",
+    "checked_serializer",
     "codec_for",
     "difference",
     "identical",

@@ -142,14 +142,8 @@ class ForeignBody(Body):
     """Bytes of the user's own serializer, which also answers for what comes back."""
 
     def __init__(self, serializer: object, annotation: object) -> None:
-        for method in ("encode", "decode"):
-            if not callable(getattr(serializer, method, None)):
-                raise InvalidOption(
-                    f"serializer={serializer!r:.60} has no {method}(). Give an object with "
-                    "encode(value) -> bytes and decode(data) -> value."
-                )
         # Any: two methods that have just been looked at.
-        self._serializer: Any = serializer
+        self._serializer: Any = checked_serializer(serializer)
         self.description = f"serializer {_named(serializer)} {_loosely(annotation)}"
 
     def dump(self, value: object) -> bytes:
@@ -174,6 +168,22 @@ class ForeignBody(Body):
 
     def compare(self, value: object, back: object) -> None:
         """Nothing: what counts as the same is the serializer's business."""
+
+
+def checked_serializer(serializer: object) -> object:
+    """
+    Return the option `serializer=`.
+
+    Raises:
+        InvalidOption: It cannot encode, or not decode.
+    """
+    for method in ("encode", "decode"):
+        if not callable(getattr(serializer, method, None)):
+            raise InvalidOption(
+                f"serializer={serializer!r:.60} has no {method}(). Give an object with "
+                "encode(value) -> bytes and decode(data) -> value."
+            )
+    return serializer
 
 
 def codec_for(

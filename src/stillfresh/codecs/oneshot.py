@@ -65,7 +65,9 @@ def one_shot_annotation(function: object) -> str | None:
 def one_shot_value(value: object) -> str | None:
     """Why *value* can be read only once."""
     kind = type(value)
-    found = _in_class(kind)
+    # Looked at first, since every result comes by here and few have one of these.
+    steps = any(hasattr(kind, name) for name in ("__next__", "__anext__", "__await__"))
+    found = _in_class(kind) if steps else None
     if found is None:
         # Iteration asks for no more than __next__; the classes above want __iter__, too.
         if hasattr(kind, "__next__"):

@@ -34,7 +34,7 @@ def isolated() -> Generator[IsolatedApp, None, None]:
 
         with isolated() as app:
             await popular()
-            app.clock.advance("10 minutes")
+            app.advance("10 minutes")
     """
     app = IsolatedApp()
     with replaced_default(app):
