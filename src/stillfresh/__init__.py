@@ -36,7 +36,7 @@ from .providers.memory import MemoryCacheProvider
 from .report import Explanation, Stats
 
 if TYPE_CHECKING:
-    from .providers.redis import RedisCacheProvider
+    from .providers.redis import RedisCacheProvider as RedisCacheProvider
 
 __all__ = [
     "MISSING",
@@ -61,7 +61,6 @@ __all__ = [
     "NotSerializable",
     "ProviderUnavailable",
     "RecursiveComputation",
-    "RedisCacheProvider",
     "Stats",
     "StillfreshError",
     "SyncCached",
@@ -78,7 +77,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Load what needs an extra when somebody asks for it."""
+    """Load what needs an extra when somebody asks for it; a star import does not."""
     if name == "RedisCacheProvider":
         from .providers.redis import RedisCacheProvider
 
