@@ -60,8 +60,8 @@ class Names:
     def marker(self, scope: Scope, tag: str) -> str:
         """Return where the version of a tag is."""
         if scope is None:
-            return f"{self._tags}{{{short(tag)}}}"
-        return f"{self._tags}{{{_short(scope)}|{short(tag)}}}"
+            return f"{self._tags}{{{_short(tag)}}}"
+        return f"{self._tags}{{{_short(scope)}|{_short(tag)}}}"
 
     def fence(self, tag: str) -> str:
         """Return which fence stands for *tag*, in every namespace."""
@@ -106,8 +106,8 @@ def short(text: str) -> str:
     return f"{head(encoded)}~{digest}"
 
 
-_short = lru_cache(maxsize=1_000)(short)
-"""For namespaces: few, and in every name."""
+_short = lru_cache(maxsize=2_000)(short)
+"""For namespaces and tags: the same ones again and again."""
 
 
 def is_long(text: str) -> bool:

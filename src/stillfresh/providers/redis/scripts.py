@@ -48,17 +48,25 @@ ACQUIRE: Final = Script(
 local v = redis.call('GET', KEYS[1])
 local mode, count, fresh, hold = ARGV[4], tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
 local found = {}
-for i = 3, #KEYS do
+for i = 3, count + 2 do
   local token = redis.call('GET', KEYS[i])
   if not token then
     token = fresh
-    if i <= count + 2 then redis.call('SET', KEYS[i], token, 'PX', hold)
-    else redis.call('SET', KEYS[i], token) end
-  elseif i <= count + 2 then
+    redis.call('SET', KEYS[i], token, 'PX', hold)
+  else
     local left = redis.call('PTTL', KEYS[i])
     if left >= 0 and left < hold / 2 then redis.call('PEXPIRE', KEYS[i], hold) end
   end
   found[i - 2] = token
+end
+if #KEYS > count + 2 then
+  for i, token in ipairs(redis.call('MGET', unpack(KEYS, count + 3))) do
+    if not token then
+      token = fresh
+      redis.call('SET', KEYS[count + 2 + i], token)
+    end
+    found[count + i] = token
+  end
 end
 if v and mode == 'miss' and mark_of(v) ~= ARGV[3] then
   return {'V', redis.call('PTTL', KEYS[1]), v, found}
