@@ -261,10 +261,21 @@ async def test_versions_outlive_their_entries(two, raw):
     assert [raw.pttl(name) for name in names] == [-1, -1]
 
 
-# R6 is in test_redis_faults.py, R5 in part
+# R5 (another life of the server) and R6 (unknown outcomes) are in test_redis_faults.py
 
 
 # R7: every end gives the lease back
+
+
+async def test_a_holder_that_is_no_more_stores_nothing(two):
+    """A result that comes from beyond its end is not written, and its key is free at once."""
+    a, b = two
+    living = [True]
+    lease = await a.acquire(K, alive=lambda: bool(living))
+    living.clear()
+    assert not await a.store(lease, entry(b"late"))
+    assert await value(b) is None
+    assert isinstance(await b.acquire(K), Lease)
 
 
 async def test_every_end_of_a_computation_gives_the_lease_back(url, prefix, raw):
