@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from stillfresh import RecursiveComputation
-from stillfresh.drivers import IN_THREAD, drive
+from stillfresh.drivers import IN_THREAD, ON_LOOP, drive
 from stillfresh.entry import MISSING
 from stillfresh.singleflight import (
     ALWAYS,
@@ -227,3 +227,17 @@ def test_one_who_waits_twice_for_the_same_is_noted_twice() -> None:
             pass
         with pytest.raises(RecursiveComputation), back:
             pytest.fail("it waits")
+
+
+def test_a_waiter_whose_loop_is_closed_stops_nobody() -> None:
+    """Its callback fails alone: the end of the flight reaches whoever came after it."""
+    one = flight("k")
+    loop = asyncio.new_event_loop()
+    waiter = loop.create_task(ON_LOOP.follow(one, VirtualClock()))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    told: list[str] = []
+    one.subscribe(lambda: told.append("over"))
+    assert one.finish(Outcome(value=1))
+    assert told == ["over"]
+    waiter._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio says so, too

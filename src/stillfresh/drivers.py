@@ -121,10 +121,10 @@ class OnLoop:
             woken: asyncio.Future[None] = loop.create_future()
 
             def wake(woken: asyncio.Future[None] = woken) -> None:
-                if threading.get_ident() == thread:
-                    _resolve(woken)
-                else:
-                    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    if threading.get_ident() == thread:
+                        _resolve(woken)
+                    else:
                         loop.call_soon_threadsafe(_resolve, woken)
 
             if not flight.subscribe(wake):
