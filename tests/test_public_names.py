@@ -42,6 +42,7 @@ ERRORS = {
     "StillfreshError",
     "UnstableArgument",
 }
+LAZY = {"RedisCacheProvider"}  # need an extra; not loaded by a star import
 TYPES = {"Computation", "Event", "Explanation", "Stats"}  # what users get, to annotate with
 TESTING = {
     "ChaosProvider",
@@ -62,6 +63,15 @@ def test_the_names_of_the_package():
 def test_the_names_of_the_testing_kit():
     """What tests are written with."""
     assert set(stillfresh.testing.__all__) == TESTING
+
+
+def test_what_needs_an_extra_is_loaded_when_it_is_asked_for():
+    """It is there, and the package is whole without it."""
+    for name in LAZY:
+        assert inspect.isclass(getattr(stillfresh, name))
+        assert name not in stillfresh.__all__
+    with pytest.raises(AttributeError, match="no attribute 'RedisProvider'"):
+        _ = stillfresh.RedisProvider
 
 
 @pytest.mark.parametrize("module", [stillfresh, stillfresh.testing])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import binding, sync  # noqa: F401  # pyright: ignore[reportUnusedImport]  # apps learn of caches
 from .app import App
 from .cached import Cached, SyncCached
@@ -32,6 +34,9 @@ from .options import MemoryTier
 from .providers.base import CacheProvider
 from .providers.memory import MemoryCacheProvider
 from .report import Explanation, Stats
+
+if TYPE_CHECKING:
+    from .providers.redis import RedisCacheProvider as RedisCacheProvider
 
 __all__ = [
     "MISSING",
@@ -69,3 +74,14 @@ __all__ = [
     "provide",
     "sync",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load what needs an extra when somebody asks for it; a star import does not."""
+    if name == "RedisCacheProvider":
+        from .providers.redis import RedisCacheProvider
+
+        globals()[name] = RedisCacheProvider
+        return RedisCacheProvider
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

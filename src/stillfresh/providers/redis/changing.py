@@ -1,0 +1,298 @@
+"""
+Changes by hand, and the walks over many keys.
+
+What drops something is a plain command, so that it works on a server without memory to spare.
+Fences are dropped before versions, leases before entries:
+
+    1. a pattern   walks over the leases: whoever computes from here on began after the call
+    2. a holder    whose lease was not reached yet stores; its entry is there before step 3
+    3. a pattern   walks over the entries, and finds it
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from ...entry import Entry, Verdict, judge
+from ...errors import ProviderUnavailable
+from ...patterns import compile_pattern, literal_prefix
+from ..base import Address
+from . import scripts
+from .frame import (
+    RemoteEntry,
+    UnreadableEntry,
+    mark_of,
+    read_entry,
+    read_front,
+)
+from .leasing import Attempt, Leasing, paired
+from .names import key_in
+from .renewal import Grant
+from .talking import call, expected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+
+    from ...entry import Windows
+    from ...tags import Scope
+    from .client import Command
+
+_FRONT_BYTES: Final = 4_096
+"""How much of an entry is read where its value is not wanted."""
+_PUT_LEASE_MS: Final = 1_000
+_PUT_SECONDS: Final = 6.0
+_PAGE: Final = 1_000
+_LARGEST: Final = 2**63 - 1
+
+
+class Changing(Leasing):
+    """Whoever changes by hand wins over who computes."""
+
+    async def put(self, entries: Sequence[tuple[Address, Entry]]) -> None:
+        """
+        Write under leases that are taken from whoever computes.
+
+        Two trips, on purpose: a single one that arrives late would land after a change that
+        its caller did not wait for. The second one needs the lease whose grant has arrived.
+        """
+        missing = dict(entries)
+        over = [address for address, entry in missing.items() if self.life_left(entry) == 0]
+        if over:
+            await self.delete(over)
+            for address in over:
+                del missing[address]
+        until = time.monotonic() + _PUT_SECONDS
+        pause = 0.001
+        while missing:
+            for address in await self._put_once(list(missing.items())):
+                del missing[address]
+            if not missing:
+                return
+            # Somebody else puts there, or has just changed it: after them.
+            if time.monotonic() > until:
+                raise ProviderUnavailable(f"too many write to {next(iter(missing))!r} at once")
+            await self.wire.pause(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 2, 0.05)
+
+    async def _put_once(self, entries: list[tuple[Address, Entry]]) -> list[Address]:
+        attempts = [Attempt(b"p") for _ in entries]
+        replies = await self.ask_as(
+            lambda run: [
+                self.acquiring(attempt, run, address, entry.tags, mode=b"put", ms=_PUT_LEASE_MS)
+                for attempt, (address, entry) in zip(attempts, entries, strict=True)
+            ]
+        )
+        commands: list[Command] = []
+        granted: list[Address] = []
+        for attempt, (address, entry), reply in zip(attempts, entries, replies, strict=True):
+            kind, *rest = expected(reply)
+            if kind != b"L":
+                continue
+            versions = paired(entry.tags, rest[0])
+            grant = Grant(attempt.head, attempt.run, versions, [], 0.0)
+            data = self.sealed(address, entry, attempt.run, versions)
+            px = self.life_left(entry) or 1
+            commands.append(self.storing(address, grant, versions, data=data, px=px))
+            granted.append(address)
+        written = await self.ask(*commands) if commands else []
+        return [address for address, reply in zip(granted, written, strict=True) if reply == 1]
+
+    async def delete(self, addresses: Sequence[Address]) -> int:
+        if not addresses:
+            return 0
+        now = self._clock.now()
+        commands: list[Command] = []
+        for address in addresses:
+            value = self.names.value(address)
+            commands += [
+                ("PTTL", value),
+                ("GETRANGE", value, 0, _FRONT_BYTES - 1),
+                ("UNLINK", value, self.names.lease(address)),
+            ]
+        replies = await self.ask(*commands)
+        found = [
+            _read_start(data, left, now)
+            for left, data in zip(replies[::3], replies[1::3], strict=True)
+        ]
+        return sum(await self._usable(list(zip(addresses, found, strict=True)), now))
+
+    async def _usable(
+        self, entries: list[tuple[Address, RemoteEntry | None]], now: float
+    ) -> list[bool]:
+        held = await self.held(entries, {})
+        return [
+            entry is not None and holds and judge(entry, now) is not Verdict.GONE
+            for (_, entry), holds in zip(entries, held, strict=True)
+        ]
+
+    async def expire(self, address: Address) -> None:
+        keys = [self.names.value(address), self.names.lease(address)]
+        await self.ask(call(scripts.EXPIRE, keys))
+
+    async def invalidate_tags(self, scope: Scope, tags: Iterable[str]) -> None:
+        names = sorted(set(tags))
+        fences = sorted({self.names.fence(tag) for tag in names})
+        markers = [self.names.marker(scope, tag) for tag in names]
+        for at in range(0, len(markers), _PAGE):
+            await self.ask(("UNLINK", *fences), ("UNLINK", *markers[at : at + _PAGE]))
+
+    async def incr(self, address: Address, amount: int, windows: Windows) -> int:
+        if abs(amount) > _LARGEST:
+            raise TypeError(f"amount={amount!r}: a counter has 64 bits")
+        keys = [self.names.value(address), self.names.lease(address)]
+        new = Entry(b"", self._clock.now(), windows)
+        px, head = self.life_left(new), b""
+        seen, verdict, start = b"", "", 0
+        while True:
+            mark = Attempt(b"").token
+            if windows.stale or windows.keep:
+                head = self.sealed(address, new, b"0" * 8, {})
+            [reply] = await self.ask(
+                call(scripts.INCR, keys, amount, px, head, seen, verdict, start, mark)
+            )
+            kind, *rest = reply
+            if kind == b"N":
+                return int(rest[0])
+            if kind == b"T":
+                raise TypeError(
+                    f"key {address.key!r} of {address.namespace!r} holds no counter, or one that "
+                    "this would take beyond 64 bits: expected a whole number. Delete it first, "
+                    "or use another key."
+                )
+            left, data = rest
+            seen, verdict, start = mark_of(data), "over", 0
+            now = self._clock.now()
+            try:
+                entry: RemoteEntry | None = read_entry(data, left, now)
+                start = read_front(data).start
+            except UnreadableEntry:
+                continue
+            [holds] = await self.held([(address, entry)], {})
+            if holds and judge(entry, now) is Verdict.FRESH:
+                verdict = "add"
+
+    # Many keys
+
+    async def invalidate_matching(self, namespace: str, pattern: str, prefix: str = "") -> None:
+        fits = compile_pattern(pattern)
+        literal = literal_prefix(pattern)
+        start = max(prefix, literal, key=len)
+        if not start.startswith(prefix) or not start.startswith(literal):
+            return  # no key begins like both
+
+        async def drop_leases(names: list[bytes]) -> None:
+            # A shortened key may be one that matches: who computes it begins again.
+            await self._unlink(
+                [
+                    name
+                    for name in names
+                    if (key := key_in(name)) is None or (key.startswith(prefix) and fits(key))
+                ]
+            )
+
+        async def drop_values(names: list[bytes]) -> None:
+            keys = await self._keys_of(names)
+            await self._unlink(
+                [
+                    one
+                    for name, key in zip(names, keys, strict=True)
+                    if key is None or (key.startswith(prefix) and fits(key))
+                    for one in (name, self._lease_beside(name))
+                ]
+            )
+
+        await self._walk(self.names.glob(self.names.leases, namespace, start), drop_leases)
+        await self._walk(self.names.glob(self.names.values, namespace, start), drop_values)
+
+    async def clear(self, namespace: str) -> None:
+        async def drop(names: list[bytes]) -> None:
+            await self._unlink(names)
+
+        await self._walk(self.names.glob(self.names.leases, namespace, ""), drop)
+        await self._walk(self.names.glob(self.names.values, namespace, ""), drop)
+
+    async def keys(self, namespace: str, pattern: str = "*") -> list[str]:
+        fits = compile_pattern(pattern)
+        found: dict[str, None] = {}
+
+        async def look(names: list[bytes]) -> None:
+            now = self._clock.now()
+            keys = await self._keys_of(names)
+            fitting = [
+                (name, key)
+                for name, key in zip(names, keys, strict=True)
+                if key is not None and fits(key)
+            ]
+            if not fitting:
+                return
+            starts = await self._starts_of([name for name, _ in fitting], now)
+            entries = [
+                (Address(namespace, key), entry)
+                for (_, key), entry in zip(fitting, starts, strict=True)
+            ]
+            for (address, _), usable in zip(entries, await self._usable(entries, now), strict=True):
+                if usable:
+                    found[address.key] = None
+
+        start = literal_prefix(pattern)
+        await self._walk(self.names.glob(self.names.values, namespace, start), look)
+        return list(found)
+
+    async def _walk(
+        self, glob: str, work: Callable[[list[bytes]], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Do *work* on the names that match, a page at a time; a name may come twice."""
+        cursor: bytes = b"0"
+        while True:
+            [(cursor, names)] = await self.ask(("SCAN", cursor, "MATCH", glob, "COUNT", _PAGE))
+            if names:
+                await work(names)
+            if cursor == b"0":
+                return
+
+    async def _keys_of(self, names: list[bytes]) -> list[str | None]:
+        """Return the keys in *names*; of shortened ones what the entries say, or None."""
+        keys = [key_in(name) for name in names]
+        long = [number for number, key in enumerate(keys) if key is None]
+        if long:
+            replies = await self.ask(*(("GET", names[number]) for number in long))
+            for number, data in zip(long, replies, strict=True):
+                try:
+                    keys[number] = read_front(data or b"").key
+                except UnreadableEntry:
+                    continue
+        return keys
+
+    async def _starts_of(self, names: list[bytes], now: float) -> list[RemoteEntry | None]:
+        """Read entries without their values."""
+        commands: list[Command] = []
+        for name in names:
+            commands += [("PTTL", name), ("GETRANGE", name, 0, _FRONT_BYTES - 1)]
+        replies = await self.ask(*commands)
+        entries: list[RemoteEntry | None] = []
+        for name, left, data in zip(names, replies[::2], replies[1::2], strict=True):
+            entry = _read_start(data, left, now)
+            if entry is None and len(data) == _FRONT_BYTES:  # its tags are longer than that
+                [data] = await self.ask(("GET", name))  # noqa: PLW2901  # all of the same
+                entry = _read_start(data or b"", left, now)
+            entries.append(entry)
+        return entries
+
+    def _lease_beside(self, value: bytes) -> bytes:
+        return self.names.leases.encode() + value[len(self.names.values) :]
+
+    async def _unlink(self, names: list[bytes]) -> None:
+        if names:
+            await self.ask(("UNLINK", *names))
+
+
+def _read_start(data: bytes, left_ms: int, now: float) -> RemoteEntry | None:
+    """Make an entry, without its value, of the first bytes; None where there is nothing usable."""
+    if not data:
+        return None
+    try:
+        return read_entry(data, left_ms, now, whole=False)
+    except UnreadableEntry:
+        return None

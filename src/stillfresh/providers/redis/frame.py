@@ -1,0 +1,184 @@
+"""
+An entry as bytes.
+
+    0   magic        "SF"
+    2   version      1
+    3   state        "F" as written, "E" expired by hand (the server changes this byte alone)
+    4   run          which life of the server it was written in, 8 characters
+    12  mark         24 characters, other ones for each attempt to write
+    36  fresh        milliseconds, all ones for ever
+    44  stale
+    52  keep
+    60  ahead
+    68  tags         how many
+    70  key          the length of the key; 0 unless it is too long for the name
+    74  the tags, each: its length (2 bytes), its text, its version in the namespace, its version
+        everywhere; then the key; then the value
+
+Numbers are big-endian. There is no moment in it: the age follows from the life that the server
+says is left, so no two clocks are compared. A counter is no frame but its decimal digits.
+
+Whatever else stands there reads as nothing: `UnreadableEntry`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from math import inf
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ...entry import Entry, Windows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAGIC: Final = b"SF\x01"
+WRITTEN: Final = b"F"
+EXPIRED: Final = b"E"
+TOKEN: Final = 25
+"""Bytes of a version: 8 of the server's run, a colon, 16 of chance."""
+LONGEST_COUNTER: Final = 20
+
+_FRONT: Final = struct.Struct(">3sc8s24sQQQQHI")
+_EVER: Final = (1 << 64) - 1
+_LONGEST_MS: Final = 100 * 365 * 86_400_000
+"""The server counts no longer than that: a hundred years."""
+
+Versions = tuple[bytes, bytes]
+"""The versions of one tag: in the namespace of the entry, and in all of them."""
+
+
+class UnreadableEntry(Exception):
+    """Bytes that are no entry: cut, damaged, or written by something else."""
+
+
+class Frame(NamedTuple):
+    """What the front of a frame says."""
+
+    expired: bool
+    run: bytes
+    mark: bytes
+    windows: Windows
+    life: int | None
+    """Milliseconds from its birth to its end; None is for ever."""
+    tags: dict[str, Versions]
+    key: str | None
+    start: int
+    """Where the value begins."""
+
+
+class RemoteEntry(Entry):
+    """An entry that was read: it knows what it was read from."""
+
+    __slots__ = ("mark", "versions")
+
+    def __init__(self, frame: Frame, value: bytes, born: float, mark: bytes) -> None:
+        super().__init__(value, born, frame.windows, frozenset(frame.tags), len(value))
+        self.expired = frame.expired
+        self.mark = mark
+        """Other bytes there have another one."""
+        self.versions = frame.tags
+        self.quick_until = -inf  # other processes may change it: no short cut
+
+
+def seal(
+    entry: Entry, run: bytes, mark: bytes, versions: Mapping[str, Versions], key: str | None
+) -> bytes:
+    """Return the bytes of *entry*; *versions* are those of its tags."""
+    value = entry.value
+    if not isinstance(value, bytes):
+        raise TypeError(f"an entry of a shared provider holds bytes, not {type(value)!r}")
+    parts = [b""]
+    for tag in sorted(entry.tags):
+        name = tag.encode("utf-8", "surrogatepass")
+        parts += [len(name).to_bytes(2, "big"), name, *versions[tag]]
+    full = b"" if key is None else key.encode("utf-8", "surrogatepass")
+    lengths = (_milliseconds(seconds) for seconds in entry.windows)
+    state = EXPIRED if entry.expired else WRITTEN
+    parts[0] = _FRONT.pack(MAGIC, state, run, mark, *lengths, len(entry.tags), len(full))
+    return b"".join((*parts, full, value))
+
+
+def read_front(data: bytes, *, whole: bool = True) -> Frame:
+    """
+    Read everything but the value. If *data* is not the *whole* entry, its key may be missing.
+
+    Raises:
+        UnreadableEntry: It is no frame, or it is cut.
+    """
+    try:
+        magic, state, run, mark, fresh, stale, keep, ahead, count, length = _FRONT.unpack_from(data)
+        if magic != MAGIC or state not in {WRITTEN, EXPIRED}:
+            raise UnreadableEntry("the magic or the version is another one")
+        at = _FRONT.size
+        tags: dict[str, Versions] = {}
+        for _ in range(count):
+            end = at + 2 + int.from_bytes(data[at : at + 2], "big")
+            name = data[at + 2 : end].decode("utf-8", "surrogatepass")
+            at = end + 2 * TOKEN
+            tags[name] = data[end : end + TOKEN], data[end + TOKEN : at]
+            if at > len(data):
+                raise UnreadableEntry("it ends within its tags")
+        start = at + length
+        if whole and start > len(data):
+            raise UnreadableEntry("it ends within its key")
+        key = None
+        if length and start <= len(data):
+            key = data[at:start].decode("utf-8", "surrogatepass")
+    except (struct.error, UnicodeDecodeError) as error:
+        raise UnreadableEntry(str(error)) from error
+    windows = Windows(
+        inf if fresh == _EVER else fresh / 1000,
+        inf if stale == _EVER else stale / 1000,
+        inf if keep == _EVER else keep / 1000,
+        inf if ahead == _EVER else ahead / 1000,
+    )
+    life = None if fresh == _EVER else min(fresh + max(stale, keep), _LONGEST_MS)
+    return Frame(state == EXPIRED, run, mark, windows, life, tags, key, start)
+
+
+def read_entry(data: bytes, left_ms: int, now: float, *, whole: bool = True) -> RemoteEntry:
+    """
+    Make an entry of what the server keeps, with so many milliseconds of life left.
+
+    *left_ms* was asked for no later than *data*, and *now* is no later than either: what was
+    written in between looks older than it is, never younger.
+
+    Raises:
+        UnreadableEntry: It is neither a frame nor a counter.
+    """
+    if is_counter(data):
+        windows = Windows(inf if left_ms == -1 else max(0, left_ms) / 1000)
+        frame = Frame(False, b"", b"", windows, None, {}, None, 0)  # noqa: FBT003  # a tuple
+        return RemoteEntry(frame, data, now, mark_of(data))
+    frame = read_front(data, whole=whole)
+    life = frame.life
+    age = 0.0 if life is None else (life - max(0, left_ms)) / 1000
+    return RemoteEntry(frame, data[frame.start :], now - age, frame.mark)
+
+
+def mark_of(data: bytes) -> bytes:
+    """Return what tells these bytes from others that stood, or will stand, in their place."""
+    if data[:3] == MAGIC:
+        return data[12:36]
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest().encode()
+
+
+def is_counter(data: bytes) -> bool:
+    """Tell whether *data* is a whole number, in decimal digits."""
+    return len(data) <= LONGEST_COUNTER and data.removeprefix(b"-").isdigit()
+
+
+def life_ms(windows: Windows) -> int | None:
+    """Return how long the server keeps an entry, from its birth; None is for ever."""
+    if windows.fresh == inf:
+        return None
+    fresh, stale, keep, _ = map(_milliseconds, windows)
+    return min(fresh + max(stale, keep), _LONGEST_MS)
+
+
+def _milliseconds(seconds: float) -> int:
+    if seconds == inf:
+        return _EVER
+    return min(max(round(seconds * 1000), 1 if seconds > 0 else 0), _LONGEST_MS)

@@ -1,0 +1,304 @@
+"""
+One connection for all tasks of an event loop.
+
+Commands are handed to the transport in the order in which they come, those of one turn of the
+loop in one piece; replies come back in that order. The client library connects, authorises and
+speaks TLS; from then on this protocol reads, because a stream and a pool of connections cost
+several times as much.
+
+A caller who goes away leaves its place in the line, and its reply is dropped. When the oldest
+command has waited too long the connection is cut, and everybody fails: a reply that comes after
+that belongs to nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import hiredis
+
+from ...errors import ProviderUnavailable
+from .client import FAULTS, Refusal, pack, read_run, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from .client import Command, Server
+
+_NOTHING: Final = object()
+
+
+class Request:
+    """Some commands that were sent together, and the replies so far."""
+
+    __slots__ = ("future", "missing", "replies", "sent_at")
+
+    def __init__(self, future: asyncio.Future[list[Any]], count: int, sent_at: float) -> None:
+        self.future = future
+        self.missing = count
+        self.replies: list[Any] = []
+        self.sent_at = sent_at
+
+
+class Link(asyncio.Protocol):
+    """
+    The connection of one event loop; made anew when it was lost.
+
+    It ends with its loop: a suspended generator is closed by `asyncio.run`, and cuts it.
+    """
+
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        self._server = server
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._kept: object = None
+        """The library's side of the connection, which would close it when it is collected."""
+        self._connecting: asyncio.Task[None] | None = None
+        self._reader: hiredis.Reader = _reader()
+        self._line: deque[Request] = deque()
+        self._unsent: list[bytes] = []
+        self._heard_at = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+        self._end: AsyncGenerator[None] | None = None
+        self.run = b"0" * 8
+        """Which life of the server it is connected to."""
+
+    @property
+    def connected(self) -> bool:
+        """Something can be sent."""
+        return self._transport is not None
+
+    # Talking
+
+    async def ready(self) -> None:
+        """
+        Return when there is a connection.
+
+        Raises:
+            ProviderUnavailable: There is none to be had.
+        """
+        if self._transport is not None:
+            return
+        if self._connecting is None:
+            self._connecting = self._loop.create_task(self._connect())
+            self._connecting.add_done_callback(_retrieve)
+        connecting = self._connecting
+        try:
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if connecting.cancelled() and not (task and task.cancelling()):
+                raise ProviderUnavailable("the provider was stopped") from None
+            raise
+
+    def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
+        """Send *commands* on a connection that is ready; the future gets their replies."""
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+        if self._transport is None:
+            future.set_exception(ProviderUnavailable("the connection was lost"))
+            return future
+        data = pack(commands)
+        now = self._loop.time()
+        self._line.append(Request(future, len(commands), now))
+        if len(self._line) == 1:  # nobody is on the way: nothing to wait for
+            self._transport.write(data)
+        else:
+            if not self._unsent:
+                self._loop.call_soon(self._flush)
+            self._unsent.append(data)
+        if self._watch is None:
+            self._watch = self._loop.call_at(now + self._server.timeout, self._look_after)
+        return future
+
+    def close(self) -> None:
+        """Cut the connection. Called on the thread of its loop."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._transport is not None:
+            transport, self._transport = self._transport, None
+            transport.abort()
+            self._drop(ProviderUnavailable("the provider was stopped"))
+
+    def close_soon(self) -> None:
+        """Cut the connection, from any thread."""
+        with suppress(RuntimeError):  # the loop is closed, and the connection with it
+            self._loop.call_soon_threadsafe(self.close)
+
+    def _flush(self) -> None:
+        data, self._unsent = self._unsent, []
+        if self._transport is not None and data:
+            self._transport.write(b"".join(data))
+
+    # Connecting
+
+    async def _connect(self) -> None:
+        connection = self._server.waiting()
+        try:
+            await self._greet(connection)
+        except BaseException:
+            with suppress(*FAULTS):
+                await connection.disconnect(nowait=True)
+            raise
+        finally:
+            self._connecting = None
+        # What was made is ours from here on: the library gave no public way to take it over.
+        writer = connection._writer  # noqa: SLF001
+        if writer is None:
+            raise ProviderUnavailable("the connection was lost")
+        connection._reader = connection._writer = None  # noqa: SLF001
+        self._kept = (connection, writer)
+        self._reader = _reader()
+        transport = cast("asyncio.Transport", writer.transport)
+        transport.set_protocol(self)
+        self._transport = transport
+        if self._end is None:
+            self._end = self._until_the_loop_ends()
+            with suppress(StopIteration):
+                self._end.asend(None).send(None)
+
+    async def _greet(self, connection: Any) -> None:
+        try:
+            async with asyncio.timeout(self._server.connect_timeout):
+                await connection.connect()
+                await connection.send_command("INFO", "server")
+                self.run = read_run(await connection.read_response(disable_decoding=True))
+        except TimeoutError:
+            raise ProviderUnavailable(
+                f"no connection within {self._server.connect_timeout} s"
+            ) from None
+        except FAULTS as error:
+            raise unavailable(error) from error
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            self._end = None
+            self.close()
+
+    # Listening: what the transport calls
+
+    def data_received(self, data: bytes) -> None:
+        """Hand out the replies that have come."""
+        reader = self._reader
+        self._heard_at = self._loop.time()
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not _NOTHING:
+                self._hand_out(reply)
+        except (hiredis.HiredisError, IndexError) as error:
+            self._cut(ProviderUnavailable(f"the server talks garbage: {error}"))
+
+    def _hand_out(self, reply: object) -> None:
+        request = self._line[0]
+        request.replies.append(reply)
+        request.missing -= 1
+        if request.missing:
+            return
+        self._line.popleft()
+        if not request.future.done():
+            request.future.set_result(request.replies)
+
+    def eof_received(self) -> None:
+        """Let the transport close."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail everybody who waits."""
+        self._transport = self._kept = None
+        self._drop(unavailable(exc or EOFError("the server closed the connection")))
+
+    def _look_after(self) -> None:
+        self._watch = None
+        if not self._line:
+            return
+        # A long reply takes its time; what counts is that something comes.
+        due = max(self._line[0].sent_at, self._heard_at) + self._server.timeout
+        if due <= self._loop.time():
+            self._cut(ProviderUnavailable(f"no reply within {self._server.timeout} s"))
+        else:
+            self._watch = self._loop.call_at(due, self._look_after)
+
+    def _cut(self, error: ProviderUnavailable) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+        self._drop(error)
+
+    def _drop(self, error: ProviderUnavailable) -> None:
+        line, self._line = self._line, deque()
+        self._unsent = []
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        for request in line:
+            if not request.future.done():
+                request.future.set_exception(error)
+                request.future.exception()  # nobody may be left to ask for it
+
+
+def _reader() -> hiredis.Reader:
+    return hiredis.Reader(replyError=Refusal, notEnoughData=_NOTHING)
+
+
+def _retrieve(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+class Links:
+    """The connections of the event loops of this process, and how coroutines wait."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._links: dict[asyncio.AbstractEventLoop, Link] = {}
+        self._lock = threading.Lock()
+
+    async def talk(self, make: Callable[[bytes], Sequence[Command]]) -> list[Any]:
+        """
+        Send what *make* makes of the server's run, and return the replies.
+
+        Raises:
+            ProviderUnavailable: The server is away, or too slow.
+        """
+        link = self._here()
+        await link.ready()
+        return await link.send(make(link.run))
+
+    def post(self, commands: Sequence[Command]) -> None:
+        """Send *commands* and ask for no reply: their caller is gone."""
+        link = self._here()
+        if link.connected:
+            link.send(commands).add_done_callback(_retrieve)
+
+    async def pause(self, seconds: float) -> None:
+        """Let others run for so long."""
+        await asyncio.sleep(seconds)
+
+    def close(self) -> None:
+        """Cut all connections, each on the thread of its loop."""
+        with self._lock:
+            links, self._links = self._links, {}
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        for loop, link in links.items():
+            if loop is here:
+                link.close()
+            else:
+                link.close_soon()
+
+    def _here(self) -> Link:
+        loop = asyncio.get_running_loop()
+        link = self._links.get(loop)
+        if link is None:
+            link = Link(self._server, loop)
+            with self._lock:
+                for other in [other for other in self._links if other.is_closed()]:
+                    del self._links[other]
+                self._links[loop] = link
+        return link

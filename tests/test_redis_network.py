@@ -1,0 +1,276 @@
+"""A network that holds, delays and cuts: what is late arrives late, and must not win."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from stillfresh import App, Cache, CacheProvider, ProviderUnavailable, RedisCacheProvider, cache
+from stillfresh.clock import Clock
+from stillfresh.entry import Entry, Windows
+from stillfresh.providers.base import Address, Busy, Lease
+from stillfresh.testing import VirtualClock
+
+K = Address("space", "key")
+
+
+class Proxy:
+    """Between one provider and the server; holds either direction, and passes it on later."""
+
+    def __init__(self, url: str) -> None:
+        self.host, _, port = url.removeprefix("redis://").partition(":")
+        self.port = int(port)
+        self.requests, self.replies = asyncio.Event(), asyncio.Event()
+        self.requests.set()
+        self.replies.set()
+        self.seen = 0
+        self.cut = False
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def start(self) -> str:
+        self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
+        return f"redis://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        if self.cut:
+            writer.close()
+            return
+        up_reader, up_writer = await asyncio.open_connection(self.host, self.port)
+        self.writers.append(up_writer)
+        for source, sink, gate in (
+            (reader, up_writer, self.requests),
+            (up_reader, writer, self.replies),
+        ):
+            task = asyncio.create_task(self.pump(source, sink, gate))
+            self.tasks.add(task)
+
+    async def pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, gate: asyncio.Event
+    ) -> None:
+        """Pass on what comes, also after the other side has gone away."""
+        with suppress(ConnectionError):
+            while data := await source.read(65_536):
+                if gate is self.requests:
+                    self.seen += 1
+                await gate.wait()
+                sink.write(data)
+                await sink.drain()
+
+    def close_connections(self) -> None:
+        for writer in self.writers:
+            writer.close()
+
+    async def stop(self) -> None:
+        self.requests.set()
+        self.replies.set()
+        self.server.close()
+        self.close_connections()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for writer in self.writers:
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+@pytest.fixture
+async def proxy(url):
+    found = Proxy(url)
+    found.url = await found.start()
+    yield found
+    await found.stop()
+
+
+@pytest.fixture
+async def far(proxy, prefix):
+    """A provider behind the proxy, with little patience."""
+    provider = RedisCacheProvider(
+        proxy.url, prefix=prefix, timeout="150 ms", connect_timeout="500 ms", lease="600 ms"
+    )
+    await provider.start(Clock())
+    await provider.look(K)  # connected, while nothing is held
+    for _ in range(2):  # and the server knows the scripts
+        await provider.release(await provider.acquire(K, take=True))
+        await provider.put([(K, entry(b"first"))])
+    yield provider
+    await provider.stop()
+
+
+@pytest.fixture
+async def near(url, prefix):
+    """Another process, on a good network."""
+    provider = RedisCacheProvider(url, prefix=prefix, lease="600 ms")
+    await provider.start(Clock())
+    yield provider
+    await provider.stop()
+
+
+def entry(value: bytes) -> Entry:
+    return Entry(value, Clock().now(), Windows(60.0), frozenset(), len(value))
+
+
+async def arrived(proxy: Proxy, before: int) -> None:
+    """Return when the proxy has got something more."""
+    while proxy.seen == before:  # noqa: ASYNC110  # it is the test's own loop
+        await asyncio.sleep(0.001)
+
+
+async def value(provider: CacheProvider) -> object:
+    found = await provider.look(K)
+    return None if found is None else found.value
+
+
+async def test_a_read_that_is_held_answers_nobody_who_came_later(proxy, far, near):
+    """
+    A reply belongs to its own question.
+
+    1. far    look: the server answers "first"; the network holds the reply
+    2. near   delete(k) returns
+    3. far    a second look comes, before the first one is answered
+    """
+    proxy.replies.clear()
+    before = proxy.seen
+    first = asyncio.create_task(value(far))
+    await arrived(proxy, before)
+    await asyncio.sleep(0.02)
+    await near.delete([K])
+    second = asyncio.create_task(value(far))
+    await asyncio.sleep(0)
+    proxy.replies.set()
+    assert await first == b"first"
+    assert await second is None
+
+
+async def test_an_acquire_that_arrives_after_its_time_out_lets_nobody_store(proxy, far, near):
+    """The lease that it leaves behind is nobody's, and runs out."""
+    await near.delete([K])
+    proxy.requests.clear()
+    with pytest.raises(ProviderUnavailable, match="no reply within"):
+        await far.acquire(K)
+    proxy.requests.set()
+    await asyncio.sleep(0.02)
+    while isinstance(lease := await near.acquire(K), Busy):
+        await near.wait(K, 1.0)
+    assert isinstance(lease, Lease)
+    assert await near.store(lease, entry(b"new"))
+    assert await value(near) == b"new"
+
+
+@pytest.mark.parametrize("change", ["put", "delete"])
+async def test_a_put_whose_first_trip_arrives_late_writes_nothing(proxy, far, near, change):
+    """
+    What a write by hand sends first ends leases, and nothing else.
+
+    1. far    put(old): the network holds the first trip; the caller is told that it failed
+    2. near   put(new) or delete(k) returns
+    3. far    the first trip arrives
+    """
+    proxy.requests.clear()
+    with pytest.raises(ProviderUnavailable):
+        await far.put([(K, entry(b"old"))])
+    if change == "put":
+        await near.put([(K, entry(b"new"))])
+    else:
+        await near.delete([K])
+    proxy.requests.set()
+    await asyncio.sleep(0.05)
+    assert await value(near) == (b"new" if change == "put" else None)
+
+
+@pytest.mark.parametrize("change", ["put", "delete"])
+async def test_a_put_whose_second_trip_arrives_late_writes_nothing(proxy, far, near, change):
+    """The second trip needs the lease of the first one, which a later change has ended."""
+    trips = 0
+    ask, ask_as = far.ask, far.ask_as
+
+    def hold_the_second() -> None:
+        nonlocal trips
+        trips += 1
+        if trips == 2:
+            proxy.requests.clear()
+
+    far.ask = lambda *commands: (hold_the_second(), ask(*commands))[1]
+    far.ask_as = lambda make: (hold_the_second(), ask_as(make))[1]
+    with pytest.raises(ProviderUnavailable):
+        await far.put([(K, entry(b"old"))])
+    if change == "put":
+        await near.put([(K, entry(b"new"))])
+    else:
+        await near.delete([K])
+    proxy.requests.set()
+    await asyncio.sleep(0.05)
+    assert await value(near) == (b"new" if change == "put" else None)
+
+
+async def test_a_store_that_arrives_late_is_refused(proxy, far, near):
+    """A result that the network held arrives after an invalidation: its lease is gone."""
+    await near.delete([K])
+    lease = await far.acquire(K)
+    proxy.requests.clear()
+    with pytest.raises(ProviderUnavailable):
+        await far.store(lease, entry(b"old"))
+    await near.delete([K])
+    proxy.requests.set()
+    await asyncio.sleep(0.05)
+    assert await value(near) is None
+
+
+class Service:
+    numbers = Cache[int](name="numbers")
+    source = "old"
+
+    @cache(name="waits", tags=["t"])
+    async def waits(self) -> str:
+        return self.source
+
+    @cache(name="blocks", tags=["t"])
+    def blocks(self) -> str:
+        return self.source
+
+
+@pytest.mark.parametrize("where", ["loop", "other loop", "thread", "sync"])
+async def test_after_a_cut_the_missed_invalidation_comes_first_everywhere(proxy, prefix, where):
+    """
+    What could not be delivered is carried out before anything is read.
+
+    1. the network of a process is cut; an invalidation raises there
+    2. the cut is mended
+    3. the first call, in whatever loop or thread of that process, computes
+    """
+    app = App(Service, clock=VirtualClock())
+    app.provide(CacheProvider, lambda: RedisCacheProvider(proxy.url, prefix=prefix))
+    async with app:
+        service = app.get(Service)
+        assert await service.waits() == await asyncio.to_thread(service.blocks) == "old"
+        proxy.cut = True
+        proxy.close_connections()
+        await asyncio.sleep(0.01)
+        with pytest.raises(ProviderUnavailable):
+            await app.invalidate_tags("t")
+        service.source = "new"
+        proxy.cut = False
+        app.clock.advance("2 seconds")
+        found = {
+            "loop": service.waits,
+            "other loop": lambda: asyncio.to_thread(lambda: asyncio.run(run(service.waits))),
+            "thread": lambda: asyncio.to_thread(service.blocks),
+            "sync": lambda: in_thread_with_loop(service.blocks),
+        }[where]()
+        assert await found == "new"
+
+
+async def run(function):
+    return await function()
+
+
+async def in_thread_with_loop(function):
+    """Call a sync function on a thread where a loop runs."""
+
+    async def call():
+        return function()
+
+    return await asyncio.to_thread(lambda: asyncio.run(call()))
