@@ -340,3 +340,25 @@ def test_threads_start_an_app_once():
     assert sorted(outcomes) == ["ran", "refused", "refused", "refused"]
     assert started == [1]
     assert not app.running
+
+
+async def test_a_provider_that_a_function_names_starts_with_the_app() -> None:
+    """A tag that is dropped reaches `provider=` too, also before its first call here."""
+    second = MemoryCacheProvider()
+
+    class Service:
+        @cache(provider=second, tags=["all"])
+        async def read(self) -> int:
+            return 1
+
+    dropped: list[frozenset[str]] = []
+    forget = second.invalidate_tags
+
+    async def invalidate_tags(scope: object, tags: frozenset[str]) -> None:
+        dropped.append(tags)
+        await forget(scope, tags)
+
+    second.invalidate_tags = invalidate_tags
+    async with App(Service) as app:
+        await app.invalidate_tags("all")
+    assert dropped == [frozenset({"all"})]

@@ -58,8 +58,10 @@ class CachingExtension(LedgerExtension):
 
     def check(self, app: App) -> None:
         holders: dict[str, Any] = {}
+        ledger = ledger_of(app)
 
         def claim(source: Any) -> None:
+            ledger.start_provider(source.policy.provider)
             name = source.explicit_name
             if name is None:
                 return

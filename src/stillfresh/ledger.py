@@ -20,6 +20,7 @@ from .calls import Counts
 from .current import default_app
 from .drivers import drive
 from .errors import InvalidOption, ProviderUnavailable
+from .events import log
 from .providers.base import CacheProvider
 from .providers.memory import MemoryCacheProvider
 from .readthrough import Reader
@@ -141,9 +142,25 @@ class Ledger:
                     region = self.region(namespace, source.policy.provider, local=claim.local)
                 found = Reader(region, source.policy, source.codec(), local=claim.local)
                 found.prefix = claim.prefix
+                if source.policy.memory is not None and found.region.guard.provider.shared:
+                    log.warning(
+                        "%s: memory= has no effect with %s yet, each hit asks the server",
+                        claim.name,
+                        found.region.guard.name,
+                    )
                 found.counts = self.counts(source, claim.name)
                 self._readers.setdefault(source, {})[claim.name, number] = found
             return found
+
+    def start_provider(self, option: object) -> None:
+        """
+        Start a provider that is named with `provider=`.
+
+        Also before its first entry is asked for here: what other processes have stored on it
+        must be reached when a tag is dropped.
+        """
+        if option is not None:
+            self.app.guard(self._provider(option))
 
     def counts(self, source: Source, name: str) -> Counts:
         """Return how calls of *source* under *name* were answered; survives a restart."""
