@@ -9,6 +9,7 @@ from stillfresh import (
     AlreadyRunning,
     App,
     InvalidOption,
+    MemoryCacheProvider,
     cache,
     hook,
     inject,
