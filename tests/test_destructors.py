@@ -15,7 +15,7 @@ import pytest
 
 from stillfresh import cache
 from stillfresh.region import MOST_RESTING, Rest
-from stillfresh.singleflight import Flight, current_flight, waiting_for
+from stillfresh.singleflight import Flight, enter, waiting_for
 from stillfresh.testing import isolated
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def test_while_a_circle_is_looked_for() -> None:
 
     def work() -> None:
         leave_garbage(lambda: answers.append(outer()))
-        current_flight.set(Flight("waiter", loop=None))
+        waiter = Flight("waiter", loop=None)
+        enter(waiter)
         with waiting_for(Collecting("waited for", loop=None)):
             pass
 

@@ -368,3 +368,34 @@ def test_a_loop_that_is_blocked_is_watched_by_others(app: IsolatedApp) -> None:
     go_on.set()
     first.join(PATIENCE)
     assert got == [ComputeTimeout] * 2
+
+
+async def test_hanging_threads_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When too many sync computations hang past their timeout, the next call fails at once."""
+    monkeypatch.setattr("stillfresh.background.MOST_THREADS", 2)
+    go, hanging = threading.Event(), threading.Semaphore(0)
+
+    @cache(timeout="1 second")
+    def slow(number: int) -> int:
+        hanging.release()
+        go.wait(20)
+        return number
+
+    with isolated() as app:
+
+        def call(number: int) -> None:
+            with pytest.raises(ComputeTimeout):
+                slow(number)
+
+        try:
+            for number in range(2):
+                caller = threading.Thread(target=call, args=(number,))
+                caller.start()
+                assert hanging.acquire(timeout=10)
+                app.advance("2 seconds")
+                caller.join()
+            with pytest.raises(ComputeTimeout, match="still hang"):
+                slow(3)
+        finally:
+            go.set()
+        assert not hanging.acquire(blocking=False)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
 import traceback
+import weakref
 from typing import Any
 
 import pytest
@@ -411,3 +413,27 @@ async def test_one_app_serves_one_key_in_one_namespace_only() -> None:
     async with one, two:
         await asyncio.gather(*(app.get(Service).f() for app in (one, two) for _ in range(5)))
         assert one.get(Service).calls == two.get(Service).calls == 1
+
+
+async def test_a_task_that_a_function_leaves_behind_keeps_no_value() -> None:
+    """It inherits the context of the computation, and not the result."""
+
+    class Value:
+        pass
+
+    gate = asyncio.Event()
+    left: list[asyncio.Task[bool]] = []
+
+    @cache
+    async def make() -> Value:
+        left.append(asyncio.create_task(gate.wait()))
+        return Value()
+
+    with isolated():
+        value = weakref.ref(await make())
+        await make.invalidate()
+        await asyncio.sleep(0)
+        gc.collect()
+        assert value() is None
+        gate.set()
+        assert await left[0]

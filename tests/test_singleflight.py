@@ -16,7 +16,7 @@ from stillfresh.singleflight import (
     Flight,
     Flights,
     Outcome,
-    current_flight,
+    enter,
     tick,
     waiting_for,
 )
@@ -146,10 +146,10 @@ class inside:
         self.one = one
 
     def __enter__(self) -> None:
-        self.token = current_flight.set(self.one)
+        self.leave = enter(self.one)
 
     def __exit__(self, *_: object) -> None:
-        current_flight.reset(self.token)
+        self.leave()
 
 
 def test_a_circle_is_seen_before_anybody_waits() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from .drivers import IN_THREAD, ON_LOOP, drive
 from .errors import StillfreshError
-from .singleflight import current_flight, reached_from
+from .singleflight import flight_here, reached_from
 
 if TYPE_CHECKING:
     from .clock import Clock
@@ -50,8 +50,14 @@ class Background:
         with self._lock:
             return sum(task is None for task in list(self._running.values())) < MOST_THREADS
 
+    def is_stuck(self) -> bool:
+        """Tell whether too many threads hang past their deadline: nobody can end them."""
+        with self._lock:
+            running = list(self._running.items())
+        return sum(task is None and flight.over for flight, task in running) >= MOST_THREADS
+
     def _unfinished(self) -> list[Flight]:
-        me = current_flight.get()
+        me = flight_here()
         with self._lock:
             unfinished = [one for one in list(self._running) if not one.over]
         # Not the one in which this is asked, nor who waits for it: it would never end.

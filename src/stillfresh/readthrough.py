@@ -27,6 +27,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from .app import current_app
+from .background import MOST_THREADS
 from .calls import Answer, Call
 from .computation import Computation, current_computation
 from .entry import MISSING, Entry, Verdict, judge, refresh_due
@@ -34,7 +35,7 @@ from .errors import ComputeCancelled, ComputeTimeout, NotSerializable, ProviderU
 from .events import log
 from .providers.base import Found, Lease
 from .shelf import Shelf, refuse_one_shot
-from .singleflight import ALWAYS, NEVER, Flight, Outcome, current_flight, tick, waiting_for
+from .singleflight import ALWAYS, NEVER, Flight, Outcome, enter, tick, waiting_for
 
 if TYPE_CHECKING:
     from .drivers import Driver
@@ -155,13 +156,22 @@ class Reader(Shelf):
         take: bool = False,
         behind: bool = False,
     ) -> None:
+        worker = behind or self.policy.in_worker
+        if worker and not driver.suspends and self.region.app.background.is_stuck():
+            # A thread cannot be ended from outside, so they must not pile up.
+            error = ComputeTimeout(
+                f"{flight.title}: {MOST_THREADS} sync computations still hang past their timeout. "
+                "Give their source a timeout of its own."
+            )
+            self._ended(flight, Outcome(error=error, asof=ALWAYS))
+            return
         try:
             driver.launch(
                 self.region.app.background.add,
                 flight,
                 lambda: self._lead(call, flight, driver, seen=seen, take=take),
                 lambda: self._ended(flight, Outcome()),
-                worker=behind or self.policy.in_worker,
+                worker=worker,
             )
         except BaseException:
             self._ended(flight, Outcome())
@@ -177,7 +187,7 @@ class Reader(Shelf):
     ) -> None:
         outcome = Outcome()
         current_app.set(self.region.app)
-        current_flight.set(flight)
+        enter(flight)
         try:
             lease = await self._acquire(call, flight, driver, seen=seen, take=take)
             if isinstance(lease, Outcome):

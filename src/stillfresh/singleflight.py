@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from contextvars import ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -87,6 +88,7 @@ class Flight:
     """One computation, from the decision to make it to its outcome."""
 
     __slots__ = (
+        "__weakref__",
         "_callbacks",
         "_lock",
         "abort",
@@ -233,8 +235,22 @@ class Flights:
 # Who waits for whom. A flight waits for another one when its function calls a cached function.
 # Before a caller waits, it looks whether that would close a circle.
 
-current_flight: ContextVar[Flight | None] = ContextVar("stillfresh_flight", default=None)
-"""The flight in whose function this code runs."""
+# A reference that keeps nothing alive: a task that a function has started inherits the context,
+# and would keep the result for as long as it runs.
+_current: ContextVar[weakref.ref[Flight] | None] = ContextVar("stillfresh_flight", default=None)
+
+
+def enter(flight: Flight) -> Callable[[], None]:
+    """Note that the code of this context runs in the function of *flight*; returns the way out."""
+    token = _current.set(weakref.ref(flight))
+    return lambda: _current.reset(token)
+
+
+def flight_here() -> Flight | None:
+    """Return the flight in whose function this code runs."""
+    found = _current.get()
+    return None if found is None else found()
+
 
 _waiting = threading.RLock()  # garbage may be collected anywhere, and call back
 
@@ -258,7 +274,7 @@ class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
 
     def __init__(self, flight: Flight) -> None:
         self._flight = flight
-        self._waiter = current_flight.get()
+        self._waiter = flight_here()
 
     def __enter__(self) -> None:
         waiter, flight = self._waiter, self._flight
