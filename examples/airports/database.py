@@ -63,17 +63,21 @@ def kilometres(latitude: float, longitude: float, latitude2: float, longitude2: 
 
 class Database:
     """
-    The airports in a new SQLite file at *path*.
+    The airports in a SQLite file at *path*: a new one, or without *airports* one that is there.
 
     It knows nothing of caches. `queries` counts the statements that really ran.
     """
 
-    def __init__(self, path: Path, airports: Iterable[Airport]) -> None:
+    def __init__(self, path: Path, airports: Iterable[Airport] | None = None) -> None:
         self.path = path
         self.queries = 0
         self._counting = threading.Lock()
+        if airports is not None:
+            self._create(airports)
+
+    def _create(self, airports: Iterable[Airport]) -> None:
         rows = [astuple(airport) for airport in airports]
-        with closing(sqlite3.connect(path)) as connection, connection:
+        with closing(sqlite3.connect(self.path)) as connection, connection:
             connection.executescript(SCHEMA)
             connection.executemany("INSERT INTO airports VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             connection.execute("INSERT INTO delays SELECT icao, 0 FROM airports")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import os
-import sys
 import tempfile
 from pathlib import Path
 
 from airports.database import Database, world
 from airports.services import AirportService, CacheWarmer, DelayBoard, Trip, TripService
-from airports.terminal import Story
+from airports.terminal import Story, told
 from stillfresh import App
 
 COUNTERS = ("hits", "misses", "stale", "coalesced", "fallbacks", "bypasses", "entries")
@@ -269,21 +266,15 @@ async def what_happened(story: Story, app: App) -> None:
     story.claim(f"status: {explained.status}", holds=explained.status == "hit")
 
 
+def narrate(story: Story) -> None:
+    """Make the database, and tell the story."""
+    with tempfile.TemporaryDirectory() as directory:
+        airports = world()
+        database = Database(Path(directory) / "airports.sqlite", airports)
+        story.say(f"{len(airports):,} airports in SQLite, behind stillfresh.", "bold")
+        asyncio.run(tell(story, database))
+
+
 def main() -> int:
     """Tell the story; 0 if everything came out as promised, 1 if not."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # airports have names in all alphabets
-    try:
-        story = Story()
-        with tempfile.TemporaryDirectory() as directory:
-            airports = world()
-            database = Database(Path(directory) / "airports.sqlite", airports)
-            story.say(f"{len(airports):,} airports in SQLite, behind stillfresh.", "bold")
-            asyncio.run(tell(story, database))
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # The reader has left. Python still flushes at exit, so give it a place to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    return 1 if story.failures else 0
+    return told(narrate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import linecache
 import os
 import sys
@@ -94,3 +95,19 @@ def block(frame: FrameType) -> list[str]:
     indent = len(head) - len(head.lstrip())
     body = takewhile(lambda line: len(line) - len(line.lstrip()) > indent, below)
     return textwrap.dedent("".join(body)).splitlines()
+
+
+def told(narrate: Callable[[Story], None]) -> int:
+    """Tell a story; 0 if everything came out as promised, 1 if not."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # airports have names in all alphabets
+    story = Story()
+    try:
+        narrate(story)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has left. Python still flushes at exit, so give it a place to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 1 if story.failures else 0
