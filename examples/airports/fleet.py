@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 from typing import Any, Self, TypeVar
 
 import msgspec
@@ -424,9 +423,15 @@ async def what_happened(story: Story, fleet: Fleet) -> None:
     )
 
 
-def leave(number: int, _: FrameType | None) -> None:
-    """End like after Ctrl-C, and end the server and the workers, too."""
-    sys.exit(128 + number)
+asked_to_leave = signal.SIGINT.value
+INTERRUPTED = 130
+
+
+def leave(number: int, _: object) -> None:
+    """End as at Ctrl-C, which asyncio ends in good order, and remember the reason."""
+    global asked_to_leave  # noqa: PLW0603  # a signal comes to the process
+    asked_to_leave = number
+    signal.raise_signal(signal.SIGINT)
 
 
 def narrate(story: Story) -> None:
@@ -453,4 +458,5 @@ def main() -> int:
     if missing:
         print(f"This story needs {', '.join(missing)} from the extra 'test'.", file=sys.stderr)
         return 2
-    return told(narrate)
+    code = told(narrate)
+    return 128 + asked_to_leave if code == INTERRUPTED else code
