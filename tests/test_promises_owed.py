@@ -171,6 +171,77 @@ async def test_a_cancelled_invalidation_is_remembered() -> None:
         assert await stage.f.peek(1) is MISSING
 
 
+class Picky(MemoryCacheProvider):
+    """It refuses to clear some namespaces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = {"first", "second"}
+        self.cleared: list[str] = []
+
+    async def clear(self, namespace: str) -> None:
+        if namespace in self.refused:
+            raise OSError
+        self.cleared.append(namespace)
+
+
+async def test_a_change_that_fails_after_a_replay_is_remembered_itself() -> None:
+    """Whoever tries again carries out what is owed, fails, and is owed in its place."""
+    picky = Picky()
+    first, second = Cache[int](name="first"), Cache[int](name="second")
+    clock = VirtualClock()
+    async with App(clock=clock).provide(CacheProvider, picky):
+        with pytest.raises(ProviderUnavailable):
+            await first.clear()
+        picky.refused = {"second"}
+        clock.advance("2 seconds")
+        with pytest.raises(ProviderUnavailable):
+            await second.clear()
+        assert picky.cleared == ["first"]
+        picky.refused = set()
+        clock.advance("2 seconds")
+        assert await first.get("k") is None
+    assert picky.cleared == ["first", "second"]
+
+
+class Slow(MemoryCacheProvider):
+    """It stands still at the third change that is carried out again, the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.carried: list[object] = []
+        self.still = asyncio.Event()
+
+    async def clear(self, namespace: str) -> None:
+        self.carried.append(namespace)
+        if len(self.carried) == 3:
+            self.still.set()
+            await asyncio.Event().wait()
+        await super().clear(namespace)
+
+
+async def test_a_long_replay_goes_on_where_a_caller_gave_up() -> None:
+    """Callers who do not wait for all of a replay do not begin it again, each for himself."""
+    slow = Slow()
+    stage = Stage(slow)
+    async with stage.app:
+        await stage.f(1)
+        stage.chaos.fail = 1.0
+        caches = [Cache[int](name=f"c{n}") for n in range(5)]
+        for one in caches:
+            with pytest.raises(ProviderUnavailable):
+                await one.clear()
+        stage.chaos.fail = 0.0
+        stage.clock.advance("2 seconds")
+        reading = asyncio.create_task(stage.f.peek(1))
+        await soon(slow.still.wait())
+        reading.cancel()
+        await asyncio.wait([reading])
+        stage.clock.advance("2 seconds")
+        assert await soon(stage.f.peek(1)) == "old"
+    assert slow.carried == ["c0", "c1", "c2", "c2", "c3", "c4"]
+
+
 class Stops(MemoryCacheProvider):
     """Memory whose next read stops before it happens."""
 

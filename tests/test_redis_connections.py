@@ -202,3 +202,48 @@ def test_a_fork_shares_no_connection(url, prefix):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+FORK_IN_A_CHANGE = """
+import faulthandler, os, sys, threading
+from stillfresh import App, Cache, CacheProvider, RedisCacheProvider
+
+class Store:
+    names = Cache[str](name="names")
+
+app = App(Store).provide(CacheProvider, lambda: RedisCacheProvider(sys.argv[1], prefix=sys.argv[2]))
+with app:
+    names = app.get(Store).names.sync
+    names.set("k", "v")
+    guard = names._ops.home.reader(app).region.guard
+    held, over = threading.Event(), threading.Event()
+
+    def hold():
+        with guard._lock:
+            held.set()
+            over.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    child = os.fork()
+    if not child:
+        faulthandler.dump_traceback_later(10, exit=True)
+        guard._down = True  # what needs the lock to find out whether to try again
+        os._exit(names.get("k") != "v")
+    over.set()
+    assert os.waitpid(child, 0)[1] == 0
+    holder.join()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_a_fork_while_another_thread_changes_the_guard(url, prefix):
+    """A lock that a thread of the parent held is not held in the child."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK_IN_A_CHANGE, url, prefix],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

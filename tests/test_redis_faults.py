@@ -88,7 +88,11 @@ async def test_the_url_comes_from_the_environment(monkeypatch, url):
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:6379", "redis+sentinel://h/0", "redis+cluster://h", "http://h", "", 7]
+    "url",
+    [
+        *["localhost:6379", "redis+sentinel://h/0", "redis+cluster://h", "http://h", "", 7],
+        *["redis://h/0?unheard=1", "rediss://h?ssl_cert_reqs=perhaps", "redis://h:port"],
+    ],
 )
 def test_a_url_that_is_not_supported_is_refused(url):
     """What cannot work is an error where it is written."""
@@ -114,6 +118,12 @@ def test_a_password_is_not_shown():
     with pytest.raises(InvalidOption) as caught:
         RedisCacheProvider("sentinel://user:secret@h:1/0")
     assert "secret" not in str(caught.value)
+    for url in ("redis://:secret#x@h:1/0", "redis://u:secret/x@h:1", "redis://u:secret?x@h"):
+        with pytest.raises(InvalidOption, match="percent-encoded") as caught:
+            RedisCacheProvider(url)
+        assert "secret" not in str(caught.value)
+    with pytest.raises(InvalidOption):
+        RedisCacheProvider("redis://[::1")
 
 
 def test_a_missing_extra_says_how_to_install_it():

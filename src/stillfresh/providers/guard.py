@@ -62,6 +62,10 @@ class Guard:
         """How events and log lines call the provider."""
         return type(self.provider).__qualname__
 
+    def after_fork(self) -> None:
+        """Get ready for the child of a fork: who held the lock does not exist."""
+        self._lock = threading.RLock()
+
     def admit(self) -> bool:
         """
         Let an operation pass, or fail at once; answer whether it is the one that tries again.
@@ -95,12 +99,15 @@ class Guard:
             self._owed[change] = object()
             self._down = True  # also when it was closed meanwhile: this one comes first
 
-    def paid(self, changes: dict[Change, object]) -> None:
-        """Forget *changes*; close the breaker when nothing came in between."""
+    def paid(self, change: Change, mark: object) -> None:
+        """Forget *change*, unless it is owed anew."""
         with self._lock:
-            for change, mark in changes.items():
-                if self._owed.get(change) is mark:
-                    del self._owed[change]
+            if self._owed.get(change) is mark:
+                del self._owed[change]
+
+    def answered(self) -> None:
+        """Close the breaker, if nothing is owed."""
+        with self._lock:
             if self._owed or not self._down:
                 return
             self._down = False
@@ -271,16 +278,19 @@ class Operations:
         if not retries:
             return await self._checked(operation, change, counting=counting)
         try:
-            owed = guard.owed()
-            for name, *arguments in owed:
+            # Each is forgotten as soon as it is done: where there are many, and callers who do
+            # not wait so long, the next one goes on from there.
+            for debt, mark in guard.owed().items():
+                name, *arguments = debt
                 await self._checked(getattr(self._provider, name)(*arguments), None)
+                guard.paid(debt, mark)
         except BaseException:
             operation.close()
             if change is not None:
                 guard.failed(ProviderUnavailable("not sent"), change)
             raise
         answer = await self._checked(operation, change, counting=counting)
-        guard.paid(owed)
+        guard.answered()
         return answer
 
     async def _checked(

@@ -28,7 +28,7 @@ from .frame import (
     read_front,
 )
 from .leasing import Attempt, Leasing, paired
-from .names import key_in
+from .names import is_long, key_in
 from .renewal import Grant
 from .talking import call, expected
 
@@ -147,7 +147,8 @@ class Changing(Leasing):
         seen, verdict, start = b"", "", 0
         while True:
             mark = Attempt(b"").token
-            if windows.stale or windows.keep:
+            # Digits alone say nothing of further windows, or of a key that is cut in its name.
+            if windows.stale or windows.keep or is_long(address.key):
                 head = self.sealed(address, new, b"0" * 8, {})
             [reply] = await self.ask(
                 call(scripts.INCR, keys, amount, px, head, seen, verdict, start, mark)

@@ -89,7 +89,14 @@ def checked_url(url: object) -> str:
     """
     if not isinstance(url, str):
         raise InvalidOption(f"url={url!r}: expected a text such as 'redis://127.0.0.1:6379/0'.")
-    scheme = urlsplit(url).scheme
+    unreadable = InvalidOption(
+        "url: it cannot be read; is a password in it percent-encoded ('#' as %23, '/' as %2F)? "
+        "Write it like redis://user:password@127.0.0.1:6379/0."
+    )
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:  # its text may show a password, as what is raised below
+        raise unreadable from None
     if scheme not in SCHEMES:
         # Not the whole URL: there may be a password in it.
         raise InvalidOption(
@@ -98,8 +105,14 @@ def checked_url(url: object) -> str:
         )
     try:
         async_connection.parse_url(url)
-    except ValueError as error:
-        raise InvalidOption(f"url: {error}. Write it like redis://127.0.0.1:6379/0.") from None
+        Server(url, 1.0, 1.0).blocking()
+    except ValueError:
+        raise unreadable from None
+    except (TypeError, redis.RedisError):
+        raise InvalidOption(
+            "url: one of the options behind its '?' is none that a connection has, or has a value "
+            "that cannot be. Write it like redis://127.0.0.1:6379/0?socket_keepalive=true."
+        ) from None
     return url
 
 

@@ -29,6 +29,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...entry import Entry, Windows
+from .names import written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +92,7 @@ def seal(
         raise TypeError(f"an entry of a shared provider holds bytes, not {type(value)!r}")
     parts = [b""]
     for tag in sorted(entry.tags):
-        name = tag.encode("utf-8", "surrogatepass")
+        name = written(tag).encode("utf-8", "surrogatepass")
         parts += [len(name).to_bytes(2, "big"), name, *versions[tag]]
     full = b"" if key is None else key.encode("utf-8", "surrogatepass")
     lengths = (_milliseconds(seconds) for seconds in entry.windows)

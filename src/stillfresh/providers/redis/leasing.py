@@ -6,9 +6,11 @@ import os
 import random
 import time
 from base64 import urlsafe_b64encode
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from ...entry import Entry, Verdict, judge
+from ...errors import ProviderUnavailable
 from ...events import log
 from ..base import Busy, Found, Lease
 from . import scripts
@@ -325,7 +327,8 @@ class Leasing(Talking):
     def _give_back(self, address: Address, head: bytes) -> None:
         if head:
             command = call(scripts.RELEASE, [self.names.lease(address)], head)
-            self.wire.post([in_full(command)])  # nobody could send it again
+            with suppress(ProviderUnavailable, RuntimeError):  # stopped, or the loop has ended
+                self.wire.post([in_full(command)])  # nobody could send it again
 
     def _note_full(self, refusal: Refusal) -> None:
         if not self._full:
@@ -386,7 +389,7 @@ def _on_its_run(run: bytes, grant: Grant, command: Command) -> Command:
         2. delete(k) ends lease 1; the server dies and comes back with it
         3. store(lease 1) must not be written
     """
-    return command if run == grant.run else ("ECHO", "")
+    return command if run == grant.run else ("GET", str(command[4]))
 
 
 def _token() -> bytes:

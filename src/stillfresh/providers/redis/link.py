@@ -63,6 +63,7 @@ class Link(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._heard_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
+        self._spared: Request | None = None
         self._end: AsyncGenerator[None] | None = None
         self.run = b"0" * 8
         """Which life of the server it is connected to."""
@@ -83,7 +84,7 @@ class Link(asyncio.Protocol):
         """
         if self._transport is not None:
             return
-        if self._connecting is None:
+        if self._connecting is None or self._connecting.done():  # cancelled before its first step
             self._connecting = self._loop.create_task(self._connect())
             self._connecting.add_done_callback(_retrieve)
         connecting = self._connecting
@@ -212,12 +213,17 @@ class Link(asyncio.Protocol):
         self._drop(unavailable(exc or EOFError("the server closed the connection")))
 
     def _look_after(self) -> None:
-        self._watch = None
+        watch, self._watch = self._watch, None
         if not self._line:
             return
+        now = self._loop.time()
+        late = watch is not None and now - watch.when() > self._server.timeout / 10
+        if late and self._spared is not self._line[0]:
+            # The loop stood still, and could neither send nor hear: one more time-out, once.
+            self._spared, self._heard_at = self._line[0], now
         # A long reply takes its time; what counts is that something comes.
         due = max(self._line[0].sent_at, self._heard_at) + self._server.timeout
-        if due <= self._loop.time():
+        if due <= now:
             self._cut(ProviderUnavailable(f"no reply within {self._server.timeout} s"))
         else:
             self._watch = self._loop.call_at(due, self._look_after)

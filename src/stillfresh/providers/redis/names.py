@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 FENCES: Final = 16
 LONGEST: Final = 512
 """Bytes of an encoded text; longer ones are shortened."""
+LONGEST_TAG: Final = 16_000
+"""Characters of a tag in an entry, whose length has two bytes; longer ones are shortened."""
 HEAD: Final = 64
 """Bytes that a shortened text keeps."""
 
@@ -60,8 +62,8 @@ class Names:
     def marker(self, scope: Scope, tag: str) -> str:
         """Return where the version of a tag is."""
         if scope is None:
-            return f"{self._tags}{{{_short(tag)}}}"
-        return f"{self._tags}{{{_short(scope)}|{_short(tag)}}}"
+            return f"{self._tags}{{{_short(written(tag))}}}"
+        return f"{self._tags}{{{_short(scope)}|{_short(written(tag))}}}"
 
     def fence(self, tag: str) -> str:
         """Return which fence stands for *tag*, in every namespace."""
@@ -114,6 +116,14 @@ def is_long(text: str) -> bool:
     """Tell whether *text* is shortened in names."""
     # No text is longer encoded than 3 times its bytes: mostly there is nothing to encode.
     return len(text) > LONGEST // 12 and len(encode(text)) > LONGEST
+
+
+def written(tag: str) -> str:
+    """Return *tag* as an entry can hold it: one that is very long as its beginning and a hash."""
+    if len(tag) <= LONGEST_TAG:
+        return tag
+    digest = hashlib.sha256(tag.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{tag[:HEAD]}~{digest}"
 
 
 def head(encoded: str) -> str:

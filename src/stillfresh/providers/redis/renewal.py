@@ -69,10 +69,12 @@ class Renewals:
         with self._lock:
             self._held[lease.address] = lease, grant
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="stillfresh-leases", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="stillfresh-leases", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no room, or the end of the process: the next one tries again
+                    return
+                self._thread = thread
 
     def drop(self, lease: Lease) -> None:
         """Do not keep *lease* any more."""

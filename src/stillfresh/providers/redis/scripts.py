@@ -193,7 +193,9 @@ end
 local sum = redis.pcall('INCRBY', KEYS[1], ARGV[1])
 if type(sum) == 'table' then
   if front then redis.call('SET', KEYS[1], v, 'KEEPTTL') end
-  return {'T'}
+  local why = sum['err']
+  if string.find(why, 'integer') or string.find(why, 'overflow') then return {'T'} end
+  return sum
 end
 local digits = redis.call('GET', KEYS[1])
 if front then redis.call('SET', KEYS[1], front .. digits, 'KEEPTTL') end

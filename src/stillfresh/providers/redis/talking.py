@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakSet
@@ -153,12 +154,18 @@ class Talking(CacheProvider):
             return found
         with self._lock:
             if self._wires is None:
-                if self._server is None:
-                    raise ProviderUnavailable(f"{self!r} was not started")
+                if self._server is None or not self._starts:  # nobody would cut them
+                    raise ProviderUnavailable(f"{self!r} was not started, or was stopped")
+                lines = Lines(self._server)
                 self._wires = Wires(
                     Links(self._server),
-                    Lines(self._server),
-                    Renewals(self.lease_ms / 1000, self._max_hold, self._renew, self._let_go),
+                    lines,
+                    Renewals(
+                        self.lease_ms / 1000,
+                        self._max_hold,
+                        partial(self._renew, lines),
+                        partial(self._let_go, lines),
+                    ),
                 )
             return self._wires
 
@@ -214,19 +221,20 @@ class Talking(CacheProvider):
 
     # Leases, from the thread that renews them
 
-    def _renew(self, leases: list[tuple[Address, bytes]]) -> list[bool]:
+    def _renew(self, lines: Lines, leases: list[tuple[Address, bytes]]) -> list[bool]:
         commands = [
             call(scripts.RENEW, [self.names.lease(address)], head, self.lease_ms)
             for address, head in leases
         ]
-        return [reply == 1 for reply in self._from_thread(commands)]
+        # What was refused (the server is busy) says nothing about the lease.
+        return [expected(reply) == 1 for reply in self._from_thread(lines, commands)]
 
-    def _let_go(self, address: Address, head: bytes) -> None:
+    def _let_go(self, lines: Lines, address: Address, head: bytes) -> None:
         command = call(scripts.RELEASE, [self.names.lease(address)], head)
-        self._from_thread([command])
+        self._from_thread(lines, [command])
 
-    def _from_thread(self, commands: list[Command]) -> list[Any]:
-        talk = self.wires.lines.talk
+    def _from_thread(self, lines: Lines, commands: list[Command]) -> list[Any]:
+        talk = lines.talk
         replies = drive(talk(lambda _: commands))
         if any(isinstance(reply, Refusal) and reply.code == "NOSCRIPT" for reply in replies):
             # Sent again all of them: the first ones change nothing the second time.

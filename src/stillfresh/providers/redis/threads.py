@@ -66,6 +66,7 @@ class Lines:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._idle: list[Line] = []
+        self._closed = False
         self._lock = threading.Lock()
 
     async def talk(self, make: Callable[[bytes], Sequence[Command]]) -> list[Any]:
@@ -109,11 +110,15 @@ class Lines:
     def put_back(self, line: Line) -> None:
         """Let others have *line*."""
         with self._lock:
-            self._idle.append(line)
+            if not self._closed:
+                self._idle.append(line)
+                return
+        line.close()
 
     def close(self) -> None:
-        """Cut the idle ones; those in use are cut no later than the next time."""
+        """Cut the idle ones; those in use are cut when they come back."""
         with self._lock:
+            self._closed = True
             lines, self._idle = self._idle, []
         for line in lines:
             line.close()

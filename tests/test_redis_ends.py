@@ -1,0 +1,236 @@
+"""What ends, stands still or cannot begin: stops, tasks, loops, threads, and a busy server."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+
+import pytest
+import redis
+
+from stillfresh import App, CacheProvider, ProviderUnavailable, RedisCacheProvider, cache
+from stillfresh.clock import Clock
+from stillfresh.drivers import drive
+from stillfresh.entry import Entry, Windows
+from stillfresh.providers.base import Address, Lease
+
+K = Address("space", "key")
+
+
+def entry(value: bytes = b"x") -> Entry:
+    return Entry(value, Clock().now(), Windows(60.0), frozenset(), len(value))
+
+
+@pytest.fixture
+async def provider(url, prefix):
+    made = RedisCacheProvider(url, prefix=prefix, lease=1.0)
+    await made.start(Clock())
+    yield made
+    await made.stop()
+
+
+async def test_a_connection_that_was_cancelled_before_it_began_is_made_by_the_next(provider):
+    """Whoever cancels all tasks of a loop takes no connection from those who come later."""
+    first = asyncio.create_task(provider.look(K))
+    await asyncio.sleep(0)  # it has made the task that connects, which has not begun
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    with pytest.raises((asyncio.CancelledError, ProviderUnavailable)):
+        await first
+    assert await provider.look(K) is None
+
+
+async def test_a_loop_that_stood_still_cuts_nobody(url, prefix):
+    """What the loop could not send or hear is not the server's silence."""
+    provider = RedisCacheProvider(url, prefix=prefix, timeout=0.2)
+    await provider.start(Clock())
+    lease = await provider.acquire(K)
+    storing = asyncio.create_task(provider.store(lease, entry(b"x" * 20_000_000)))
+    await asyncio.sleep(0)
+    time.sleep(0.3)  # noqa: ASYNC251  # with most of it unsent
+    assert await storing
+    await provider.stop()
+
+
+async def test_a_loop_that_stands_still_again_and_again_waits_for_nobody(own, prefix):
+    """A server that hangs is away, also for a loop that is always late."""
+    provider = RedisCacheProvider(own.url, prefix=prefix, timeout=0.2)
+    await provider.start(Clock())
+    await provider.look(K)
+    own.signal(signal.SIGSTOP)
+    asking = asyncio.create_task(provider.look(K))
+    for _ in range(25):
+        await asyncio.sleep(0.001)
+        time.sleep(0.03)  # noqa: ASYNC251  # longer than a tenth of the time-out
+    own.signal(signal.SIGCONT)
+    assert asking.done()
+    with pytest.raises(ProviderUnavailable, match="no reply"):
+        await asking
+    await provider.stop()
+
+
+async def test_the_thread_that_renews_connects_nobody_after_the_stop(url, prefix, raw):
+    """A round that overlaps with the stop leaves no connection behind."""
+    provider = RedisCacheProvider(url, prefix=prefix, lease=0.05)
+    await provider.start(Clock())
+    inside, stopped = threading.Event(), threading.Event()
+
+    def alive() -> bool:
+        if threading.current_thread().name == "stillfresh-leases":
+            inside.set()
+            stopped.wait(10)
+            return False
+        return True
+
+    before = len(raw.client_list())
+    await provider.acquire(K, alive=alive)
+    thread = provider.wires.renewals._thread
+    assert await asyncio.to_thread(inside.wait, 10)
+    await provider.stop()
+    stopped.set()
+    await asyncio.to_thread(thread.join, 10)
+    with pytest.raises(ProviderUnavailable, match="stopped"):
+        await provider.look(K)
+    await asyncio.sleep(0.01)  # the server hears of it
+    assert len(raw.client_list()) == before
+
+
+def test_a_worker_that_outlives_the_app_stores_and_connects_nothing(url, prefix, raw):
+    """An app that does not run stores nothing, also what was begun before it stopped."""
+    began, end = threading.Event(), threading.Event()
+
+    class Service:
+        @cache(name="f", timeout="1 minute")
+        def f(self) -> int:
+            began.set()
+            end.wait(30)
+            return 1
+
+    app = App(Service).provide(CacheProvider, lambda: RedisCacheProvider(url, prefix=prefix))
+    before = len(raw.client_list())
+    with app:
+        caller = threading.Thread(target=app.get(Service).f)
+        caller.start()
+        assert began.wait(10)
+    end.set()
+    caller.join(10)
+    for thread in threading.enumerate():
+        if thread.name.startswith("stillfresh-"):
+            thread.join(10)
+    assert raw.keys(f"{prefix}:v:*") == []
+    assert len(raw.client_list()) == before
+
+
+async def test_a_thread_that_could_not_be_started_is_tried_again(provider, monkeypatch):
+    """Where there is no room for a thread for a moment, later leases are renewed all the same."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert isinstance(await provider.acquire(K), Lease)
+    assert isinstance(await provider.acquire(Address("space", "other")), Lease)
+    assert provider.wires.renewals._thread.is_alive()
+
+
+async def test_a_busy_server_says_nothing_about_leases(own, prefix):
+    """A refusal is no news that a lease was lost: the next round tries again."""
+    provider = RedisCacheProvider(own.url, prefix=prefix)
+    await provider.start(Clock())
+    lease = await provider.acquire(K)
+    drive(provider.blocking.look(K))  # there is a connection for threads
+    with redis.Redis.from_url(own.url) as raw:
+        raw.config_set("busy-reply-threshold", 1)
+        running = threading.Thread(target=run_for_ever, args=(own.url,))
+        running.start()
+        refused = None
+        while refused is None:
+            try:
+                raw.get("x")
+            except redis.ResponseError as busy:
+                refused = busy
+        try:
+            with pytest.raises(ProviderUnavailable, match="BUSY"):
+                provider._renew(provider.wires.lines, [(K, lease.token.head)])
+        finally:
+            raw.script_kill()
+            running.join(10)
+    assert await provider.store(lease, entry())
+    await provider.stop()
+
+
+def run_for_ever(url: str) -> None:
+    with (
+        redis.Redis.from_url(url, socket_timeout=30) as raw,
+        pytest.raises(redis.ResponseError),
+    ):
+        raw.eval("while true do end", 0)
+
+
+async def test_few_rights_are_enough_after_a_restart(provider, url, prefix, raw):
+    """A store on another run of the server is refused by reading, which everybody may."""
+    rights = f"reset on >pw ~{prefix}:* +@read +@write +info +scan +eval +evalsha"
+    raw.execute_command("ACL", "SETUSER", "few", *rights.split())
+    few = RedisCacheProvider(url.replace("://", "://few:pw@"), prefix=prefix)
+    await few.start(Clock())
+    lease = await few.acquire(K)
+    lease.token.run = b"another1"
+    assert not await few.store(lease, entry())
+    assert await few.store(await few.acquire(Address("space", "other")), entry())
+    await few.stop()
+    raw.execute_command("ACL", "DELUSER", "few")
+
+
+async def test_a_counter_with_a_long_key_is_found_by_its_pattern_only(provider):
+    """What is cut in its name stands in the entry, also in a counter's."""
+    address = Address("space", "a" * 600)
+    assert await provider.incr(address, 2, Windows(60.0)) == 2
+    await provider.invalidate_matching("space", "a*z")
+    assert await provider.incr(address, 3, Windows(60.0)) == 5
+    assert await provider.keys("space", "a*") == [address.key]
+    assert (await provider.look(address)).value == b"5"
+    await provider.invalidate_matching("space", "*a")
+    assert await provider.look(address) is None
+
+
+async def test_a_tag_of_any_length_is_one(provider):
+    """A tag may come from a user; one of 100 kB opens no breaker and drops what has it."""
+    tag, other = "t" * 100_000, "t" * 100_001
+    kept = Entry(b"x", Clock().now(), Windows(60.0), frozenset([tag]), 1)
+    for tags in (frozenset([tag]), frozenset()):  # known early, known late
+        lease = await provider.acquire(K, tags=tags)
+        assert await provider.store(lease, kept)
+        await provider.invalidate_tags(None, [other])
+        assert (await provider.look(K)).value == b"x"
+        await provider.invalidate_tags(None, [tag])
+        assert await provider.look(K) is None
+        lease = await provider.acquire(K, tags=tags)
+        await provider.invalidate_tags("space", [tag])
+        assert not await provider.store(lease, kept)
+
+
+async def test_a_counter_that_cannot_be_written_is_no_mistake_of_the_caller(own, prefix):
+    """Full, or a replica: that is the server's state, and says nothing about what is there."""
+    provider = RedisCacheProvider(own.url, prefix=prefix)
+    await provider.start(Clock())
+    windows = Windows(60.0)
+    assert await provider.incr(K, 1, windows) == 1
+    with redis.Redis.from_url(own.url) as raw:
+        raw.config_set("maxmemory", 1)
+        with pytest.raises(ProviderUnavailable, match="OOM"):
+            await provider.incr(K, 1, windows)
+        raw.config_set("maxmemory", 0)
+        raw.execute_command("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(ProviderUnavailable, match="READONLY"):
+            await provider.incr(K, 1, windows)
+        raw.execute_command("REPLICAOF", "NO", "ONE")
+    assert await provider.incr(K, 2**63 - 2, windows) == 2**63 - 1
+    with pytest.raises(TypeError, match="64 bits"):
+        await provider.incr(K, 1, windows)
+    await provider.put([(K, entry(b"text"))])
+    with pytest.raises(TypeError, match="no counter"):
+        await provider.incr(K, 1, windows)
+    await provider.stop()
