@@ -14,11 +14,12 @@ from math import inf
 import pytest
 
 from stillfresh.clock import Clock
+from stillfresh.drivers import drive
 from stillfresh.entry import Entry, Windows
 from stillfresh.errors import InvalidOption
 from stillfresh.providers.base import Address, Busy, CacheProvider, Found, Lease
 from stillfresh.providers.memory import MemoryCacheProvider
-from stillfresh.testing.bench import PATIENCE, drive, in_threads
+from stillfresh.testing.bench import PATIENCE, in_threads
 from stillfresh.testing.contract import ProviderContract
 
 FOREVER = Windows(inf)
@@ -654,7 +655,7 @@ import os, sys, threading
 from stillfresh.entry import Entry, Windows
 from stillfresh.providers.base import Address, Lease
 from stillfresh.providers.memory import MemoryCacheProvider
-from stillfresh.testing.bench import drive
+from stillfresh.drivers import drive
 
 p = MemoryCacheProvider()
 face = p.blocking

@@ -321,6 +321,20 @@ async def test_going_past_the_cache_is_counted():
     assert store.stats.bypasses == 1
 
 
+def test_going_past_the_cache_tells_and_raises_like_a_function():
+    """The listeners hear of it, and a factory may raise whatever it likes, StopIteration too."""
+    stopped = App(Sessions)
+    heard = []
+    stopped.on("bypass", heard.append)
+
+    def factory():
+        raise StopIteration("from the factory")
+
+    with pytest.raises(StopIteration, match="from the factory"):
+        stopped.get(Sessions).store.sync.get_or_set("k", factory)
+    assert [event.kind for event in heard] == ["bypass"]
+
+
 async def test_two_stores_of_one_module_and_name(app):
     """Two that live and are used in turn are an error, and do not drop each other's entries."""
     one, two = Cache[int](name="shared"), Cache[int](name="shared")

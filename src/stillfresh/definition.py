@@ -7,11 +7,9 @@ them in the thread; nothing is written twice.
 
 from __future__ import annotations
 
-from inspect import isawaitable
 from typing import TYPE_CHECKING
 
-from .calls import Answer, Call
-from .computation import Computation, current_computation
+from .calls import Call, past_the_cache
 from .current import only_one_app
 from .entry import MISSING
 from .ledger import ledger_of
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .app import App
-    from .calls import Counts
+    from .calls import Answer, Counts
     from .drivers import Driver
     from .readthrough import Reader
     from .region import Region
@@ -81,19 +79,10 @@ class Definition(Site):
         )
 
     async def _bypass(self, place: Place, values: Values, driver: Driver) -> Answer:
-        ledger = ledger_of(place.app)
-        ledger.counts(self, place.claim.name).bypass += 1
-        place.app.listeners.emit("bypass", place.namespace)
-        token = current_computation.set(Computation(self.title))
-        try:
-            value = self.shape.call(values, place.first)
-            if driver.suspends and isawaitable(value):
-                value = await value
-        except Exception as error:  # noqa: BLE001  # raised outside, so that any error passes
-            return Answer(None, error)
-        finally:
-            current_computation.reset(token)
-        return Answer(value)
+        ledger_of(place.app).bypassed(self, place.claim)
+        return await past_the_cache(
+            self.title, lambda: self.shape.call(values, place.first), driver
+        )
 
     # Controls
 

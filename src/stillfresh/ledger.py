@@ -105,16 +105,6 @@ class Ledger:
         self._dying: deque[tuple[Source | None, Claim]] = deque()
         self._local: MemoryCacheProvider | None = None
 
-    def region(self, namespace: str, provider: object, *, local: bool = False) -> Region:
-        """Return the region of *namespace* on *provider*, as the option was written."""
-        with self._lock:
-            guard = self.app.guard(self._local_provider() if local else self._provider(provider))
-            key = (namespace, id(guard.provider))
-            found = self._regions.get(key)
-            if found is None or found.guard is not guard:
-                found = self._regions[key] = Region(self.app, namespace, guard)
-            return found
-
     def reader(self, source: Source, claim: Claim) -> Reader:
         """
         Return the reader of *source* under its *claim*.
@@ -122,9 +112,8 @@ class Ledger:
         Raises:
             InvalidOption: Another function has the name.
         """
-        number = self._number(claim)
-        found = self._readers.get(source, _NONE).get((claim.name, number))
-        if found is not None and number >= 0:
+        found = self._readers.get(source, _NONE).get((claim.name, self._number(claim)))
+        if found is not None:
             return found
         if self._dying:
             with self._lock:
@@ -135,11 +124,7 @@ class Ledger:
             number = self._hold(claim, source)
             found = self._readers.get(source, _NONE).get((claim.name, number))
             if found is None:
-                namespace = claim.namespace
-                region = self.region(namespace, source.policy.provider, local=claim.local)
-                if number and claim.own_space and not region.guard.provider.shared:
-                    namespace = _numbered(namespace, number)
-                    region = self.region(namespace, source.policy.provider, local=claim.local)
+                region = self._region(claim, number, source.policy.provider)
                 found = Reader(region, source.policy, source.codec(), local=claim.local)
                 found.prefix = claim.prefix
                 if source.policy.memory is not None and found.region.guard.provider.shared:
@@ -151,6 +136,11 @@ class Ledger:
                 found.counts = self.counts(source, claim.name)
                 self._readers.setdefault(source, {})[claim.name, number] = found
             return found
+
+    def bypassed(self, source: Source, claim: Claim) -> None:
+        """Count a call that goes past the cache, and tell the listeners."""
+        self.counts(source, claim.name).add("bypass")
+        self.app.listeners.emit("bypass", claim.namespace)
 
     def start_provider(self, option: object) -> None:
         """
@@ -257,6 +247,17 @@ class Ledger:
                 drive(region.invalidate_matching(ops, "*", lambda _: True, prefix))
             else:
                 drive(region.clear(ops))
+
+    def _region(self, claim: Claim, number: int, provider: object) -> Region:
+        guard = self.app.guard(self._local_provider() if claim.local else self._provider(provider))
+        namespace = claim.namespace
+        if claim.own_space and not guard.provider.shared:
+            namespace = _numbered(namespace, number)
+        key = (namespace, id(guard.provider))
+        found = self._regions.get(key)
+        if found is None or found.guard is not guard:
+            found = self._regions[key] = Region(self.app, namespace, guard)
+        return found
 
     def _number(self, claim: Claim) -> int:
         """Return the number under which the holder has the name, -1 if it does not have it."""
@@ -379,18 +380,17 @@ class LedgerExtension(Extension):
 
     async def invalidate_tags(self, app: App, tags: frozenset[str], *, blocking: bool) -> None:
         ledger = ledger_of(app)
-        guards = {id(app.guard(app.get(CacheProvider))): app.guard(app.get(CacheProvider))}
-        guards |= {id(guard): guard for guard in app.guards}
+        app.guard(app.get(CacheProvider))  # also where nothing was asked of it yet
         problem: ProviderUnavailable | None = None
-        for guard in guards.values():
+        for guard in app.guards:
+            ops = guard.blocking if blocking else guard.waiting
             try:
-                await (guard.blocking if blocking else guard.waiting).invalidate_tags(None, tags)
+                await ops.invalidate_tags(None, tags)
             except ProviderUnavailable as error:
                 problem = error
             finally:
                 for region in ledger.regions():
                     if region.guard is guard:
-                        ops = guard.blocking if blocking else guard.waiting
                         await region.leave_tagged(ops, tags)
         app.listeners.emit("invalidate", "", ", ".join(sorted(tags)))
         if problem is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from .calls import Answer, Call
+from .calls import Call, past_the_cache
 from .current import which_app
 from .entry import MISSING
 from .errors import InvalidOption, UnstableArgument
@@ -15,9 +15,10 @@ from .report import Stats
 from .tags import checked_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from .app import App
+    from .calls import Answer
     from .definition import Definition
     from .drivers import Driver
     from .readthrough import Reader
@@ -89,7 +90,7 @@ class RootHome:
         return Stats(lambda: ledger_of(self.app()).seen(self.root, self.root.name), count)
 
     def count_bypass(self) -> None:
-        ledger_of(self.app()).counts(self.root, self.root.name).add("bypass")
+        ledger_of(self.app()).bypassed(self.root, self.root.own_claim)
 
 
 class DefinitionHome:
@@ -119,7 +120,7 @@ class DefinitionHome:
 
     def count_bypass(self) -> None:
         place = self._place()
-        ledger_of(place.app).counts(self._definition, place.claim.name).add("bypass")
+        ledger_of(place.app).bypassed(self._definition, place.claim)
 
     def _place(self) -> Place:
         return self._definition.place(self._instance, self._app)
@@ -209,14 +210,8 @@ class StoreOperations:
         reader = self._reading()
         if reader is None or not reader.policy.is_enabled():
             self.home.count_bypass()
-            return await self._bypass(driver, factory)
+            return await past_the_cache(self.home.title, factory, driver)
         return await reader.read(call, driver)
-
-    async def _bypass(self, driver: Driver, factory: Callable[[], object]) -> Answer:
-        value = factory()
-        if driver.suspends and hasattr(value, "__await__"):
-            value = await cast("Awaitable[object]", value)
-        return Answer(value)
 
 
 def checked_key(key: object) -> str:

@@ -80,9 +80,14 @@ class Root:
 
         return make
 
+    @property
+    def own_claim(self) -> Claim:
+        """The name that it wants."""
+        return Claim(self.name, self.name, self)
+
     def claim(self, app: App) -> Reader:
         """Make the namespace this cache's, and return its reader."""
-        return ledger_of(app).reader(self, Claim(self.name, self.name, self))
+        return ledger_of(app).reader(self, self.own_claim)
 
 
 class _Scope:

@@ -96,17 +96,6 @@ class Bench:
         self._pass_time(seconds)
 
 
-def drive(operation: Coroutine[Any, Any, T]) -> T:
-    """Run *operation* of a blocking face to its end, without an event loop."""
-    try:
-        operation.send(None)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    operation.close()
-    msg = "an operation of the blocking face suspended; it must block instead"
-    raise AssertionError(msg)
-
-
 def on_loop(operation: Coroutine[Any, Any, T]) -> T:
     """Run *operation* on an event loop of its own."""
     return asyncio.run(operation)

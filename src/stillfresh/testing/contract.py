@@ -18,9 +18,10 @@ import asyncio
 import threading
 import time
 
+from ..drivers import drive
 from ..entry import Verdict
 from ..providers.base import Busy, Found, Lease
-from .bench import PATIENCE, Bench, drive, in_threads, on_loop
+from .bench import PATIENCE, Bench, in_threads, on_loop
 from .contract_base import on_both_faces
 from .contract_changes import ChangesContract
 

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..clock import Clock
-from .bench import Bench, drive, on_loop
+from ..drivers import drive
+from .bench import Bench, on_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
