@@ -44,12 +44,12 @@ async def test_a_connection_that_was_cancelled_before_it_began_is_made_by_the_ne
 
 async def test_a_loop_that_stood_still_cuts_nobody(url, prefix):
     """What the loop could not send or hear is not the server's silence."""
-    provider = RedisCacheProvider(url, prefix=prefix, timeout=0.2)
+    provider = RedisCacheProvider(url, prefix=prefix, timeout=0.5)
     await provider.start(Clock())
     lease = await provider.acquire(K)
     storing = asyncio.create_task(provider.store(lease, entry(b"x" * 20_000_000)))
     await asyncio.sleep(0)
-    time.sleep(0.3)  # noqa: ASYNC251  # with most of it unsent
+    time.sleep(0.6)  # noqa: ASYNC251  # with most of it unsent
     assert await storing
     await provider.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 
 import pytest
@@ -27,6 +28,7 @@ class Proxy:
         self.replies.set()
         self.seen = 0
         self.cut = False
+        self.pace = 0.0
         self.tasks: set[asyncio.Task[None]] = set()
         self.writers: list[asyncio.StreamWriter] = []
 
@@ -57,6 +59,7 @@ class Proxy:
                 if gate is self.requests:
                     self.seen += 1
                 await gate.wait()
+                await asyncio.sleep(self.pace)
                 sink.write(data)
                 await sink.drain()
 
@@ -122,6 +125,17 @@ async def arrived(proxy: Proxy, before: int) -> None:
 async def value(provider: CacheProvider) -> object:
     found = await provider.look(K)
     return None if found is None else found.value
+
+
+async def test_a_network_that_takes_what_is_sent_is_not_silent(proxy, prefix):
+    """A long command may take longer than the time-out, as long as some of it is taken."""
+    provider = RedisCacheProvider(proxy.url, prefix=prefix, timeout=0.5)
+    await provider.start(Clock())
+    lease = await provider.acquire(K)
+    proxy.pace, begin = 0.002, time.monotonic()
+    assert await provider.store(lease, entry(b"x" * 40_000_000))
+    assert time.monotonic() - begin > 0.5
+    await provider.stop()
 
 
 async def test_a_read_that_is_held_answers_nobody_who_came_later(proxy, far, near):

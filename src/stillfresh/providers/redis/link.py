@@ -64,6 +64,8 @@ class Link(asyncio.Protocol):
         self._heard_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._spared: Request | None = None
+        self._unsent_bytes: int | None = None
+        """What the transport had not sent yet when it was last looked after."""
         self._end: AsyncGenerator[None] | None = None
         self.run = b"0" * 8
         """Which life of the server it is connected to."""
@@ -215,13 +217,19 @@ class Link(asyncio.Protocol):
     def _look_after(self) -> None:
         watch, self._watch = self._watch, None
         if not self._line:
+            self._unsent_bytes = None
             return
         now = self._loop.time()
         late = watch is not None and now - watch.when() > self._server.timeout / 10
         if late and self._spared is not self._line[0]:
             # The loop stood still, and could neither send nor hear: one more time-out, once.
             self._spared, self._heard_at = self._line[0], now
-        # A long reply takes its time; what counts is that something comes.
+        # A long reply takes its time, and so does a long command: what counts is that something
+        # comes, or that the server takes what is sent.
+        left = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        before, self._unsent_bytes = self._unsent_bytes, left
+        if (left and before is None) or (before is not None and left < before):
+            self._heard_at = now
         due = max(self._line[0].sent_at, self._heard_at) + self._server.timeout
         if due <= now:
             self._cut(ProviderUnavailable(f"no reply within {self._server.timeout} s"))
@@ -236,7 +244,7 @@ class Link(asyncio.Protocol):
 
     def _drop(self, error: ProviderUnavailable) -> None:
         line, self._line = self._line, deque()
-        self._unsent = []
+        self._unsent, self._unsent_bytes = [], None
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
