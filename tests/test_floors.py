@@ -69,7 +69,17 @@ FLOORS = {
     "cli": 5,
 }
 LONGEST_FILE = 420
-LEFT_TO_WHO_ASKS = {"attr", "attrs", "fastapi", "pydantic", "redis", "rich", "starlette", "typer"}
+LEFT_TO_WHO_ASKS = {
+    "attr",
+    "attrs",
+    "fastapi",
+    "http_sf",
+    "pydantic",
+    "redis",
+    "rich",
+    "starlette",
+    "typer",
+}
 
 PACKAGE = Path(__file__).parent.parent / "src" / "stillfresh"
 ROOT = "stillfresh"
