@@ -1,0 +1,1 @@
+"""HTTP: the rules of a shared cache, and the engine that serves requests by them."""
