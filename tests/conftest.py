@@ -116,6 +116,11 @@ class Gated(RedisCacheProvider):
 
     gate: Callable[[], Awaitable[object]] | None = None
 
+    async def look(self, address):
+        if self.gate is not None:
+            await self.gate()
+        return await super().look(address)
+
     async def ask(self, *commands):
         if self.gate is not None:
             await self.gate()

@@ -171,15 +171,15 @@ async def test_what_is_stored_while_it_is_looked_at_is_not_computed_again(two):
     """
     a, b = two
     await a.put([(K, entry(b"new"))])
-    original = b.ask
+    original = b.wire.read
 
-    async def split(*commands):
-        _, *rest = await original(*commands)
+    async def split(*asked):
+        _, *rest = await original(*asked)
         return [-2, *rest]
 
-    b.ask = split
+    b.wire.read = split
     assert await b.look(K) is None
-    del b.ask
+    del b.wire.read
     assert isinstance(await b.acquire(K), Found)
 
 

@@ -24,6 +24,8 @@ from ...errors import InvalidOption, ProviderUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .names import Markers
+
 Command = tuple[str | bytes | int, ...]
 SCHEMES: Final = ("redis", "rediss", "unix")
 
@@ -45,6 +47,15 @@ FAULTS: Final = (redis.RedisError, OSError, EOFError, hiredis.HiredisError)
 def pack(commands: Sequence[Command]) -> bytes:
     """Return *commands* as they go over the wire."""
     return b"".join([_pack(command) for command in commands])
+
+
+def pack_read(value: str, markers: Markers | None) -> bytes:
+    """Return the read of *value*, and of its tags' versions, as it goes over the wire."""
+    name = value.encode("ascii")
+    bulk = b"$%d\r\n%b\r\n" % (len(name), name)
+    if markers is None:
+        return b"*2\r\n$4\r\nPTTL\r\n%b*2\r\n$3\r\nGET\r\n%b" % (bulk, bulk)
+    return b"*2\r\n$4\r\nPTTL\r\n%b%b%b%b" % (bulk, markers.front, bulk, markers.packed)
 
 
 class Server(NamedTuple):

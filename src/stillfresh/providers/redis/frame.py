@@ -41,7 +41,8 @@ TOKEN: Final = 25
 """Bytes of a version: 8 of the server's run, a colon, 16 of chance."""
 LONGEST_COUNTER: Final = 20
 
-_FRONT: Final = struct.Struct(">3sc8s24sQQQQHI")
+_FRONT: Final = struct.Struct(">3sc8s24s32sHI")
+_LENGTHS: Final = struct.Struct(">QQQQ")
 _EVER: Final = (1 << 64) - 1
 _LONGEST_MS: Final = 100 * 365 * 86_400_000
 """The server counts no longer than that: a hundred years."""
@@ -74,12 +75,26 @@ class RemoteEntry(Entry):
 
     __slots__ = ("mark", "versions")
 
-    def __init__(self, frame: Frame, value: bytes, born: float, mark: bytes) -> None:
-        super().__init__(value, born, frame.windows, frozenset(frame.tags), len(value))
-        self.expired = frame.expired
+    def __init__(  # pyright: ignore[reportMissingSuperCall]
+        self,
+        value: bytes,
+        born: float,
+        windows: Windows,
+        mark: bytes,
+        versions: dict[str, Versions],
+        *,
+        expired: bool,
+    ) -> None:
+        # One per hit: not what only counts in memory, such as touches for the eviction.
+        self.value = value
+        self.born = born
+        self.windows = windows
+        self.tags = frozenset(versions) if versions else _NO_TAGS
+        self.size = len(value)
+        self.expired = expired
         self.mark = mark
         """Other bytes there have another one."""
-        self.versions = frame.tags
+        self.versions = versions
         self.quick_until = -inf  # other processes may change it: no short cut
 
 
@@ -95,9 +110,9 @@ def seal(
         name = written(tag).encode("utf-8", "surrogatepass")
         parts += [len(name).to_bytes(2, "big"), name, *versions[tag]]
     full = b"" if key is None else key.encode("utf-8", "surrogatepass")
-    lengths = (_milliseconds(seconds) for seconds in entry.windows)
+    lengths = _LENGTHS.pack(*(_milliseconds(seconds) for seconds in entry.windows))
     state = EXPIRED if entry.expired else WRITTEN
-    parts[0] = _FRONT.pack(MAGIC, state, run, mark, *lengths, len(entry.tags), len(full))
+    parts[0] = _FRONT.pack(MAGIC, state, run, mark, lengths, len(entry.tags), len(full))
     return b"".join((*parts, full, value))
 
 
@@ -109,7 +124,7 @@ def read_front(data: bytes, *, whole: bool = True) -> Frame:
         UnreadableEntry: It is no frame, or it is cut.
     """
     try:
-        magic, state, run, mark, fresh, stale, keep, ahead, count, length = _FRONT.unpack_from(data)
+        magic, state, run, mark, lengths, count, length = _FRONT.unpack_from(data)
         if magic != MAGIC or state not in {WRITTEN, EXPIRED}:
             raise UnreadableEntry("the magic or the version is another one")
         at = _FRONT.size
@@ -129,6 +144,13 @@ def read_front(data: bytes, *, whole: bool = True) -> Frame:
             key = data[at:start].decode("utf-8", "surrogatepass")
     except (struct.error, UnicodeDecodeError) as error:
         raise UnreadableEntry(str(error)) from error
+    windows, life = _known.get(lengths) or _windows(lengths)
+    return Frame(state == EXPIRED, run, mark, windows, life, tags, key, start)
+
+
+def _windows(lengths: bytes) -> tuple[Windows, int | None]:
+    """Return the windows that *lengths* spell, and the life; all entries of a function share it."""
+    fresh, stale, keep, ahead = _LENGTHS.unpack(lengths)
     windows = Windows(
         inf if fresh == _EVER else fresh / 1000,
         inf if stale == _EVER else stale / 1000,
@@ -136,7 +158,15 @@ def read_front(data: bytes, *, whole: bool = True) -> Frame:
         inf if ahead == _EVER else ahead / 1000,
     )
     life = None if fresh == _EVER else min(fresh + max(stale, keep), _LONGEST_MS)
-    return Frame(state == EXPIRED, run, mark, windows, life, tags, key, start)
+    if len(_known) >= _MOST_KNOWN:  # such as with jitter=
+        _known.clear()
+    _known[lengths] = windows, life
+    return windows, life
+
+
+_known: dict[bytes, tuple[Windows, int | None]] = {}
+_MOST_KNOWN: Final = 1_000
+_NO_TAGS: Final[frozenset[str]] = frozenset()
 
 
 def read_entry(data: bytes, left_ms: int, now: float, *, whole: bool = True) -> RemoteEntry:
@@ -149,14 +179,15 @@ def read_entry(data: bytes, left_ms: int, now: float, *, whole: bool = True) -> 
     Raises:
         UnreadableEntry: It is neither a frame nor a counter.
     """
-    if is_counter(data):
+    if len(data) <= LONGEST_COUNTER and is_counter(data):
         windows = Windows(inf if left_ms == -1 else max(0, left_ms) / 1000)
-        frame = Frame(False, b"", b"", windows, None, {}, None, 0)  # noqa: FBT003  # a tuple
-        return RemoteEntry(frame, data, now, mark_of(data))
+        return RemoteEntry(data, now, windows, mark_of(data), {}, expired=False)
     frame = read_front(data, whole=whole)
     life = frame.life
     age = 0.0 if life is None else (life - max(0, left_ms)) / 1000
-    return RemoteEntry(frame, data[frame.start :], now - age, frame.mark)
+    return RemoteEntry(
+        data[frame.start :], now - age, frame.windows, frame.mark, frame.tags, expired=frame.expired
+    )
 
 
 def mark_of(data: bytes) -> bytes:

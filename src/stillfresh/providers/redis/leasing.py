@@ -16,7 +16,7 @@ from ..base import Busy, Found, Lease
 from . import scripts
 from .client import Refusal
 from .frame import RemoteEntry, UnreadableEntry, life_ms, mark_of, read_entry, seal
-from .names import fence_number, is_long
+from .names import Markers, fence_number, is_long
 from .renewal import Grant
 from .talking import Talking, call, expected, in_full
 
@@ -45,24 +45,23 @@ class Leasing(Talking):
         The life that is left comes first: what is stored in between looks older than it is.
         """
         now = self._clock.now()
-        value = self.names.value(address)
-        tags = self._tags.get(address)
-        if tags:
-            markers = [marker for tag in tags for marker in self.markers(address, tag)]
-            left, found = await self.ask(("PTTL", value), ("MGET", value, *markers))
-            data, *versions = found
-        else:
-            markers = versions = []
-            left, data = await self.ask(("PTTL", value), ("GET", value))
+        markers = self._tags.get(address)
+        left, data = await self.wire.read(self.names.value(address), markers)
+        versions: list[bytes | None] = []
+        if markers is not None and data.__class__ is list:
+            data, *versions = data
         if data is None:
             return None
+        if left.__class__ is not int or data.__class__ is not bytes:
+            expected(left)
+            expected(data)
         entry = self._read(address, data, left, now)
         holds = True
         if entry is not None and entry.versions:
-            if tuple(entry.versions) == tags:  # as it was the last time: all are here
+            if markers is not None and markers.tags == tuple(entry.versions):  # all are here
                 holds = versions == [one for pair in entry.versions.values() for one in pair]
             else:
-                asked = dict(zip(markers, versions, strict=True))
+                asked = {} if markers is None else dict(zip(markers.names, versions, strict=True))
                 [holds] = await self.held([(address, entry)], asked)
         return self._judged(address, entry, now, holds=holds)
 
@@ -73,8 +72,9 @@ class Leasing(Talking):
         values = [self.names.value(address) for address in addresses]
         markers: dict[str, None] = {}
         for address in addresses:
-            for tag in self._tags.get(address, ()):
-                markers.update(dict.fromkeys(self.markers(address, tag)))
+            known = self._tags.get(address)
+            if known is not None:
+                markers.update(dict.fromkeys(known.names))
         *lives, found = await self.ask(
             *(("PTTL", value) for value in values), ("MGET", *values, *markers)
         )
@@ -99,10 +99,24 @@ class Leasing(Talking):
         except UnreadableEntry:
             self._useless.note(address, mark_of(data))
             return None
-        tags = tuple(entry.versions)
-        if self._tags.get(address, ()) != tags:
-            self._tags.note(address, tags)
+        known = self._tags.get(address)
+        if known is not None or entry.versions:
+            self._note_tags(address, tuple(entry.versions), known)
         return entry
+
+    def _note_tags(self, address: Address, tags: tuple[str, ...], known: Markers | None) -> None:
+        if known is not None and known.tags == tags:
+            return
+        if not tags:
+            self._tags.pop(address, None)
+            return
+        together = (address.namespace, tags)
+        markers = self._together.get(together)
+        if markers is None:
+            names = [marker for tag in tags for marker in self.markers(address, tag)]
+            markers = Markers(tags, names)
+            self._together.note(together, markers)
+        self._tags.note(address, markers)
 
     def _judged(
         self, address: Address, entry: RemoteEntry | None, now: float, *, holds: bool

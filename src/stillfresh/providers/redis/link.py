@@ -22,26 +22,36 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import hiredis
 
 from ...errors import ProviderUnavailable
-from .client import FAULTS, Refusal, pack, read_run, unavailable
+from .client import FAULTS, Refusal, pack, pack_read, read_run, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from .client import Command, Server
+    from .names import Markers
 
 _NOTHING: Final = object()
 
 
 class Request:
-    """Some commands that were sent together, and the replies so far."""
+    """Some commands that were sent together, who waits, and the replies so far."""
 
-    __slots__ = ("future", "missing", "replies", "sent_at")
+    __slots__ = ("count", "future", "others", "replies", "sent_at")
 
     def __init__(self, future: asyncio.Future[list[Any]], count: int, sent_at: float) -> None:
         self.future = future
-        self.missing = count
+        self.others: list[asyncio.Future[list[Any]]] | None = None
+        """Who asked the same before it was sent; a future each, since each may go away."""
+        self.count = count
         self.replies: list[Any] = []
         self.sent_at = sent_at
+
+    def fail(self, error: BaseException) -> None:
+        """Let everybody who waits have *error*."""
+        for future in (self.future, *(self.others or ())):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # nobody may be left to ask for it
 
 
 class Link(asyncio.Protocol):
@@ -61,6 +71,12 @@ class Link(asyncio.Protocol):
         self._reader: hiredis.Reader = _reader()
         self._line: deque[Request] = deque()
         self._unsent: list[bytes] = []
+        self._reads: dict[bytes, Request] = {}
+        """Reads that nothing was sent of yet: who asks the same may share one."""
+        self._turn = 0.0
+        """When the last turn began in which something was asked."""
+        self._busy = False
+        """Several were answered at once, and will ask again at once."""
         self._heard_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._spared: Request | None = None
@@ -100,22 +116,46 @@ class Link(asyncio.Protocol):
 
     def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
         """Send *commands* on a connection that is ready; the future gets their replies."""
-        future: asyncio.Future[list[Any]] = self._loop.create_future()
-        if self._transport is None:
-            future.set_exception(ProviderUnavailable("the connection was lost"))
+        return self._put(pack(commands), len(commands)).future
+
+    def read(self, data: bytes) -> asyncio.Future[list[Any]]:
+        """
+        Send a read, two commands as they go over the wire; the replies are only looked at.
+
+        Whoever asks the same in one turn of the loop gets the same replies. Once it was handed
+        to the transport nobody joins it: its reply may be older than who comes now.
+        """
+        request = self._reads.get(data)
+        if request is not None:
+            future: asyncio.Future[list[Any]] = self._loop.create_future()
+            if request.others is None:
+                request.others = []
+            request.others.append(future)
             return future
-        data = pack(commands)
-        now = self._loop.time()
-        self._line.append(Request(future, len(commands), now))
-        if len(self._line) == 1:  # nobody is on the way: nothing to wait for
-            self._transport.write(data)
-        else:
-            if not self._unsent:
-                self._loop.call_soon(self._flush)
+        request = self._put(data, 2)
+        if self._unsent:
+            self._reads[data] = request
+        return request.future
+
+    def _put(self, data: bytes, count: int) -> Request:
+        request = Request(self._loop.create_future(), count, self._turn)
+        if self._transport is None:
+            request.future.set_exception(ProviderUnavailable("the connection was lost"))
+            return request
+        if self._unsent:
             self._unsent.append(data)
-        if self._watch is None:
-            self._watch = self._loop.call_at(now + self._server.timeout, self._look_after)
-        return future
+        else:
+            request.sent_at = self._turn = self._loop.time()
+            if self._line or self._busy:  # with what others ask in this turn
+                self._unsent.append(data)
+                self._loop.call_soon(self._flush)
+            else:
+                self._transport.write(data)
+            if self._watch is None:
+                due = self._turn + self._server.timeout
+                self._watch = self._loop.call_at(due, self._look_after)
+        self._line.append(request)
+        return request
 
     def close(self) -> None:
         """Cut the connection. Called on the thread of its loop."""
@@ -133,6 +173,7 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         data, self._unsent = self._unsent, []
+        self._reads = {}
         if self._transport is not None and data:
             self._transport.write(b"".join(data))
 
@@ -187,24 +228,28 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand out the replies that have come."""
-        reader = self._reader
+        reader, line = self._reader, self._line
         self._heard_at = self._loop.time()
+        answered = 0
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not _NOTHING:
-                self._hand_out(reply)
+                request = line[0]
+                replies = request.replies
+                replies.append(reply)
+                if len(replies) < request.count:
+                    continue
+                line.popleft()
+                answered += 1
+                if not request.future.done():
+                    request.future.set_result(replies)
+                for future in request.others or ():
+                    answered += 1
+                    if not future.done():
+                        future.set_result(replies)
         except (hiredis.HiredisError, IndexError) as error:
             self._cut(ProviderUnavailable(f"the server talks garbage: {error}"))
-
-    def _hand_out(self, reply: object) -> None:
-        request = self._line[0]
-        request.replies.append(reply)
-        request.missing -= 1
-        if request.missing:
-            return
-        self._line.popleft()
-        if not request.future.done():
-            request.future.set_result(request.replies)
+        self._busy = answered > 1
 
     def eof_received(self) -> None:
         """Let the transport close."""
@@ -245,13 +290,13 @@ class Link(asyncio.Protocol):
     def _drop(self, error: ProviderUnavailable) -> None:
         line, self._line = self._line, deque()
         self._unsent, self._unsent_bytes = [], None
+        self._reads = {}
+        self._busy = False
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
         for request in line:
-            if not request.future.done():
-                request.future.set_exception(error)
-                request.future.exception()  # nobody may be left to ask for it
+            request.fail(error)
 
 
 def _reader() -> hiredis.Reader:
@@ -281,6 +326,21 @@ class Links:
         link = self._here()
         await link.ready()
         return await link.send(make(link.run))
+
+    def read(self, value: str, markers: Markers | None) -> Awaitable[list[Any]]:
+        """
+        Read the life that is left of *value*, and its bytes; with *markers*, a list with theirs.
+
+        Raises:
+            ProviderUnavailable: The server is away, or too slow.
+        """
+        link = self._here()
+        data = pack_read(value, markers)
+        return link.read(data) if link.connected else self._read_later(link, data)
+
+    async def _read_later(self, link: Link, data: bytes) -> list[Any]:
+        await link.ready()
+        return await link.read(data)
 
     def post(self, commands: Sequence[Command]) -> None:
         """Send *commands* and ask for no reply: their caller is gone."""

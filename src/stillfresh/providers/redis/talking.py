@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from ..base import Address
     from .client import Command
+    from .names import Markers
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -91,7 +92,9 @@ class Talking(CacheProvider):
         self._starts = 0
         self._lock = threading.Lock()
         self._wires: Wires | None = None
-        self._tags: Known[Address, tuple[str, ...]] = Known()
+        self._together: Known[tuple[str, tuple[str, ...]], Markers] = Known()
+        """The versions of tags that were asked for together."""
+        self._tags: Known[Address, Markers] = Known()
         """Which tags an entry had when it was read: their versions are asked for with it."""
         self._useless: Known[Address, bytes] = Known()
         """The mark of what was read and is of no use: it is what the next acquire has seen."""
@@ -172,7 +175,8 @@ class Talking(CacheProvider):
     @property
     def wire(self) -> Links | Lines:
         """How this face talks."""
-        return self.wires.links
+        found = self._wires
+        return self.wires.links if found is None else found.links
 
     async def ask(self, *commands: Command) -> list[Any]:
         """

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
-from .client import FAULTS, Refusal, pack, read_run, unavailable
+from .client import FAULTS, Refusal, pack, pack_read, read_run, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .client import Command, Server
+    from .names import Markers
 
 _CODES: dict[type[ResponseError], str] = {
     NoScriptError: "NOSCRIPT",
@@ -36,10 +37,10 @@ class Line:
             self.close()
             raise
 
-    def talk(self, commands: Sequence[Command]) -> list[Any]:
-        """Send *commands* and wait for their replies."""
-        self._connection.send_packed_command([pack(commands)], check_health=False)
-        return [self._reply() for _ in commands]
+    def talk(self, data: bytes, count: int) -> list[Any]:
+        """Send *count* commands, packed, and wait for their replies."""
+        self._connection.send_packed_command([data], check_health=False)
+        return [self._reply() for _ in range(count)]
 
     def _reply(self) -> Any:
         try:
@@ -76,10 +77,22 @@ class Lines:
         Raises:
             ProviderUnavailable: The server is away, or too slow.
         """
+
+        def whole(line: Line) -> list[Any]:
+            commands = make(line.run)
+            return line.talk(pack(commands), len(commands))
+
+        return self._with_line(whole)
+
+    async def read(self, value: str, markers: Markers | None) -> list[Any]:
+        """Read as `Links.read`. Never suspends."""
+        return self._with_line(lambda line: line.talk(pack_read(value, markers), 2))
+
+    def _with_line(self, work: Callable[[Line], list[Any]]) -> list[Any]:
         line = None
         try:
             line = self.take()
-            replies = line.talk(make(line.run))
+            replies = work(line)
         except BaseException as error:
             if line is not None:
                 line.close()
