@@ -43,6 +43,7 @@ FLOORS = {
     "injection": 2,
     "portal": 2,
     "registry": 2,
+    "asgi": 2,
     "app": 2,
     "current": 2,
     "region": 2,

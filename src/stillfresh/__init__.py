@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import binding, sync  # noqa: F401  # pyright: ignore[reportUnusedImport]  # apps learn of caches
@@ -29,6 +30,7 @@ from .errors import (
 )
 from .events import Event
 from .hooks import hook
+from .http import entrance as _entrance  # noqa: F401  # pyright: ignore[reportUnusedImport]  # apps become servers
 from .injection import inject
 from .options import MemoryTier
 from .providers.base import CacheProvider
@@ -36,6 +38,7 @@ from .providers.memory import MemoryCacheProvider
 from .report import Explanation, Stats
 
 if TYPE_CHECKING:
+    from .http.actions import action as action
     from .providers.redis import RedisCacheProvider as RedisCacheProvider
 
 __all__ = [
@@ -76,12 +79,17 @@ __all__ = [
 ]
 
 
+_LAZY = {
+    "RedisCacheProvider": ".providers.redis",
+    "action": ".http.actions",
+}
+
+
 def __getattr__(name: str) -> object:
     """Load what needs an extra when somebody asks for it; a star import does not."""
-    if name == "RedisCacheProvider":
-        from .providers.redis import RedisCacheProvider
-
-        globals()[name] = RedisCacheProvider
-        return RedisCacheProvider
+    if name in _LAZY:
+        found: object = getattr(import_module(_LAZY[name], __name__), name)
+        globals()[name] = found
+        return found
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

@@ -13,6 +13,7 @@ import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
+from .asgi import Served
 from .background import Background
 from .clock import Clock
 from .container import Container
@@ -75,7 +76,7 @@ class Extension:
 extensions: list[Extension] = []
 
 
-class App:
+class App(Served):
     """
     Services that live together, and the caches in them.
 
@@ -87,8 +88,7 @@ class App:
 
     def __init__(self, *services: object, clock: Clock | None = None) -> None:
         if clock is not None and not isinstance(clock, Clock):
-            msg = f"clock={clock!r}: expected a Clock, such as VirtualClock()."
-            raise InvalidOption(msg)
+            raise InvalidOption(f"clock={clock!r}: expected a Clock, such as VirtualClock().")
         self.clock = clock or Clock()
         self.listeners = Listeners()
         self.background = Background()
@@ -104,17 +104,17 @@ class App:
         self._guarding = threading.RLock()
         self._phase = "stopped"
         self._portal = Portal()
-        self._kinds: list[type] = []
+        self.kinds: list[type] = []
         for service in services:
             kind = service if isinstance(service, type) else type(service)
             if kind.__module__ == "builtins":
                 raise InvalidOption(f"App({service!r}): expected a class of yours, or an instance.")
-            self._kinds.append(kind)
+            self.kinds.append(kind)
             if kind is not service:
                 self._container.adopt(service)
 
     def __repr__(self) -> str:
-        names = ", ".join(kind.__qualname__ for kind in self._kinds)
+        names = ", ".join(kind.__qualname__ for kind in self.kinds)
         return f"<App({names}), {self._phase}>"
 
     # Services
@@ -342,7 +342,7 @@ class App:
                 visit(self.get(needed, by=by))
             ordered.append(instance)
 
-        for kind in self._kinds:
+        for kind in self.kinds:
             visit(self.get(kind, by=by))
         for instance in self.services():
             if not isinstance(instance, CacheProvider):

@@ -12,6 +12,7 @@ from .tags import checked_tags
 
 if TYPE_CHECKING:
     from .durations import Duration
+    from .entry import Windows
 
 
 class Computation:
@@ -22,12 +23,14 @@ class Computation:
     cannot be taken away.
     """
 
-    __slots__ = ("_fresh", "key", "skipped", "tags")
+    __slots__ = ("_fresh", "key", "skipped", "tags", "windows")
 
     def __init__(self, key: str) -> None:
         self.key = key
         self.tags: set[str] = set()
         self.skipped = False
+        self.windows: Windows | None = None
+        """All lifetimes at once, for what decides them itself, as HTTP responses do."""
         self._fresh: float | None = None
 
     @property

@@ -55,8 +55,18 @@ def inject(kind: type[T]) -> T:
 
 def injected(service: object) -> list[type]:
     """Return the classes that *service* declares to need; what was assigned is not needed."""
-    found: dict[str, object] = {}
-    for owner in reversed(type(service).__mro__):
-        found.update(vars(owner))
+    found = _attributes(type(service))
     found.update(getattr(service, "__dict__", {}))
     return [one.kind for one in found.values() if isinstance(one, Injected)]
+
+
+def injected_in(kind: type) -> list[type]:
+    """Return the classes that services of class *kind* declare to need."""
+    return [one.kind for one in _attributes(kind).values() if isinstance(one, Injected)]
+
+
+def _attributes(kind: type) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for owner in reversed(kind.__mro__):
+        found.update(vars(owner))
+    return found

@@ -31,6 +31,8 @@ class Packer:
         self._copy = copy
         self.serialized = serialized
         self._tried = not trial
+        self.measure: Callable[[object], int] | None = None
+        """Says how large an object is that is kept as it is."""
 
     @property
     def codec(self) -> Codec:
@@ -69,7 +71,8 @@ class Packer:
                 # As digits, so that a counter can go on from it.
                 data = str(value).encode()
             return Entry(data, born, windows, tags, len(data))
-        return Entry(value, born, windows, tags)
+        size = 0 if self.measure is None else self.measure(value)
+        return Entry(value, born, windows, tags, size)
 
     def open(self, entry: Entry) -> object:
         """Return the value, or MISSING if it was dropped meanwhile or has another shape."""

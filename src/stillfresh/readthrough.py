@@ -284,7 +284,8 @@ class Reader(Shelf):
         tags = call.tags | computation.late_tags()
         if call.late_tags is not None:
             tags |= call.late_tags(value)
-        windows = self.policy.windows(computation.fresh_or(self.policy.fresh))
+        fresh = computation.fresh_or(self.policy.fresh)
+        windows = computation.windows or self.policy.windows(fresh)
         when = self.policy.when
         if (
             computation.skipped

@@ -1,0 +1,73 @@
+"""An app as an ASGI application. What really serves it is set from above."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_making = threading.RLock()
+
+
+class Server(Protocol):
+    """What answers the requests of one app."""
+
+    @property
+    def http(self) -> FastAPI:
+        """The FastAPI object behind the actions."""
+        ...
+
+    def check(self) -> None:
+        """Look at all actions: the app is about to start."""
+        ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or run the app for the life of the server."""
+        ...
+
+
+class Served:
+    """What an app is to a server: an ASGI application."""
+
+    make_server: ClassVar[Callable[[Any], Server] | None] = None
+    """Makes what serves an app; set from above."""
+
+    _server: Server | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """
+        Serve the actions of the services: `uvicorn module:app`.
+
+        Raises:
+            ImportError: The extra is missing; the message has the command.
+        """
+        await (self._server or self.server)(scope, receive, send)
+
+    @property
+    def http(self) -> FastAPI:
+        """
+        The FastAPI object behind the actions, for whatever else it can do.
+
+        Raises:
+            ImportError: The extra is missing; the message has the command.
+        """
+        return self.server.http
+
+    @property
+    def server(self) -> Server:
+        """What answers the requests of this app."""
+        make = type(self).make_server
+        assert make is not None  # noqa: S101  # the front door has set it
+        with _making:
+            if self._server is None:
+                self._server = make(self)
+            return self._server

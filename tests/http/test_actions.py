@@ -1,0 +1,273 @@
+"""`@action`: methods of services as endpoints, and an App as an ASGI application."""
+
+import asyncio
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import httpx
+import msgspec
+import pytest
+from fastapi import Depends, Header, HTTPException
+
+from stillfresh import App, InvalidOption, action, hook, inject
+from stillfresh.app import current_app
+
+
+@dataclass
+class Product:
+    number: int
+    name: str
+
+
+class Coin(msgspec.Struct):
+    value: int
+
+
+class ProductService:
+    async def product(self, number: int) -> Product:
+        return Product(number, f"product {number}")
+
+
+def checked(token: Annotated[str, Header()]) -> str:
+    if token != "open":
+        raise HTTPException(403)
+    return token
+
+
+class ProductApi:
+    products = inject(ProductService)
+
+    @action("/products/{number}")
+    async def get_product(self, number: int, lang: str = "en") -> Product:
+        """One product."""
+        return await self.products.product(number)
+
+    @action("/products", method="POST", status_code=201)
+    async def add(self, product: Product) -> Product:
+        return product
+
+    @action("/coins")
+    def coins(self) -> list[Coin]:
+        return [Coin(1), Coin(2)]
+
+    @action("/secret")
+    async def secret(self, token: Annotated[str, Depends(checked)]) -> str:
+        return token
+
+    @action("/app")
+    async def whose(self) -> str:
+        return repr(current_app.get())
+
+
+def client(app):
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+@pytest.fixture
+async def app():
+    async with App(ProductApi) as app:
+        yield app
+
+
+@pytest.fixture
+async def http(app):
+    async with client(app) as http:
+        yield http
+
+
+async def test_an_action_is_an_endpoint(http):
+    """Path and query reach the method in their types, and its result is the JSON."""
+    answer = await http.get("/products/7?lang=de")
+    assert answer.status_code == 200
+    assert answer.json() == {"number": 7, "name": "product 7"}
+
+
+async def test_what_does_not_fit_is_refused(http):
+    """Validation is FastAPI's."""
+    answer = await http.get("/products/seven")
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["path", "number"]
+
+
+async def test_bodies_and_options_of_routes(http):
+    """A body becomes its type, and what else FastAPI's routes take goes through."""
+    answer = await http.post("/products", json={"number": 1, "name": "x"})
+    assert (answer.status_code, answer.json()) == (201, {"number": 1, "name": "x"})
+
+
+async def test_a_type_that_fastapi_refuses_is_our_json(http):
+    """A msgspec Struct, here in a list, is encoded although FastAPI has no model for it."""
+    answer = await http.get("/coins")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == [{"value": 1}, {"value": 2}]
+
+
+async def test_dependencies_guard(http):
+    """A dependency runs before the method, and may refuse."""
+    assert (await http.get("/secret", headers={"token": "shut"})).status_code == 403
+    assert (await http.get("/secret", headers={"token": "open"})).json() == "open"
+
+
+async def test_head_is_there_for_each_get(http):
+    """HEAD has the fields of GET, the length included, and no body."""
+    get, head = await http.get("/products/7"), await http.head("/products/7")
+    assert head.status_code == 200
+    assert head.headers == get.headers
+    assert head.content == b""
+    assert (await http.head("/products")).status_code == 405
+
+
+async def test_openapi_has_the_parameters(app, http):
+    """The schema is that of FastAPI, without `self` and without a second entry for HEAD."""
+    schema = (await http.get("/openapi.json")).json()
+    operation = schema["paths"]["/products/{number}"]["get"]
+    assert [one["name"] for one in operation["parameters"]] == ["number", "lang"]
+    assert operation["description"] == "One product."
+    assert set(schema["paths"]["/products/{number}"]) == {"get"}
+    assert app.http.openapi()["paths"] == schema["paths"]
+
+
+async def test_a_call_in_process_is_a_plain_call(app):
+    """No HTTP is in the way: arguments go in, the object comes out."""
+    api = app.get(ProductApi)
+    assert await api.get_product(7) == Product(7, "product 7")
+    assert api.coins() == [Coin(1), Coin(2)]
+
+
+async def test_the_app_is_known_in_an_action(app, http):
+    """What belongs to no instance uses the app whose action runs."""
+    assert (await http.get("/app")).json() == repr(app)
+
+
+async def test_an_override_counts_at_once(app, http):
+    """The instance is looked up at each request."""
+
+    class Fake(ProductApi):
+        @action("/app")
+        async def whose(self) -> str:
+            return "fake"
+
+    with app.override(ProductApi, Fake):
+        assert (await http.get("/app")).json() == "fake"
+    assert (await http.get("/app")).json() == repr(app)
+
+
+async def test_actions_of_what_was_provided():
+    """An implementation that has more actions than its base class serves them all."""
+
+    class More(ProductApi):
+        @action("/more")
+        async def more(self) -> str:
+            return "more"
+
+    async with App(ProductApi).provide(ProductApi, More) as app, client(app) as http:
+        assert (await http.get("/more")).json() == "more"
+        assert (await http.get("/products/1")).status_code == 200
+
+
+async def test_actions_of_an_injected_service():
+    """A service that another one needs serves its actions, too."""
+
+    class Shop:
+        api = inject(ProductApi)
+
+    async with App(Shop) as app, client(app) as http:
+        assert (await http.get("/products/1")).json()["number"] == 1
+
+
+async def run_lifespan(app, *, during):
+    """Speak the lifespan protocol as a server does; return what the app has sent."""
+    inbox: asyncio.Queue[str] = asyncio.Queue()
+    sent: list[dict] = []
+    started = asyncio.Event()
+
+    async def receive():
+        return {"type": await inbox.get()}
+
+    async def send(message):
+        sent.append(message)
+        started.set()
+
+    inbox.put_nowait("lifespan.startup")
+    task = asyncio.create_task(app({"type": "lifespan"}, receive, send))
+    await started.wait()
+    during()
+    inbox.put_nowait("lifespan.shutdown")
+    await asyncio.wait([task])
+    return sent, task
+
+
+async def test_the_lifespan_of_the_server_is_that_of_the_app():
+    """Start-up starts the services, shutdown stops them."""
+    told = []
+
+    class Noted:
+        @hook("ready")
+        async def ready(self):
+            told.append("ready")
+
+        @hook("stop")
+        async def stop(self):
+            told.append("stop")
+
+    app = App(Noted)
+    running = []
+    sent, _ = await run_lifespan(app, during=lambda: running.append(app.running))
+    assert [one["type"] for one in sent] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
+    assert running == [True]
+    assert told == ["ready", "stop"]
+
+
+async def test_a_failing_start_is_told_to_the_server():
+    """The server hears the error, and does not serve."""
+
+    class Broken:
+        @hook("ready")
+        async def ready(self):
+            raise LookupError("no database")
+
+    sent, task = await run_lifespan(App(Broken), during=lambda: None)
+    assert sent == [{"type": "lifespan.startup.failed", "message": "LookupError: no database"}]
+    assert isinstance(task.exception(), LookupError)
+
+
+async def test_a_running_app_is_not_started_twice(app):
+    """A server in front of an app that somebody has started leaves its life alone."""
+    sent, _ = await run_lifespan(app, during=lambda: None)
+    assert len(sent) == 2
+    assert app.running
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "text"),
+    [
+        ("products", {}, "begins with '/'"),
+        (b"/", {}, "begins with '/'"),
+        ("/", {"method": 1}, "expected a method"),
+    ],
+)
+def test_mistakes_fail_at_decoration(path, options, text):
+    """What cannot be meant is an error where it was written."""
+    with pytest.raises(InvalidOption, match=text):
+        action(path, **options)
+
+
+def test_without_the_extra_there_is_the_command():
+    """Whoever has no FastAPI is told what to install, by the name and by the app."""
+    program = (
+        "import sys; sys.modules['fastapi'] = None\n"
+        "import asyncio, stillfresh\n"
+        "for ask in (lambda: stillfresh.action, lambda: stillfresh.App().http,\n"
+        "            lambda: asyncio.run(stillfresh.App()({}, None, None))):\n"
+        "    try:\n        ask()\n"
+        "    except ImportError as error:\n        print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert done.stdout.count("pip install 'stillfresh[http]'") == 3, done
