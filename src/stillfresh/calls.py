@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .drivers import Driver
+    from .entry import Entry
     from .singleflight import Outcome
 
 
@@ -47,6 +48,10 @@ class Answer(NamedTuple):
     value: object
     error: BaseException | None = None
     outcome: Outcome | None = None
+    status: str = ""
+    """How the call was answered: `hit`, `miss`..."""
+    entry: Entry | None = None
+    """Where the value is kept, if it is."""
 
     def unwrap(self) -> object:
         """Return the value, or raise; outside of the path, so that any error passes."""

@@ -63,12 +63,12 @@ class Reader(Shelf):
                 if refresh_due(entry, now):
                     self._refresh_behind(call, driver, entry, now)
                 self._remember(call, entry, now)
-                return self.done("coalesced" if waited else "hit", key, value)
+                return self.done("coalesced" if waited else "hit", key, value, entry)
             if verdict is Verdict.STALE and entry is not None:
                 self._refresh_behind(call, driver, entry, now)
-                return self.done("stale", key, value)
+                return self.done("stale", key, value, entry)
             if verdict is Verdict.FALLBACK and region.rest.rests(key, now):
-                return self.done("fallback", key, value)
+                return self.done("fallback", key, value, entry)
 
             flight, leads = region.flights.join(key, lambda: self._flight(call, driver))
             if not driver.may_wait_for(flight):
@@ -84,9 +84,9 @@ class Reader(Shelf):
                         waited = True
                     await driver.follow(flight, region.clock, now + self.policy.soft_timeout)
                     if flight.outcome is None and not flight.over:  # the soft timeout
-                        _, value = await self.look(key, driver)
+                        entry, value = await self.look(key, driver)
                         if value is not MISSING:
-                            return self.done("fallback", key, value)
+                            return self.done("fallback", key, value, entry)
                         await driver.follow(flight, region.clock)
             except BaseException:  # cancelled, or a circle: it was a call all the same
                 self.done("miss" if leads else "coalesced", key, None)
@@ -103,7 +103,8 @@ class Reader(Shelf):
             elif came < outcome.asof:
                 if leads and outcome.entry is not None:
                     self._remember(call, outcome.entry, region.clock.now())
-                return self.done(_status(outcome, leads=leads), key, outcome.value)
+                status = _status(outcome, leads=leads)
+                return self.done(status, key, outcome.value, outcome.entry)
 
     async def refresh(self, call: Call, driver: Driver) -> Answer:
         """Compute now, whatever is there; join only what begins after this call."""
@@ -350,9 +351,9 @@ class Reader(Shelf):
             self.done(_status(outcome, leads=leads), key, None)
             return Answer(None, mistake)
         if failed:
-            _, value = await self.look(key, driver)
+            entry, value = await self.look(key, driver)
             if value is not MISSING:
-                return self.done("fallback", key, value)
+                return self.done("fallback", key, value, entry)
         self.done(_status(outcome, leads=leads), key, None)
         return Answer(None, error, outcome)
 

@@ -131,11 +131,11 @@ class Shelf:
 
     # Answering
 
-    def done(self, status: str, key: str, value: object) -> Answer:
+    def done(self, status: str, key: str, value: object, entry: Entry | None = None) -> Answer:
         """Count a call and tell the listeners; return what its caller gets."""
         self.counts.add(status)
         self.region.emit(status, key)
-        return Answer(self.hand_out(value))
+        return Answer(self.hand_out(value), status=status, entry=entry)
 
 
 def refuse_one_shot(value: object) -> None:
