@@ -1,0 +1,217 @@
+"""The checks of `HttpCache`: each error names the value, what is expected, and the next step."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, cast
+
+from ..durations import seconds
+from ..errors import InvalidOption
+from .fields import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+Choice = TypeVar("Choice", bound=str)
+TagStrength: TypeAlias = Literal["weak", "strong", "off"]
+_STRENGTHS: Final[tuple[TagStrength, ...]] = ("weak", "strong", "off")
+
+_METHOD = re.compile(r"[A-Z][A-Z-]*")
+
+
+def a_bool(value: object, option: str) -> bool:
+    """Return *value* if it is True or False."""
+    if not isinstance(value, bool):
+        msg = f"{option}={value!r}: expected True or False."
+        raise InvalidOption(msg)
+    return value
+
+
+def a_number(value: object, option: str, least: int = 1) -> int:
+    """Return *value* if it is a whole number of at least *least*."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        msg = f"{option}={value!r}: expected a whole number of at least {least}."
+        raise InvalidOption(msg)
+    return value
+
+
+def a_choice(value: object, option: str, choices: tuple[Choice, ...]) -> Choice:
+    """Return *value* if it is one of *choices*."""
+    for choice in choices:
+        if value == choice and isinstance(value, str):
+            return choice
+    msg = f"{option}={value!r}: expected one of {', '.join(map(repr, choices))}."
+    raise InvalidOption(msg)
+
+
+def a_window(value: object, option: str) -> float:
+    """Return a length of time in seconds, 0 for None."""
+    return 0.0 if value is None else seconds(value, option)
+
+
+def a_lifetime(value: object, option: str) -> float | None:
+    """Return a lifetime that others are told; 0 is one of them: they ask each time."""
+    if value is None:
+        return None
+    if value == 0 and not isinstance(value, bool):
+        return 0.0
+    return seconds(value, option)
+
+
+def a_function(value: object, option: str, example: str) -> Callable[..., object] | None:
+    """Return *value* if it is a plain function or None."""
+    if value is None:
+        return None
+    if not callable(value):
+        msg = f"{option}={value!r}: expected a function, such as {option}={example}."
+        raise InvalidOption(msg)
+    if inspect.iscoroutinefunction(value):
+        msg = f"{option}={value!r}: expected a plain function, this one is async."
+        raise InvalidOption(msg)
+    return value
+
+
+def a_fraction(value: object, option: str) -> float:
+    """Return *value* if it is a part of one, 0 for None."""
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        msg = f"{option}={value!r}: expected a fraction of the ttl between 0 and 1, such as 0.1."
+        raise InvalidOption(msg)
+    return float(value)
+
+
+def some_texts(value: object, option: str, example: str) -> tuple[str, ...]:
+    """Return *value* as a tuple of texts that are not empty."""
+    if isinstance(value, str):
+        msg = f"{option}={value!r}: expected a list. Write {option}=({value!r},)."
+        raise InvalidOption(msg)
+    try:
+        given = tuple(cast("Iterable[object]", value))
+    except TypeError:
+        msg = f"{option}={value!r}: expected a list of texts, such as {option}=({example!r},)."
+        raise InvalidOption(msg) from None
+    for text in given:
+        if not isinstance(text, str) or not text:
+            msg = f"{option}: {text!r} is no name. Write texts, such as {example!r}."
+            raise InvalidOption(msg)
+    return cast("tuple[str, ...]", given)
+
+
+def some_fields(value: object, option: str, example: str) -> tuple[bytes, ...]:
+    """Return names of fields as lower-case bytes."""
+    return tuple(a_field(name, option) for name in some_texts(value, option, example))
+
+
+def a_field(name: object, option: str) -> bytes:
+    """Return the name of a field as lower-case bytes."""
+    text = name.encode("utf-8", "replace") if isinstance(name, str) else b""
+    if not TOKEN.fullmatch(text):
+        msg = f"{option}: {name!r} is not the name of a field. One looks like 'Accept-Language'."
+        raise InvalidOption(msg)
+    return text.lower()
+
+
+def some_methods(value: object) -> frozenset[str]:
+    """Return methods whose responses may be stored."""
+    given = frozenset(some_texts(value, "methods", "QUERY"))
+    for method in sorted(given):
+        if not _METHOD.fullmatch(method):
+            msg = f"methods: {method!r} is no method. They are written like 'POST'."
+            raise InvalidOption(msg)
+        if method in _NEVER:
+            msg = (
+                f"methods: responses to {method} cannot be stored. HEAD is answered from what GET "
+                "stored; see head_fills."
+            )
+            raise InvalidOption(msg)
+    return given | {"GET"}
+
+
+_NEVER = frozenset({"CONNECT", "DELETE", "HEAD", "OPTIONS", "PATCH", "PUT", "TRACE"})
+_PARTIAL = frozenset({206, 304})
+
+
+def some_statuses(value: object) -> frozenset[int]:
+    """Return statuses that may be stored."""
+    try:
+        given = list(cast("Iterable[object]", value))
+    except TypeError:
+        msg = f"statuses={value!r}: expected a list of statuses. Write statuses=(200, {value!r})."
+        raise InvalidOption(msg) from None
+    return frozenset(a_status(status, "statuses") for status in given)
+
+
+def a_status(status: object, option: str) -> int:
+    """Return *status* if a response that has it may be stored."""
+    if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
+        msg = f"{option}: {status!r} is no final status. Those are from 200 to 599."
+        raise InvalidOption(msg)
+    if status in _PARTIAL:
+        msg = f"{option}: a {status} is never stored, it is not a whole response. Leave it out."
+        raise InvalidOption(msg)
+    return status
+
+
+def some_negatives(value: object) -> dict[int, float]:
+    """Return seconds by status, of answers that there is nothing."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        msg = f"negative_ttl={value!r}: expected seconds by status. Write {{404: {value!r}}}."
+        raise InvalidOption(msg)
+    found: dict[int, float] = {}
+    for status, length in cast("Mapping[object, object]", value).items():
+        code = a_status(status, "negative_ttl")
+        if not 400 <= code <= 499:
+            msg = (
+                f"negative_ttl: {code} is no answer that there is nothing, such as 404 or 410. "
+                "Name other statuses in statuses."
+            )
+            raise InvalidOption(msg)
+        found[code] = seconds(length, f"negative_ttl[{code}]")
+    return found
+
+
+def some_normalizers(value: object) -> dict[bytes, Callable[[bytes], bytes]]:
+    """Return functions of a field's value, by name of the field."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        msg = (
+            f"normalize={value!r}: expected functions by field, such as "
+            "{'Accept-Language': lambda value: value[:2]}."
+        )
+        raise InvalidOption(msg)
+    found: dict[bytes, Callable[[bytes], bytes]] = {}
+    for name, function in cast("Mapping[object, object]", value).items():
+        checked = a_function(function, f"normalize[{name!r}]", "lambda value: value[:2]")
+        if checked is None:
+            msg = f"normalize[{name!r}]=None: expected a function of the value, which is bytes."
+            raise InvalidOption(msg)
+        found[a_field(name, "normalize")] = cast("Callable[[bytes], bytes]", checked)
+    return found
+
+
+def an_entity_tag(value: object) -> TagStrength | Callable[..., object]:
+    """Return how entity tags are made: a word, or the function that knows them."""
+    if value is True:
+        return "weak"
+    if value is False or value is None:
+        return "off"
+    if callable(value):
+        return cast("Callable[..., object]", value)
+    for strength in _STRENGTHS:
+        if value == strength:
+            return strength
+    msg = f"etag={value!r}: expected 'weak', 'strong', 'off', or a function that knows the version."
+    raise InvalidOption(msg)
+
+
+def a_validator(value: object, option: str) -> Callable[..., object] | None:
+    """Return a function, plain or async, that is asked before anything is computed."""
+    if value is None or callable(value):
+        return value
+    msg = f"{option}={value!r}: expected a function of the action's arguments, plain or async."
+    raise InvalidOption(msg)

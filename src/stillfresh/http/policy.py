@@ -1,0 +1,349 @@
+"""
+`HttpCache`: what is decided about the responses of one route, or of a whole application.
+
+All options are checked when it is built, and what a request needs of them is prepared then.
+Two profiles of the same rules: `safe` fails closed, `rfc` is a plain shared cache (RFC 9111).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+from ..errors import InvalidOption
+from ..options import FIVE_MINUTES, lifetime
+from ..tags import checked_tags
+from . import checks
+from .key import COMMON_NORMALIZERS, LOOSE_NORMALIZERS, name_matcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from ..durations import Duration
+
+Profile = Literal["safe", "rfc"]
+
+SAFE_STATUSES: Final = frozenset({200, 203, 204, 301, 308})
+"""What a route's ttl goes for (HTTP.md A3)."""
+ALL_STATUSES: Final = frozenset(range(200, 600)) - {206, 304}
+
+ONE_MIB: Final = 1_048_576
+
+
+class HttpCache:
+    """
+    How the responses of a route are cached: `HttpCache("30 seconds", tags=["products"])`.
+
+    It fails closed. Without an option that says otherwise a response is stored only if nothing
+    shows that it is for one client alone: a request with Authorization or a Cookie goes past the
+    cache, and a response with Set-Cookie, `private` or `no-store` is not kept. A Cache-Control
+    that the handler sets is obeyed, and sent on as it is.
+
+    Whose response it is:
+
+    Args:
+        ttl: How long a response is fresh: a duration, None for ever. What the handler says itself
+            (s-maxage, max-age, Expires) goes before it.
+        public: The response is the same for everybody, whatever their cookies and credentials.
+            Browsers and CDNs are told so, and the cache answers before guards and dependencies.
+        per: A function of the request that returns the verified identity of whoever asks, such as
+            `lambda request: request.state.user_id`. It joins the key, and clients are told
+            `private`. Where it returns None the request goes past the cache.
+        vary_cookies: Names of the cookies that count. Their values join the key; other cookies do
+            not keep a response from being shared.
+        ignore_cookies: Names of cookies that never count, `*` for any text: `("_ga*",)`.
+        key: A function of the request that returns further parts of the key.
+        tags: Names or templates by which responses are dropped together, or a function of the
+            action's arguments.
+
+    How long:
+
+    Args:
+        stale: After `ttl`, this much longer a response is served at once while one refresh runs
+            behind it. Clients are told, too (RFC 5861).
+        stale_if_error: After `ttl`, this much longer the old response is served when the handler
+            fails, or answers 500, 502, 503 or 504.
+        negative_ttl: Seconds by status for what is not there: `{404: 5}`. Not stored otherwise.
+        statuses: The statuses that `ttl` goes for: 200, 203, 204, 301 and 308.
+        jitter: A fraction by which `ttl` is shortened at random. Clients are not told.
+        client_max_age: How long clients may use a response without asking, counted like `ttl`
+            from when it was made; 0 makes them ask each time. Without it they get `ttl`, or ask
+            each time where something can invalidate the response.
+        cdn_ttl: What a CDN in front is told (CDN-Cache-Control). Only for public responses.
+        must_revalidate: Tell clients never to use it stale.
+        immutable: Tell clients that it never changes: only for URLs that carry a version.
+        no_transform: Tell intermediaries to leave the bytes as they are.
+
+    What clients may ask:
+
+    Args:
+        etag: `"weak"` (the default: a digest of the body that survives a compressor outside),
+            `"strong"`, `"off"`, or a function of the action's arguments that knows the version
+            without computing the response.
+        last_modified: A function of the action's arguments that knows when it last changed.
+        ranges: Answer requests for a part of a body (206). Needs a strong entity tag, and no
+            compressor outside.
+        head_fills: A HEAD that finds nothing runs the handler as GET, and stores.
+        methods: Methods besides GET whose responses are stored. The body is part of the key.
+        request_directives: What Cache-Control in a request may do: nothing (`"ignore"`: else any
+            client can force the handler), `"all"`, or `"trusted"` with the predicate `trusted`.
+        trusted: A function of the request: does this client's Cache-Control count?
+
+    The rest:
+
+    Args:
+        strip_set_cookie: Names of cookies that a response may set and be stored nevertheless,
+            without them.
+        host_in_key: False where all hosts get the same responses.
+        hosts: The hosts that are known, `*` for any text. Requests for others go past the cache.
+        ignore_query: Names of parameters that do not count, `*` for any text: `("utm_*",)`.
+        sort_query: False if the order of different parameters counts.
+        normalize: Functions by field name that reduce the value of a field in Vary (bytes) to
+            what counts: `{"Accept-Language": lambda value: value[:2]}`.
+        max_variants: How many variants of one URL are kept.
+        targeted: The fields by which a response may speak to this cache alone (RFC 9213), in
+            order of precedence.
+        max_body: Bytes of the longest body that is stored.
+        stream: What happens to a body that is not known in one piece: `"tee"` sends it on while
+            it is kept, `"never"` does not store it.
+        trust_forwarded: A proxy in front sets X-Forwarded-Host and its kind, for every request.
+            Otherwise a request that has them is not stored from.
+        store_nonces: Store pages with a nonce in Content-Security-Policy, too.
+        cache_status: Send Cache-Status (RFC 9211): True, False, or `"debug"` for more in it.
+        emit_groups: Send the tags as Cache-Groups (RFC 9875): True, or a function of a tag that
+            returns what is sent for it, or None.
+
+    Raises:
+        InvalidDuration: A length of time that cannot be read.
+        InvalidOption: An impossible value, or two options that contradict each other.
+    """
+
+    __slots__ = (
+        "cache_status",
+        "cdn_ttl",
+        "client_max_age",
+        "emit_groups",
+        "etag",
+        "fresh",
+        "head_fills",
+        "heuristics",
+        "host_in_key",
+        "immutable",
+        "is_ignored_cookie",
+        "is_ignored_parameter",
+        "is_known_host",
+        "jitter",
+        "key",
+        "last_modified",
+        "max_body",
+        "max_variants",
+        "methods",
+        "must_revalidate",
+        "negative",
+        "no_transform",
+        "normalizers",
+        "per",
+        "profile",
+        "public",
+        "ranges",
+        "request_directives",
+        "sort_query",
+        "stale",
+        "stale_if_error",
+        "statuses",
+        "store_nonces",
+        "stream",
+        "stripped_cookies",
+        "tags",
+        "targets",
+        "trust_forwarded",
+        "trusted",
+        "vary_cookies",
+    )
+
+    def __init__(
+        self,
+        ttl: Duration | None = FIVE_MINUTES,
+        *,
+        public: bool = False,
+        per: Callable[..., object] | None = None,
+        tags: Iterable[str] | Callable[..., Iterable[str]] = (),
+        stale: Duration | None = None,
+        stale_if_error: Duration | None = None,
+        client_max_age: Duration | None = None,
+        vary_cookies: Iterable[str] = (),
+        ignore_cookies: Iterable[str] = (),
+        key: Callable[..., object] | None = None,
+        negative_ttl: Mapping[int, Duration] | None = None,
+        statuses: Iterable[int] = SAFE_STATUSES,
+        jitter: float | None = None,
+        cdn_ttl: Duration | None = None,
+        must_revalidate: bool = False,
+        immutable: bool = False,
+        no_transform: bool = False,
+        etag: str | bool | Callable[..., object] = "weak",
+        last_modified: Callable[..., object] | None = None,
+        ranges: bool = False,
+        head_fills: bool = False,
+        methods: Iterable[str] = ("GET",),
+        request_directives: str = "ignore",
+        trusted: Callable[..., object] | None = None,
+        strip_set_cookie: Iterable[str] = (),
+        host_in_key: bool = True,
+        hosts: Iterable[str] = (),
+        ignore_query: Iterable[str] = (),
+        sort_query: bool = True,
+        normalize: Mapping[str, Callable[[bytes], bytes]] | None = None,
+        max_variants: int = 64,
+        targeted: Iterable[str] = ("Stillfresh-Cache-Control",),
+        max_body: int = ONE_MIB,
+        stream: str = "tee",
+        trust_forwarded: bool = False,
+        store_nonces: bool = False,
+        cache_status: bool | str = True,
+        emit_groups: bool | Callable[[str], str | None] = False,
+    ) -> None:
+        self.profile: Profile = "safe"
+        self.fresh: float | None = lifetime(ttl)
+        """Seconds; None in a profile of a whole application: only what it marks is fresh."""
+        self.heuristics = False
+        self.public = checks.a_bool(public, "public")
+        self.per = checks.a_function(per, "per", "lambda request: request.state.user_id")
+        self.tags = tags if callable(tags) else checked_tags(tags, "tags")
+        self.stale = checks.a_window(stale, "stale")
+        self.stale_if_error = checks.a_window(stale_if_error, "stale_if_error")
+        self.client_max_age = checks.a_lifetime(client_max_age, "client_max_age")
+        self.vary_cookies = tuple(
+            name.encode() for name in checks.some_texts(vary_cookies, "vary_cookies", "theme")
+        )
+        self.is_ignored_cookie = name_matcher(
+            checks.some_texts(ignore_cookies, "ignore_cookies", "_ga*")
+        )
+        self.key = checks.a_function(key, "key", "lambda request: request.headers['x-tenant']")
+        self.negative = checks.some_negatives(negative_ttl)
+        self.statuses = checks.some_statuses(statuses)
+        self.jitter = checks.a_fraction(jitter, "jitter")
+        self.cdn_ttl = checks.a_lifetime(cdn_ttl, "cdn_ttl")
+        self.must_revalidate = checks.a_bool(must_revalidate, "must_revalidate")
+        self.immutable = checks.a_bool(immutable, "immutable")
+        self.no_transform = checks.a_bool(no_transform, "no_transform")
+        self.etag = checks.an_entity_tag(etag)
+        self.last_modified = checks.a_validator(last_modified, "last_modified")
+        self.ranges = checks.a_bool(ranges, "ranges")
+        self.head_fills = checks.a_bool(head_fills, "head_fills")
+        self.methods = checks.some_methods(methods)
+        self.request_directives = checks.a_choice(
+            request_directives, "request_directives", ("ignore", "trusted", "all")
+        )
+        self.trusted = checks.a_function(
+            trusted, "trusted", "lambda request: request.client.host == '10.0.0.1'"
+        )
+        self.stripped_cookies = frozenset(
+            name.encode() for name in checks.some_texts(strip_set_cookie, "strip_set_cookie", "x")
+        )
+        self.host_in_key = checks.a_bool(host_in_key, "host_in_key")
+        known = checks.some_texts(hosts, "hosts", "example.com")
+        self.is_known_host = name_matcher([name.lower() for name in known])
+        self.is_ignored_parameter = name_matcher(
+            checks.some_texts(ignore_query, "ignore_query", "utm_*")
+        )
+        self.sort_query = checks.a_bool(sort_query, "sort_query")
+        self.normalizers = {**COMMON_NORMALIZERS, **checks.some_normalizers(normalize)}
+        self.max_variants = checks.a_number(max_variants, "max_variants")
+        self.targets = checks.some_fields(targeted, "targeted", "CDN-Cache-Control")
+        self.max_body = checks.a_number(max_body, "max_body", 0)
+        self.stream = checks.a_choice(stream, "stream", ("tee", "never"))
+        self.trust_forwarded = checks.a_bool(trust_forwarded, "trust_forwarded")
+        self.store_nonces = checks.a_bool(store_nonces, "store_nonces")
+        self.cache_status: bool | Literal["debug"] = (
+            "debug" if cache_status == "debug" else checks.a_bool(cache_status, "cache_status")
+        )
+        self.emit_groups = (
+            emit_groups if callable(emit_groups) else checks.a_bool(emit_groups, "emit_groups")
+        )
+        self._compare()
+
+    def __repr__(self) -> str:
+        if self.fresh is None:
+            return f"HttpCache(profile={self.profile!r})"
+        return f"HttpCache(ttl={None if self.fresh == float('inf') else self.fresh!r})"
+
+    @classmethod
+    def for_app(cls, profile: Profile) -> HttpCache:
+        """
+        Return what a whole application gets: nothing is fresh that it does not mark itself.
+
+        Raises:
+            InvalidOption: There is no such profile.
+        """
+        policy = cls()
+        policy.fresh = None
+        policy.profile = checks.a_choice(profile, "profile", ("safe", "rfc"))
+        if profile == "rfc":
+            policy.heuristics = True
+            policy.statuses = ALL_STATUSES
+            policy.sort_query = False
+            policy.ranges = True
+            policy.store_nonces = True
+            policy.trust_forwarded = True
+            policy.normalizers = dict(LOOSE_NORMALIZERS)
+            policy.etag = "off"
+        return policy
+
+    @property
+    def personal(self) -> bool:
+        """Responses are for one client, or for some: shared caches must not keep them."""
+        return self.per is not None or bool(self.vary_cookies)
+
+    def _compare(self) -> None:
+        """Find options that contradict each other."""
+        for clash, why in (
+            (self.public and self.per, _PUBLIC_PER),
+            (self.public and self.vary_cookies, _PUBLIC_COOKIES),
+            (self.stale and self.per, _STALE_PER),
+            (self.request_directives == "trusted" and not self.trusted, _TRUSTED_WHO),
+            (self.trusted and self.request_directives != "trusted", _TRUSTED_WHY),
+            (self.ranges and self.etag == "weak", _RANGES_WEAK),
+            (self.cdn_ttl is not None and not self.public, _CDN_PRIVATE),
+            (self.immutable and self.client_max_age == 0, _IMMUTABLE_ASKING),
+            (self.immutable and self.must_ask and self.client_max_age is None, _IMMUTABLE_TAGS),
+        ):
+            if clash:
+                raise InvalidOption(why)
+
+    @property
+    def must_ask(self) -> bool:
+        """Something can invalidate a response: clients have to ask before they use it again."""
+        return callable(self.tags) or bool(self.tags)
+
+
+_PUBLIC_PER = (
+    "public=True says that everybody gets the same response, and per= that everybody gets their "
+    "own. Leave one out."
+)
+_PUBLIC_COOKIES = (
+    "public=True says that no cookie changes the response, and vary_cookies= that some do. "
+    "Leave one out."
+)
+_STALE_PER = (
+    "stale= refreshes a response behind the request, without anybody's credentials, and per= "
+    "needs them. Use stale_if_error=, or leave stale= out."
+)
+_TRUSTED_WHO = (
+    "request_directives='trusted': expected trusted=, a function of the request that says whose "
+    "directives count."
+)
+_TRUSTED_WHY = "trusted= is asked only with request_directives='trusted'. Write that, too."
+_RANGES_WEAK = (
+    "ranges=True: a part of a body needs a strong entity tag. Add etag='strong', and let no "
+    "compressor run outside of the cache."
+)
+_CDN_PRIVATE = (
+    "cdn_ttl= lets CDNs keep the response for everybody. Add public=True, or leave it out."
+)
+_IMMUTABLE_ASKING = (
+    "immutable=True tells clients never to ask, client_max_age=0 to ask each time. Leave one out."
+)
+_IMMUTABLE_TAGS = (
+    "immutable=True and tags=: a client that never asks does not see an invalidation. Say how "
+    "long it may go without with client_max_age=, or leave one out."
+)
