@@ -44,7 +44,7 @@ UNKNOWN_HOST: Final = Ask(look=False, store=False, reason=b"bypass", detail="an 
 CREDENTIALS: Final = Ask(
     look=True, store=True, reason=b"bypass", detail="Authorization", open_only=True
 )
-HEAD_CREDENTIALS: Final = HEAD._replace(open_only=True, detail="Authorization")
+LOOK_CREDENTIALS: Final = CREDENTIALS._replace(store=False)
 COOKIE: Final = Ask(look=False, store=False, reason=b"bypass", detail="Cookie")
 FORWARDED: Final = Ask(
     look=True, store=False, reason=b"bypass", detail="fields of a proxy that is not trusted"
@@ -122,9 +122,7 @@ def ask(request: Request, policy: HttpCache, *, pure: bool = False) -> Ask:
     if b"cookie" in names and policy.profile == "safe" and cookie_counts(request.headers, policy):
         return COOKIE
     if b"authorization" in names:  # RFC 9111 3.5
-        if usual is USUAL:
-            return CREDENTIALS
-        return HEAD_CREDENTIALS if usual is HEAD else METHOD._replace(reason=b"bypass")
+        return CREDENTIALS if usual.store else LOOK_CREDENTIALS
     return usual
 
 

@@ -201,7 +201,7 @@ def an_entity_tag(value: object) -> TagStrength | Callable[..., object]:
     if value is False or value is None:
         return "off"
     if callable(value):
-        return cast("Callable[..., object]", value)
+        return value
     for strength in _STRENGTHS:
         if value == strength:
             return strength
