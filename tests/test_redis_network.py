@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from contextlib import suppress
 
@@ -33,7 +34,9 @@ class Proxy:
         self.writers: list[asyncio.StreamWriter] = []
 
     async def start(self) -> str:
-        self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        self.server = await asyncio.start_server(self.accept, sock=listening)
         return f"redis://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -132,8 +135,8 @@ async def test_a_network_that_takes_what_is_sent_is_not_silent(proxy, prefix):
     provider = RedisCacheProvider(proxy.url, prefix=prefix, timeout=0.5)
     await provider.start(Clock())
     lease = await provider.acquire(K)
-    proxy.pace, begin = 0.002, time.monotonic()
-    assert await provider.store(lease, entry(b"x" * 40_000_000))
+    proxy.pace, begin = 0.005, time.monotonic()
+    assert await provider.store(lease, entry(b"x" * 10_000_000))
     assert time.monotonic() - begin > 0.5
     await provider.stop()
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from stillfresh import App, Cache, CacheProvider, ProviderUnavailable, cache
+from stillfresh import App, Cache, CacheProvider, cache
 from stillfresh.clock import Clock
 from stillfresh.drivers import drive
 from stillfresh.entry import Entry, Verdict, Windows, judge
@@ -252,12 +252,42 @@ async def test_bytes_of_others_read_as_nothing(two, raw):
         assert await value(a) == b"new"
 
 
-async def test_another_type_in_its_place_is_an_error_of_the_provider(two, raw):
-    """A list where an entry should be is refused by the server, and reported as such."""
+async def test_what_is_of_another_type_reads_as_nothing(two, raw):
+    """A list in the place of an entry, a lease or a version is a miss, and is replaced."""
+    a, b = two
+    tag = frozenset(["t"])
+    for name in (a.names.value(K), a.names.lease(K), a.names.marker(None, "t")):
+        for provider in (a, b):
+            raw.delete(name, a.names.value(K))
+            raw.lpush(name, "x")
+            assert await provider.look(K) is None
+            assert await provider.look_many([K]) == [None]
+            assert await provider.keys(K.namespace) == []
+            lease = await provider.acquire(K, tags=tag)
+            assert await provider.store(lease, entry(b"1", "t"))
+            assert await value(provider) == b"1"
+    raw.delete(a.names.value(K))
+    raw.lpush(a.names.value(K), "x")
+    await a.expire(K)
+    assert raw.exists(a.names.value(K)) == 0
+    raw.lpush(a.names.value(K), "x")
+    assert await a.incr(K, 2, Windows(60.0)) == 2
+    raw.delete(a.names.value(K))
+    raw.lpush(a.names.value(K), "x")
+    assert await a.delete([K]) == 0
+    assert raw.exists(a.names.value(K)) == 0
+
+
+async def test_a_delete_counts_an_entry_with_many_tags(two):
+    """Also one whose tags are longer than what is read of it."""
     a, _ = two
-    raw.lpush(a.names.lease(K), "x")
-    with pytest.raises(ProviderUnavailable, match="WRONGTYPE"):
-        await a.acquire(K)
+    tags = [f"tag-{number}-{'x' * 50}" for number in range(200)]
+    await a.put([(K, entry(b"1", *tags))])
+    assert await a.keys(K.namespace) == [K.key]
+    assert await a.delete([K]) == 1
+    await a.put([(K, entry(b"1", *tags))])
+    await a.invalidate_tags(None, ["tag-199-" + "x" * 50])  # it is not in the first bytes
+    assert await a.keys(K.namespace) == []
 
 
 def test_nothing_is_tied_to_a_loop(url, prefix):

@@ -278,6 +278,7 @@ class Cache(Store[T]):
         Raises:
             InvalidOption: As `@cache`; and when this is the store of one function.
         """
+        self.root.has_functions = True
         return decorated(function, options, self.root)
 
 

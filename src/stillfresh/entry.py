@@ -70,6 +70,9 @@ class Entry:
     Everything but the bookkeeping fields stays as it was made.
     """
 
+    lasting = False
+    """Put there by hand where no function could compute it again."""
+
     __slots__ = (
         "__weakref__",
         "born",
@@ -137,6 +140,13 @@ class Entry:
     def dies_at(self) -> float:
         """When nobody can be served from it any more."""
         return self.born + self.windows.life
+
+
+class Lasting(Entry):
+    """An entry of a store without functions: data, which nothing could compute again."""
+
+    lasting = True
+    __slots__ = ()
 
 
 def judge(entry: Entry | None, now: float) -> Verdict:

@@ -56,6 +56,11 @@ class Source(Protocol):
         """Its values come from its code: what other code has computed is not its value."""
         ...
 
+    @property
+    def lasting(self) -> bool:
+        """Its values are data, which no function could compute again."""
+        ...
+
     def codec(self) -> Callable[[], Codec]:
         """Return what makes its codec; must not hold the source."""
         ...
@@ -126,6 +131,7 @@ class Ledger:
             if found is None:
                 region = self._region(claim, number, source.policy.provider)
                 found = Reader(region, source.policy, source.codec(), local=claim.local)
+                found.packer.lasting = source.lasting
                 found.prefix = claim.prefix
                 if source.policy.memory is not None and found.region.guard.provider.shared:
                     log.warning(

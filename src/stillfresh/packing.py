@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Final
 
 from .codecs import UnreadableFrame
-from .entry import MISSING, Entry
+from .entry import MISSING, Entry, Lasting
 from .errors import NotSerializable
 from .events import log
 
@@ -33,6 +33,8 @@ class Packer:
         self._tried = not trial
         self.measure: Callable[[object], int] | None = None
         """Says how large an object is that is kept as it is."""
+        self.lasting = False
+        """The values are data, which no function could compute again."""
 
     @property
     def codec(self) -> Codec:
@@ -70,7 +72,8 @@ class Packer:
             if type(value) is int and abs(value) <= _LARGEST_COUNTER:
                 # As digits, so that a counter can go on from it.
                 data = str(value).encode()
-            return Entry(data, born, windows, tags, len(data))
+            made = Lasting if self.lasting else Entry
+            return made(data, born, windows, tags, len(data))
         size = 0 if self.measure is None else self.measure(value)
         return Entry(value, born, windows, tags, size)
 

@@ -31,6 +31,7 @@ class Root:
         self.module = module
         self.attribute = ""
         self.annotation: object = UNKNOWN
+        self.has_functions = False
 
     @property
     def name(self) -> str:
@@ -59,6 +60,11 @@ class Root:
     def computes(self) -> bool:
         """What is in a store was put there; who declares it again may have it."""
         return False
+
+    @property
+    def lasting(self) -> bool:
+        """Without functions under it, nothing could compute again what is in it."""
+        return not self.has_functions
 
     def goes_with(self, other: object) -> bool:
         """The same attribute of the same class, written again."""

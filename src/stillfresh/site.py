@@ -109,6 +109,11 @@ class Site:
         """The entries are results of this code."""
         return not self.key_rule.written or self.root is None
 
+    @property
+    def lasting(self) -> bool:
+        """They can be computed again."""
+        return False
+
     def goes_with(self, other: object) -> bool:
         """The same module and qualified name: one is the other, written again."""
         return isinstance(other, Site) and other.identity == self.identity

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..errors import ProviderUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -43,7 +45,7 @@ class Lease:
     not, and its lease counts as ended.
     """
 
-    __slots__ = ("address", "alive", "epoch", "tags", "token")
+    __slots__ = ("address", "alive", "epoch", "holder", "tags", "token")
 
     def __init__(
         self, address: Address, tags: frozenset[str], alive: Callable[[], bool], token: object
@@ -55,6 +57,8 @@ class Lease:
         """The provider's own."""
         self.epoch = 0
         """Tag invalidations that had happened when the lease was handed out."""
+        self.holder: object = None
+        """What computes under it; who waits for the lease waits for that."""
 
 
 class Found(NamedTuple):
@@ -65,6 +69,17 @@ class Found(NamedTuple):
 
 class Busy(NamedTuple):
     """The answer of `acquire` when somebody else holds the lease."""
+
+    lease: Lease | None = None
+    """That lease, where its holder is known to be in this process."""
+
+
+class Refused(ProviderUnavailable):
+    """
+    The provider is there, and did not do this one thing: nothing has changed.
+
+    It says nothing about what is asked next, as when there is no room for what is written.
+    """
 
 
 class CacheProvider:
@@ -84,6 +99,10 @@ class CacheProvider:
     """A computed value that cannot be serialized is an error, not only left out."""
     shared: bool = True
     """Other processes see the same entries."""
+    clears_all: bool = False
+    """It has `clear_all`; others are owed each invalidation of tags, however many they are."""
+    lease_seconds: float = 10.0
+    """How long the lease of a holder that died stands in the way of others."""
     deadline: float | None = None
     """Seconds after which a silent operation counts as failed; None: it never hangs."""
 
@@ -143,8 +162,12 @@ class CacheProvider:
         """Give the lease back: there is no value."""
         raise NotImplementedError(_missing(self, "release"))
 
-    async def wait(self, address: Address, seconds: float) -> None:
-        """Return when the lease at *address* may have ended, after *seconds* at the latest."""
+    async def wait(self, address: Address, seconds: float) -> bool | None:
+        """
+        Return when the lease at *address* may have ended, after *seconds* at the latest.
+
+        True when it is known that its holder, or one after it, has ended without a value.
+        """
         raise NotImplementedError(_missing(self, "wait"))
 
     # Changing by hand; each ends the leases that it concerns
@@ -172,6 +195,10 @@ class CacheProvider:
     async def clear(self, namespace: str) -> None:
         """Drop everything of a namespace."""
         raise NotImplementedError(_missing(self, "clear"))
+
+    async def clear_all(self) -> None:
+        """Drop everything of every namespace: more is owed than can be remembered."""
+        raise NotImplementedError(_missing(self, "clear_all"))
 
     async def incr(self, address: Address, amount: int, windows: Windows) -> int:
         """

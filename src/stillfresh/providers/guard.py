@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ..entry import Entry
 from ..errors import ProviderUnavailable, StillfreshError
 from ..events import log
-from .base import Address, Busy, CacheProvider, Found, Lease
+from .base import Address, Busy, CacheProvider, Found, Lease, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -94,9 +94,9 @@ class Guard:
     def owe(self, change: Change) -> None:
         """Remember a change that did not happen, or nobody knows."""
         with self._lock:
-            if len(self._owed) >= MOST_REMEMBERED:
-                self._summarise()
             self._owed[change] = object()
+            if len(self._owed) > MOST_REMEMBERED:
+                self._summarise()
             self._down = True  # also when it was closed meanwhile: this one comes first
 
     def paid(self, change: Change, mark: object) -> None:
@@ -132,8 +132,8 @@ class Guard:
             self._listeners.emit("provider_down", "", None, f"{type(error).__name__}: {error}")
 
     def _summarise(self) -> None:
-        # Too many to remember one by one: whole namespaces instead, which is more, never less.
-        # Tags of all namespaces stay: no namespace covers them.
+        # Too many to remember one by one: whole namespaces instead, which is more, never less. No
+        # namespace covers the tags of all of them; where these are too many, everything goes.
         namespaces: dict[Change, object] = {}
         for change in self._owed:
             match change:
@@ -148,6 +148,8 @@ class Guard:
                     namespaces["clear", namespace] = object()
                 case _:
                     namespaces[change] = object()
+        if len(namespaces) > MOST_REMEMBERED and self.provider.clears_all:
+            namespaces = {("clear_all",): object()}
         self._owed = namespaces
 
 
@@ -204,10 +206,10 @@ class Operations:
         """Give the lease back."""
         await self._run(self._provider.release(lease))
 
-    async def wait(self, address: Address, seconds: float) -> None:
-        """Wait for the end of a lease."""
+    async def wait(self, address: Address, seconds: float) -> bool:
+        """Wait for the end of a lease; answer whether a holder ended without a value."""
         self._guard.admit()
-        await self._checked(self._provider.wait(address, seconds), None)
+        return await self._checked(self._provider.wait(address, seconds), None) is True
 
     async def put(self, entries: Sequence[tuple[Address, Entry]]) -> None:
         """Write by hand. What fails is remembered as a delete: the old value must not stay."""
@@ -301,8 +303,10 @@ class Operations:
                 return await operation
             return await self._in_time(operation, self._deadline)
         except Exception as error:
-            if isinstance(error, TypeError) and counting:
-                raise  # what is not a counter cannot be counted: the caller's mistake
+            if isinstance(error, Refused) or (isinstance(error, TypeError) and counting):
+                # It is there, and this one thing cannot be done. What is no counter cannot be
+                # counted: the caller's mistake.
+                raise
             self._guard.failed(error, change)
             if isinstance(error, ProviderUnavailable):
                 raise

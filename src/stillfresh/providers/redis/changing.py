@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...entry import Entry, Verdict, judge
 from ...errors import ProviderUnavailable
 from ...patterns import compile_pattern, literal_prefix
-from ..base import Address
+from ..base import Address, Refused
 from . import scripts
 from .frame import (
     RemoteEntry,
@@ -27,9 +27,10 @@ from .frame import (
     read_entry,
     read_front,
 )
-from .leasing import Attempt, Leasing, paired
+from .leasing import Attempt, paired
 from .names import is_long, key_in
 from .renewal import Grant
+from .storing import Storing
 from .talking import call, expected
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from ...entry import Windows
     from ...tags import Scope
-    from .client import Command
+    from .client import Command, OnRun
 
 _FRONT_BYTES: Final = 4_096
 """How much of an entry is read where its value is not wanted."""
@@ -47,7 +48,7 @@ _PAGE: Final = 1_000
 _LARGEST: Final = 2**63 - 1
 
 
-class Changing(Leasing):
+class Changing(Storing):
     """Whoever changes by hand wins over who computes."""
 
     async def put(self, entries: Sequence[tuple[Address, Entry]]) -> None:
@@ -66,8 +67,12 @@ class Changing(Leasing):
         until = time.monotonic() + _PUT_SECONDS
         pause = 0.001
         while missing:
-            for address in await self._put_once(list(missing.items())):
-                del missing[address]
+            try:
+                for address in await self._put_once(list(missing.items())):
+                    del missing[address]
+            except Refused:  # what was there before must not be served any more
+                await self.delete([address for address, _ in entries])
+                raise
             if not missing:
                 return
             # Somebody else puts there, or has just changed it: after them.
@@ -78,26 +83,30 @@ class Changing(Leasing):
 
     async def _put_once(self, entries: list[tuple[Address, Entry]]) -> list[Address]:
         attempts = [Attempt(b"p") for _ in entries]
-        replies = await self.ask_as(
-            lambda run: [
-                self.acquiring(attempt, run, address, entry.tags, mode=b"put", ms=_PUT_LEASE_MS)
-                for attempt, (address, entry) in zip(attempts, entries, strict=True)
-            ]
-        )
-        commands: list[Command] = []
-        granted: list[Address] = []
-        for attempt, (address, entry), reply in zip(attempts, entries, replies, strict=True):
+        noted = [await self.noted(address, entry.tags) for address, entry in entries]
+        acquiring = [
+            self.acquiring(attempt, address, entry.tags, known, mode=b"put", ms=_PUT_LEASE_MS)
+            for attempt, (address, entry), known in zip(attempts, entries, noted, strict=True)
+        ]
+        replies = await self.ask_as(lambda: acquiring)
+        commands: list[Command | OnRun] = []
+        granted: list[tuple[Address, slice, list[object]]] = []
+        for attempt, (address, entry), known, reply in zip(
+            attempts, entries, noted, replies, strict=True
+        ):
             kind, *rest = expected(reply)
             if kind != b"L":
                 continue
-            versions = paired(entry.tags, rest[0])
+            versions = paired(entry.tags, known or rest[0])
             grant = Grant(attempt.head, attempt.run, versions, [], 0.0)
             data = self.sealed(address, entry, attempt.run, versions)
             px = self.life_left(entry) or 1
-            commands.append(self.storing(address, grant, versions, data=data, px=px))
-            granted.append(address)
-        written = await self.ask(*commands) if commands else []
-        return [address for address, reply in zip(granted, written, strict=True) if reply == 1]
+            one = self.deciding(address, grant, versions, data=data, px=px)
+            at = slice(len(commands), len(commands) + len(one.commands))
+            commands += one.commands
+            granted.append((address, at, one.answers))
+        written = [expected(reply) for reply in await self.ask_as(lambda: commands)]
+        return [address for address, at, answers in granted if written[at][:1] == answers[:1]]
 
     async def delete(self, addresses: Sequence[Address]) -> int:
         if not addresses:
@@ -111,10 +120,11 @@ class Changing(Leasing):
                 ("GETRANGE", value, 0, _FRONT_BYTES - 1),
                 ("UNLINK", value, self.names.lease(address)),
             ]
-        replies = await self.ask(*commands)
+        replies, runs = await self.ask_where(commands)
+        # Of one with so many tags that they are not all in it, the first ones say whether it holds.
         found = [
-            _read_start(data, left, now)
-            for left, data in zip(replies[::3], replies[1::3], strict=True)
+            self._read_start(data, left, now, run)
+            for left, data, run in zip(replies[::3], replies[1::3], runs[::3], strict=True)
         ]
         return sum(await self._usable(list(zip(addresses, found, strict=True)), now))
 
@@ -129,7 +139,10 @@ class Changing(Leasing):
 
     async def expire(self, address: Address) -> None:
         keys = [self.names.value(address), self.names.lease(address)]
-        await self.ask(call(scripts.EXPIRE, keys))
+        try:
+            await self.ask(call(scripts.EXPIRE, keys))
+        except Refused:  # no room to say that it is stale: then it goes
+            await self.ask(("UNLINK", *keys))
 
     async def invalidate_tags(self, scope: Scope, tags: Iterable[str]) -> None:
         names = sorted(set(tags))
@@ -150,8 +163,8 @@ class Changing(Leasing):
             # Digits alone say nothing of further windows, or of a key that is cut in its name.
             if windows.stale or windows.keep or is_long(address.key):
                 head = self.sealed(address, new, b"0" * 8, {})
-            [reply] = await self.ask(
-                call(scripts.INCR, keys, amount, px, head, seen, verdict, start, mark)
+            [reply], [run] = await self.ask_where(
+                [call(scripts.INCR, keys, amount, px, head, seen, verdict, start, mark)]
             )
             kind, *rest = reply
             if kind == b"N":
@@ -171,7 +184,7 @@ class Changing(Leasing):
             except UnreadableEntry:
                 continue
             [holds] = await self.held([(address, entry)], {})
-            if holds and judge(entry, now) is Verdict.FRESH:
+            if holds and self.counts(entry, run) and judge(entry, now) is Verdict.FRESH:
                 verdict = "add"
 
     # Many keys
@@ -213,6 +226,10 @@ class Changing(Leasing):
 
         await self._walk(self.names.glob(self.names.leases, namespace, ""), drop)
         await self._walk(self.names.glob(self.names.values, namespace, ""), drop)
+
+    async def clear_all(self) -> None:
+        for kind in (self.names.leases, self.names.values):
+            await self._walk(f"{kind}*", self._unlink)
 
     async def keys(self, namespace: str, pattern: str = "*") -> list[str]:
         fits = compile_pattern(pattern)
@@ -271,15 +288,29 @@ class Changing(Leasing):
         commands: list[Command] = []
         for name in names:
             commands += [("PTTL", name), ("GETRANGE", name, 0, _FRONT_BYTES - 1)]
-        replies = await self.ask(*commands)
+        replies, runs = await self.ask_where(commands)
         entries: list[RemoteEntry | None] = []
-        for name, left, data in zip(names, replies[::2], replies[1::2], strict=True):
-            entry = _read_start(data, left, now)
-            if entry is None and len(data) == _FRONT_BYTES:  # its tags are longer than that
+        for name, left, data, run in zip(
+            names, replies[::2], replies[1::2], runs[::2], strict=True
+        ):
+            entry = self._read_start(data, left, now, run)
+            if entry is not None and entry.cut:
                 [data] = await self.ask(("GET", name))  # noqa: PLW2901  # all of the same
-                entry = _read_start(data or b"", left, now)
+                entry = self._read_start(data, left, now, run)
             entries.append(entry)
         return entries
+
+    def _read_start(
+        self, data: bytes | None, left_ms: int, now: float, run: bytes
+    ) -> RemoteEntry | None:
+        """Make an entry, without its value, of the first bytes; None where nothing is usable."""
+        if not data:
+            return None
+        try:
+            entry = read_entry(data, left_ms, now, whole=len(data) != _FRONT_BYTES)
+        except UnreadableEntry:
+            return None
+        return entry if self.counts(entry, run) else None
 
     def _lease_beside(self, value: bytes) -> bytes:
         return self.names.leases.encode() + value[len(self.names.values) :]
@@ -287,13 +318,3 @@ class Changing(Leasing):
     async def _unlink(self, names: list[bytes]) -> None:
         if names:
             await self.ask(("UNLINK", *names))
-
-
-def _read_start(data: bytes, left_ms: int, now: float) -> RemoteEntry | None:
-    """Make an entry, without its value, of the first bytes; None where there is nothing usable."""
-    if not data:
-        return None
-    try:
-        return read_entry(data, left_ms, now, whole=False)
-    except UnreadableEntry:
-        return None

@@ -27,6 +27,16 @@ if TYPE_CHECKING:
     from .names import Markers
 
 Command = tuple[str | bytes | int, ...]
+
+
+class OnRun(NamedTuple):
+    """A command that is made when it is known on which run of which server it is carried out."""
+
+    key: str
+    """One of its keys: it says which server that is."""
+    make: Callable[[bytes], Command]
+
+
 SCHEMES: Final = ("redis", "rediss", "unix")
 
 
@@ -36,6 +46,8 @@ class Refusal(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.code = message.partition(" ")[0]
+        if "OOM command not allowed" in message:  # within a script, on older servers
+            self.code = "OOM"
 
 
 _pack: Final = cast("Callable[[Command], bytes]", hiredis.pack_command)  # typed too narrowly
@@ -56,6 +68,22 @@ def pack_read(value: str, markers: Markers | None) -> bytes:
     if markers is None:
         return b"*2\r\n$4\r\nPTTL\r\n%b*2\r\n$3\r\nGET\r\n%b" % (bulk, bulk)
     return b"*2\r\n$4\r\nPTTL\r\n%b%b%b%b" % (bulk, markers.front, bulk, markers.packed)
+
+
+def made(commands: Sequence[Command | OnRun], run: bytes) -> list[Command]:
+    """Return *commands* as they are for one run of the server."""
+    return [one.make(run) if isinstance(one, OnRun) else one for one in commands]
+
+
+def key_of(command: Command | OnRun) -> str:
+    """Return the key that says where *command* belongs."""
+    if isinstance(command, OnRun):
+        return command.key
+    return _text(command[3 if command[0] in {"EVALSHA", "EVAL"} else 1])
+
+
+def _text(key: str | bytes | int) -> str:
+    return key.decode() if isinstance(key, bytes) else str(key)
 
 
 class Server(NamedTuple):

@@ -40,6 +40,8 @@ EXPIRED: Final = b"E"
 TOKEN: Final = 25
 """Bytes of a version: 8 of the server's run, a colon, 16 of chance."""
 LONGEST_COUNTER: Final = 20
+ANY_RUN: Final = b"0" * 8
+"""The run in what was put there by hand: it counts on every one."""
 
 _FRONT: Final = struct.Struct(">3sc8s24s32sHI")
 _LENGTHS: Final = struct.Struct(">QQQQ")
@@ -68,12 +70,14 @@ class Frame(NamedTuple):
     key: str | None
     start: int
     """Where the value begins."""
+    cut: bool = False
+    """Not all of its tags were there to be read."""
 
 
 class RemoteEntry(Entry):
     """An entry that was read: it knows what it was read from."""
 
-    __slots__ = ("mark", "versions")
+    __slots__ = ("cut", "mark", "run", "versions")
 
     def __init__(  # pyright: ignore[reportMissingSuperCall]
         self,
@@ -84,6 +88,8 @@ class RemoteEntry(Entry):
         versions: dict[str, Versions],
         *,
         expired: bool,
+        run: bytes = ANY_RUN,
+        cut: bool = False,
     ) -> None:
         # One per hit: not what only counts in memory, such as touches for the eviction.
         self.value = value
@@ -92,6 +98,9 @@ class RemoteEntry(Entry):
         self.tags = frozenset(versions) if versions else _NO_TAGS
         self.size = len(value)
         self.expired = expired
+        self.run = run
+        self.cut = cut
+        """Not all of its tags were there to be read."""
         self.mark = mark
         """Other bytes there have another one."""
         self.versions = versions
@@ -118,7 +127,8 @@ def seal(
 
 def read_front(data: bytes, *, whole: bool = True) -> Frame:
     """
-    Read everything but the value. If *data* is not the *whole* entry, its key may be missing.
+    Read everything but the value. If *data* is not the *whole* entry, its key may be missing,
+    and some of its tags.
 
     Raises:
         UnreadableEntry: It is no frame, or it is cut.
@@ -129,23 +139,28 @@ def read_front(data: bytes, *, whole: bool = True) -> Frame:
             raise UnreadableEntry("the magic or the version is another one")
         at = _FRONT.size
         tags: dict[str, Versions] = {}
+        cut = False
         for _ in range(count):
             end = at + 2 + int.from_bytes(data[at : at + 2], "big")
+            after = end + 2 * TOKEN
+            if after > len(data):
+                if whole:
+                    raise UnreadableEntry("it ends within its tags")
+                at, cut = len(data), True
+                break
             name = data[at + 2 : end].decode("utf-8", "surrogatepass")
-            at = end + 2 * TOKEN
-            tags[name] = data[end : end + TOKEN], data[end + TOKEN : at]
-            if at > len(data):
-                raise UnreadableEntry("it ends within its tags")
+            tags[name] = data[end : end + TOKEN], data[end + TOKEN : after]
+            at = after
         start = at + length
         if whole and start > len(data):
             raise UnreadableEntry("it ends within its key")
         key = None
-        if length and start <= len(data):
+        if length and not cut and start <= len(data):
             key = data[at:start].decode("utf-8", "surrogatepass")
     except (struct.error, UnicodeDecodeError) as error:
         raise UnreadableEntry(str(error)) from error
     windows, life = _known.get(lengths) or _windows(lengths)
-    return Frame(state == EXPIRED, run, mark, windows, life, tags, key, start)
+    return Frame(state == EXPIRED, run, mark, windows, life, tags, key, start, cut)
 
 
 def _windows(lengths: bytes) -> tuple[Windows, int | None]:
@@ -184,9 +199,16 @@ def read_entry(data: bytes, left_ms: int, now: float, *, whole: bool = True) -> 
         return RemoteEntry(data, now, windows, mark_of(data), {}, expired=False)
     frame = read_front(data, whole=whole)
     life = frame.life
-    age = 0.0 if life is None else (life - max(0, left_ms)) / 1000
+    age = 0.0 if life is None else max(0, life - max(0, left_ms)) / 1000
     return RemoteEntry(
-        data[frame.start :], now - age, frame.windows, frame.mark, frame.tags, expired=frame.expired
+        data[frame.start :],
+        now - age,
+        frame.windows,
+        frame.mark,
+        frame.tags,
+        expired=frame.expired,
+        run=frame.run,
+        cut=frame.cut,
     )
 
 

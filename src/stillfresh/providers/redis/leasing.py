@@ -1,9 +1,9 @@
-"""Reading, and the right to compute: look, acquire, store, wait."""
+"""Reading, and the right to compute: look, acquire."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-import random
 import time
 from base64 import urlsafe_b64encode
 from contextlib import suppress
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ...entry import Entry, Verdict, judge
 from ...errors import ProviderUnavailable
 from ...events import log
-from ..base import Busy, Found, Lease
+from ..base import Busy, Found, Lease, Refused
 from . import scripts
-from .client import Refusal
-from .frame import RemoteEntry, UnreadableEntry, life_ms, mark_of, read_entry, seal
-from .names import Markers, fence_number, is_long
-from .renewal import Grant
-from .talking import Talking, call, expected, in_full
+from .client import OnRun
+from .frame import ANY_RUN, RemoteEntry, UnreadableEntry, mark_of, read_entry
+from .names import Markers
+from .renewal import Grant, holder_of
+from .talking import Talking, call, expected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 HOLD_MS: Final = 3_600_000
 """How long a version lives at least, before the life of an entry is known."""
-_SHORTEST_PAUSE: Final = 0.005
-_LONGEST_PAUSE: Final = 0.1
 
 
 class Leasing(Talking):
@@ -44,6 +42,9 @@ class Leasing(Talking):
 
         The life that is left comes first: what is stored in between looks older than it is.
         """
+        if self.strict:
+            [entry] = await self.look_many([address])
+            return entry
         now = self._clock.now()
         markers = self._tags.get(address)
         left, data = await self.wire.read(self.names.value(address), markers)
@@ -53,12 +54,17 @@ class Leasing(Talking):
         if data is None:
             return None
         if left.__class__ is not int or data.__class__ is not bytes:
-            expected(left)
-            expected(data)
+            left, data = expected(left), expected(data)
+            if data is None:
+                return None
         entry = self._read(address, data, left, now)
         holds = True
         if entry is not None and entry.versions:
-            if markers is not None and markers.tags == tuple(entry.versions):  # all are here
+            if (
+                markers is not None
+                and markers.tags == tuple(entry.versions)
+                and entry.run != ANY_RUN
+            ):  # as it was the last time: all are here
                 holds = versions == [one for pair in entry.versions.values() for one in pair]
             else:
                 asked = {} if markers is None else dict(zip(markers.names, versions, strict=True))
@@ -75,6 +81,8 @@ class Leasing(Talking):
             known = self._tags.get(address)
             if known is not None:
                 markers.update(dict.fromkeys(known.names))
+        if self.strict:
+            return await self._look_strictly(addresses, values, list(markers))
         *lives, found = await self.ask(
             *(("PTTL", value) for value in values), ("MGET", *values, *markers)
         )
@@ -83,6 +91,34 @@ class Leasing(Talking):
             self._read(address, data, left, now)
             for address, data, left in zip(addresses, found[: len(values)], lives, strict=True)
         ]
+        return await self._all_judged(addresses, entries, versions, now)
+
+    async def _look_strictly(
+        self, addresses: Sequence[Address], values: list[str], markers: list[str]
+    ) -> list[Entry | None]:
+        now, count = self._clock.now(), len(values)
+        replies, runs = await self.ask_where(
+            [("PTTL", value) for value in values] + [("GET", name) for name in (*values, *markers)]
+        )
+        versions = {
+            marker: counted(version, run)
+            for marker, version, run in zip(
+                markers, replies[2 * count :], runs[2 * count :], strict=True
+            )
+        }
+        entries = [
+            self._read(address, replies[count + at], replies[at], now, runs[count + at])
+            for at, address in enumerate(addresses)
+        ]
+        return await self._all_judged(addresses, entries, versions, now)
+
+    async def _all_judged(
+        self,
+        addresses: Sequence[Address],
+        entries: Sequence[RemoteEntry | None],
+        versions: dict[str, bytes | None],
+        now: float,
+    ) -> list[Entry | None]:
         held = await self.held(zip(addresses, entries, strict=True), versions)
         return [
             self._judged(address, entry, now, holds=holds)
@@ -90,7 +126,7 @@ class Leasing(Talking):
         ]
 
     def _read(
-        self, address: Address, data: bytes | None, left_ms: int, now: float
+        self, address: Address, data: bytes | None, left_ms: int, now: float, run: bytes = b""
     ) -> RemoteEntry | None:
         if data is None:
             return None
@@ -99,10 +135,17 @@ class Leasing(Talking):
         except UnreadableEntry:
             self._useless.note(address, mark_of(data))
             return None
+        if not self.counts(entry, run):
+            self._useless.note(address, entry.mark)
+            return None
         known = self._tags.get(address)
         if known is not None or entry.versions:
             self._note_tags(address, tuple(entry.versions), known)
         return entry
+
+    def counts(self, entry: RemoteEntry | None, run: bytes) -> bool:
+        """Tell whether *entry* counts: perhaps it is of another *run* of the server."""
+        return entry is None or not self.strict or entry.run in {run, ANY_RUN}
 
     def _note_tags(self, address: Address, tags: tuple[str, ...], known: Markers | None) -> None:
         if known is not None and known.tags == tags:
@@ -135,6 +178,7 @@ class Leasing(Talking):
         versions: dict[str, bytes | None],
     ) -> list[bool]:
         """Tell of each entry whether its tags hold; *versions* that were read are not asked for."""
+        entries = list(entries)
         wanted: list[list[tuple[str, bytes]]] = [
             []
             if entry is None
@@ -145,11 +189,21 @@ class Leasing(Talking):
             ]
             for address, entry in entries
         ]
-        missing = {name: None for pairs in wanted for name, _ in pairs if name not in versions}
-        if missing:
+        missing = list(
+            {name: None for pairs in wanted for name, _ in pairs if name not in versions}
+        )
+        if missing and self.strict:
+            found, runs = await self.ask_where([("GET", name) for name in missing])
+            versions.update(zip(missing, map(counted, found, runs), strict=True))
+        elif missing:
             [found] = await self.ask(("MGET", *missing))
             versions.update(zip(missing, found, strict=True))
-        return [all(versions[name] == version for name, version in pairs) for pairs in wanted]
+        return [
+            entry is None
+            or all(versions[name] == version for name, version in pairs)
+            or (entry.run == ANY_RUN and all(same(versions[name], one) for name, one in pairs))
+            for (_, entry), pairs in zip(entries, wanted, strict=True)
+        ]
 
     def markers(self, address: Address, tag: str) -> tuple[str, str]:
         """Return where the two versions of a tag are: of the namespace, and of all of them."""
@@ -168,70 +222,106 @@ class Leasing(Talking):
     ) -> Found | Busy | Lease:
         mark = seen.mark if isinstance(seen, RemoteEntry) else self._useless.get(address, b"")
         mode = b"take" if take else b"miss"
+        lease = Lease(address, tags, alive, None)
         while True:
             attempt = Attempt(b"c")
             now = self._clock.now()
             since = time.monotonic()
             try:
-                [reply] = await self.ask_as(
-                    lambda run, attempt=attempt, mark=mark: [  # type: ignore[misc]
-                        self.acquiring(attempt, run, address, tags, mode=mode, mark=mark)
-                    ]
-                )
+                noted = await self.noted(address, tags)
+                acquiring = self.acquiring(attempt, address, tags, noted, mode=mode, mark=mark)
+                [reply] = await self.ask_as(lambda acquiring=acquiring: [acquiring])  # type: ignore[misc]
+                kind, *rest = expected(reply)
+            except Refused as refusal:  # it has no room: this one computes, and does not store
+                self.note_full(refusal)
+                return lease
             except BaseException:
                 # The caller is gone, and the server may hand the lease out all the same.
                 self._give_back(address, attempt.head)
                 raise
-            if isinstance(reply, Refusal) and reply.code == "OOM":
-                self._note_full(reply)
-                return Lease(address, tags, alive, None)
-            kind, *rest = expected(reply)
             if kind == b"L":
                 self._full = False
-                return self._granted(Lease(address, tags, alive, None), attempt, rest[0], since)
+                return self._granted(lease, attempt, noted or rest[0], since)
             if kind == b"W":
-                held = self.wires.renewals.at(address)
+                self._busy.note(address, (rest[0], rest[1]))
+                held = holder_of(rest[0])
                 if held is None or held.alive():
-                    return Busy()
+                    return Busy(held)
                 await self.release(held)
                 continue
             left, data, found = rest
             mark = mark_of(data)
-            entry = self._read(address, data, left, now)
-            [holds] = await self.held(
-                [(address, entry)], dict(zip(self._markers(address, tags), found, strict=False))
+            entry = self._read(address, data, left, now, attempt.run)
+            known: dict[str, bytes | None] = dict(
+                zip(self._markers(address, tags), noted or found, strict=False)
             )
+            [holds] = await self.held([(address, entry)], known)
             if entry is not None and holds and judge(entry, now) is Verdict.FRESH:
                 return Found(entry)
+
+    async def noted(self, address: Address, tags: frozenset[str]) -> list[bytes]:
+        """
+        Note the versions of *tags*, and the fences, where they are not beside the lease.
+
+        In a cluster they are on other nodes. That they were noted before the lease was handed out,
+        and not in the same step, makes no difference to anybody:
+
+            1. noted(t) -> version 1
+            2. invalidate_tags(t): another version from here on
+            3. acquire -> a lease with the digest of version 1; the function reads what is new
+            4. store: written with version 1, which every reader finds to be another one
+        """
+        if not await self.is_clustered():
+            return []
+        fences = self.names.fences()
+        wanted = [
+            self.versioning(marker, HOLD_MS // 2, HOLD_MS, strict=self.strict)
+            for marker in self._markers(address, tags)
+        ]
+        replies = await self.ask_as(lambda: [*wanted, ("MGET", *fences)])
+        *versions, found = [expected(reply) for reply in replies]
+        if None in found:
+            # Before the function is called, so that it is seen when one of them is dropped.
+            missing = [fence for fence, token in zip(fences, found, strict=True) if token is None]
+            await self.ask(*(("SET", fence, new_token(), "NX") for fence in missing))
+            [found] = await self.ask(("MGET", *fences))
+        return [version for [version] in versions] + [token or b"" for token in found]
+
+    def versioning(self, marker: str, least: int | str, hold: int, *, strict: bool) -> OnRun:
+        """Return the command that gets the version under *marker*, made if there is none."""
+        chance = new_token()[:16]
+
+        def make(run: bytes) -> Command:
+            fresh = run + b":" + chance
+            return call(scripts.CAPTURE, [marker], fresh, least, hold, int(strict))
+
+        return OnRun(marker, make)
 
     def acquiring(
         self,
         attempt: Attempt,
-        run: bytes,
         address: Address,
         tags: frozenset[str],
+        noted: list[bytes],
         *,
         mode: bytes,
         mark: bytes = b"",
         ms: int = 0,
-    ) -> Command:
-        """Return the command that asks for the lease."""
-        attempt.run = run
-        markers = self._markers(address, tags)
+    ) -> OnRun:
+        """Return the command that asks for the lease; *noted* is what is known of the tags."""
+        markers = [] if noted else self._markers(address, tags)
         keys = [self.names.value(address), self.names.lease(address), *markers]
-        if mode != b"put":
+        if mode != b"put" and not noted:
             keys += self.names.fences()
-        return call(
-            scripts.ACQUIRE,
-            keys,
-            attempt.head,
-            ms or self.lease_ms,
-            mark,
-            mode,
-            len(markers),
-            run + b":" + attempt.token[:16],
-            HOLD_MS,
-        )
+        digest = digest_of(noted[: 2 * len(tags)]) if noted else ""
+
+        def make(run: bytes) -> Command:
+            attempt.run = run
+            fresh = run + b":" + attempt.token[:16]
+            options = (mark, mode, len(markers), fresh, HOLD_MS, int(self.strict), digest)
+            return call(scripts.ACQUIRE, keys, attempt.head, ms or self.lease_ms, *options)
+
+        return OnRun(keys[1], make)
 
     def _markers(self, address: Address, tags: frozenset[str]) -> list[str]:
         return [marker for tag in sorted(tags) for marker in self.markers(address, tag)]
@@ -249,125 +339,17 @@ class Leasing(Talking):
         self.wires.renewals.add(lease, grant)
         return lease
 
-    async def store(self, lease: Lease, entry: Entry) -> bool:
-        entry.quick_until = float("-inf")  # other processes may change it: no short cut
-        grant = self._ending(lease)
-        if grant is None:
-            return False
-        versions = dict(grant.versions)
-        late = sorted(entry.tags - lease.tags)
-        if late:
-            markers = [name for tag in late for name in self.markers(lease.address, tag)]
-            fresh = grant.run + b":" + _token()[:16]
-            [found] = await self.ask(call(scripts.CAPTURE, markers, fresh, HOLD_MS))
-            versions.update(paired(late, found))
-        px = self.life_left(entry)
-        if px == 0 or not lease.alive():
-            await self._let_go_of(lease.address, grant)
-            return False
-        data = self.sealed(lease.address, entry, grant.run, versions)
-        command = self.storing(lease.address, grant, versions, data=data, px=px)
-        [reply] = await self.ask_as(lambda run: [_on_its_run(run, grant, command)])
-        if isinstance(reply, Refusal) and reply.code == "OOM":
-            self._note_full(reply)
-            return False
-        return bool(expected(reply) == 1)
-
-    async def settle(self, lease: Lease, tags: frozenset[str]) -> bool:
-        grant = self._ending(lease)
-        if grant is None:
-            return False
-        versions = dict(grant.versions)
-        # Of tags that are known only now nothing was noted but their fences.
-        fences = {tag for tag in tags if tag not in versions}
-        command = self.storing(lease.address, grant, versions, fences=fences)
-        [reply] = await self.ask_as(lambda run: [_on_its_run(run, grant, command)])
-        return bool(expected(reply) == 1) and lease.alive()
-
-    def storing(
-        self,
-        address: Address,
-        grant: Grant,
-        versions: dict[str, Versions],
-        *,
-        data: bytes = b"",
-        px: int | str = "settle",
-        fences: set[str] | None = None,
-    ) -> Command:
-        """Return the command that ends the lease, and writes *data* if nothing was dropped."""
-        markers: list[str] = []
-        expect: list[bytes] = []
-        for tag, pair in versions.items():
-            markers += self.markers(address, tag)
-            expect += pair
-        late = {tag for tag in versions if tag not in grant.versions} if fences is None else fences
-        numbers = sorted({fence_number(tag) for tag in late})
-        every = self.names.fences()
-        keys = [self.names.value(address), self.names.lease(address), *markers]
-        keys += [every[number] for number in numbers]
-        expect += [grant.fences[number] for number in numbers]
-        return call(scripts.STORE, keys, grant.head, data, px, len(markers), HOLD_MS, *expect)
-
-    def sealed(
-        self, address: Address, entry: Entry, run: bytes, versions: dict[str, Versions]
-    ) -> bytes:
-        """Return the bytes of *entry*, under a mark of its own."""
-        key = address.key if is_long(address.key) else None
-        return seal(entry, run, _token(), versions, key)
-
-    def life_left(self, entry: Entry) -> int | str:
-        """Return how many milliseconds *entry* has to live: 0 when it is over, or 'ever'."""
-        life = life_ms(entry.windows)
-        if life is None:
-            return "ever"
-        return max(0, life - max(0, round((self._clock.now() - entry.born) * 1000)))
-
-    async def release(self, lease: Lease) -> None:
-        grant = self._ending(lease)
-        if grant is not None:
-            await self._let_go_of(lease.address, grant)
-
-    def _ending(self, lease: Lease) -> Grant | None:
-        """Stop to renew *lease*, whatever comes of it, and return what it carries."""
-        grant: object = lease.token
-        if not isinstance(grant, Grant):
-            return None
-        self.wires.renewals.drop(lease)
-        return grant
-
-    async def _let_go_of(self, address: Address, grant: Grant) -> None:
-        await self.ask(call(scripts.RELEASE, [self.names.lease(address)], grant.head))
-
     def _give_back(self, address: Address, head: bytes) -> None:
         if head:
-            command = call(scripts.RELEASE, [self.names.lease(address)], head)
+            command = ("EVAL", scripts.RELEASE.text, 1, self.names.lease(address), head)
             with suppress(ProviderUnavailable, RuntimeError):  # stopped, or the loop has ended
-                self.wire.post([in_full(command)])  # nobody could send it again
+                self.wire.post([command])  # in full: nobody could send it again
 
-    def _note_full(self, refusal: Refusal) -> None:
+    def note_full(self, refusal: Exception) -> None:
+        """Say once that the server takes nothing new."""
         if not self._full:
             self._full = True
             log.warning("%r has no room: %s. Functions compute, nothing is stored.", self, refusal)
-
-    # Waiting
-
-    async def wait(self, address: Address, seconds: float) -> None:
-        """
-        Return when the lease at *address* is another one, or none, or after *seconds*.
-
-        It asks again and again, after pauses that grow with the time it has waited.
-        """
-        lease = self.names.lease(address)
-        begin = time.monotonic()
-        [first] = await self.ask(("GET", lease))
-        there = first
-        while there is not None and there == first:
-            waited = time.monotonic() - begin
-            if waited >= seconds:
-                return
-            pause = min(max(waited / 4, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-            await self.wire.pause(min(pause * random.uniform(0.8, 1.2), seconds - waited))
-            [there] = await self.ask(("GET", lease))
 
 
 class Attempt:
@@ -377,7 +359,7 @@ class Attempt:
 
     def __init__(self, kind: bytes) -> None:
         self.kind = kind
-        self.token = _token()
+        self.token = new_token()
         self.run = b""
 
     @property
@@ -393,18 +375,23 @@ def paired(tags: Iterable[str], found: Sequence[Any]) -> dict[str, Versions]:
     }
 
 
-def _on_its_run(run: bytes, grant: Grant, command: Command) -> Command:
-    """
-    Return *command*, or one that changes nothing on another run of the server.
-
-    A server that comes back from its disk brings back leases that were ended:
-
-        1. acquire(k) -> lease 1; the server saves
-        2. delete(k) ends lease 1; the server dies and comes back with it
-        3. store(lease 1) must not be written
-    """
-    return command if run == grant.run else ("GET", str(command[4]))
+def counted(version: bytes | None, run: bytes) -> bytes | None:
+    """Return a version as it counts for what was computed: not if another run has written it."""
+    if version is None or version.startswith(run):
+        return version
+    return b"." * len(run) + version[len(run) :]
 
 
-def _token() -> bytes:
+def same(version: bytes | None, written: bytes) -> bool:
+    """Tell whether two versions are one, whatever run has written them."""
+    return version is not None and version[8:] == written[8:]
+
+
+def digest_of(versions: Sequence[bytes]) -> str:
+    """Return what a lease says of the versions that it was handed out with."""
+    return hashlib.sha1(b"".join(versions), usedforsecurity=False).hexdigest()
+
+
+def new_token() -> bytes:
+    """Return 24 characters of chance."""
     return urlsafe_b64encode(os.urandom(18))

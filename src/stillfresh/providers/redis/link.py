@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import hiredis
 
 from ...errors import ProviderUnavailable
-from .client import FAULTS, Refusal, pack, pack_read, read_run, unavailable
+from .client import FAULTS, Refusal, made, pack, pack_read, read_run, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Sequence
 
-    from .client import Command, Server
+    from .client import Command, OnRun, Server
     from .names import Markers
 
 _NOTHING: Final = object()
@@ -316,16 +316,22 @@ class Links:
         self._links: dict[asyncio.AbstractEventLoop, Link] = {}
         self._lock = threading.Lock()
 
-    async def talk(self, make: Callable[[bytes], Sequence[Command]]) -> list[Any]:
+    async def talk(self, commands: Sequence[Command]) -> list[Any]:
         """
-        Send what *make* makes of the server's run, and return the replies.
+        Send *commands* in one round trip, and return the replies.
 
         Raises:
             ProviderUnavailable: The server is away, or too slow.
         """
         link = self._here()
         await link.ready()
-        return await link.send(make(link.run))
+        return await link.send(commands)
+
+    async def talk_as(self, commands: Sequence[Command | OnRun]) -> list[Any]:
+        """Send *commands* as they are for the run of the server; else like `talk`."""
+        link = self._here()
+        await link.ready()
+        return await link.send(made(commands, link.run))
 
     def read(self, value: str, markers: Markers | None) -> Awaitable[list[Any]]:
         """

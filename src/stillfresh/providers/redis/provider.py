@@ -19,9 +19,10 @@ server says it did not carry out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ...durations import Duration, seconds
+from ...errors import InvalidOption
 from .changing import Changing
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class RedisCacheProvider(Changing):
     command unanswered for *timeout*, counts as down. *lease* is how long a process that died
     keeps a key from being computed by others; living ones renew it, at most for *max_hold*.
 
+    A server that restarts from its disk, or whose place a replica takes, may bring back values
+    whose invalidation it lost. *after_restart* says whether to "trust" them, or to "discard" what
+    another life of the server wrote; entries of a `Cache` without functions are kept.
+
     Raises:
         InvalidOption: An option that cannot be; at start: nothing says where the server is.
     """
@@ -50,7 +55,10 @@ class RedisCacheProvider(Changing):
         timeout: Duration = 1.0,
         lease: Duration = 10.0,
         max_hold: Duration = 300.0,
+        after_restart: Literal["trust", "discard"] = "trust",
     ) -> None:
+        if after_restart not in {"trust", "discard"}:
+            raise InvalidOption(f"after_restart={after_restart!r}: expected 'trust' or 'discard'.")
         super().__init__(
             url,
             prefix,
@@ -58,6 +66,7 @@ class RedisCacheProvider(Changing):
             timeout=seconds(timeout, "timeout"),
             lease=seconds(lease, "lease"),
             max_hold=seconds(max_hold, "max_hold"),
+            strict=after_restart == "discard",
         )
 
     @property

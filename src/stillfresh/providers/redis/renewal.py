@@ -21,6 +21,18 @@ if TYPE_CHECKING:
     from ..base import Address, Lease
 
 _IDLE_ROUNDS: Final = 3
+_ours: Final[dict[bytes, Lease]] = {}
+"""The leases that this process holds, on whatever server, by what they begin with there."""
+
+
+def holder_of(head: bytes) -> Lease | None:
+    """Return the lease of this process that begins with *head* on its server."""
+    return _ours.get(head)
+
+
+def forget_holders() -> None:
+    """Get ready for the child of a fork: the leases are the parent's."""
+    _ours.clear()
 
 
 class Grant:
@@ -68,6 +80,7 @@ class Renewals:
         """Keep *lease* from now on."""
         with self._lock:
             self._held[lease.address] = lease, grant
+            _ours[grant.head] = lease
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="stillfresh-leases", daemon=True)
                 try:
@@ -82,17 +95,17 @@ class Renewals:
             held = self._held.get(lease.address)
             if held is not None and held[0] is lease:
                 del self._held[lease.address]
+                _ours.pop(held[1].head, None)
 
-    def at(self, address: Address) -> Lease | None:
-        """Return the lease of this process at *address*."""
-        held = self._held.get(address)
-        return None if held is None else held[0]
-
-    def close(self) -> None:
-        """Let all leases run out."""
+    def close(self) -> list[tuple[Address, bytes]]:
+        """Keep nothing any more; return what was held, and how it begins on the server."""
         with self._lock:
+            held = [(lease.address, grant.head) for lease, grant in self._held.values()]
             self._held.clear()
+            for _, head in held:
+                _ours.pop(head, None)
         self._closed.set()
+        return held
 
     def _run(self) -> None:
         idle = 0

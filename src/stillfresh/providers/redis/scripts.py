@@ -21,11 +21,21 @@ class Script:
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
-_OWN: Final = """
-local function own(key, token)
-  return string.sub(redis.call('GET', key) or '', 1, #token) == token
+# What is of another kind than a text reads as nothing: something else wrote it.
+_GET: Final = """
+local function get(key)
+  return redis.call('MGET', key)[1]
 end
 """
+
+_OWN: Final = (
+    _GET
+    + """
+local function own(key, token)
+  return string.sub(get(key) or '', 1, #token) == token
+end
+"""
+)
 
 _MARK: Final = """
 local function mark_of(v)
@@ -34,30 +44,49 @@ local function mark_of(v)
 end
 """
 
+# The version of a tag; one that has none gets a fresh one. Where what an earlier life of the
+# server wrote does not count ('strict'), its run is written anew: what was computed then reads as
+# invalidated, and what was put there by hand compares only what follows the run.
+_VERSION: Final = """
+local function version(key, fresh, least, hold, strict)
+  local token = get(key)
+  if not token then
+    redis.call('SET', key, fresh, 'PX', hold)
+    return fresh
+  end
+  if strict == '1' and string.sub(token, 1, 9) ~= string.sub(fresh, 1, 9) then
+    token = string.sub(fresh, 1, 9) .. string.sub(token, 10)
+    redis.call('SET', key, token, 'KEEPTTL')
+  end
+  if least == 'ever' then redis.call('PERSIST', key)
+  else
+    local left = redis.call('PTTL', key)
+    if left >= 0 and left < tonumber(least) then redis.call('PEXPIRE', key, hold) end
+  end
+  return token
+end
+"""
+
 # Who may compute. An entry that the caller has not seen comes first; then whoever holds the
 # lease; then the caller gets it. The versions of the tags are noted together with the grant:
-# what is invalidated from here on is seen by the store.
+# what is invalidated from here on is seen by the store. In a cluster they are on other nodes:
+# they were noted before, and only their digest comes along.
 #
-# A lease is its kind ('c' computes, 'p' puts), the server's run, the token of the attempt, and
-# a digest of the versions. One of another run, or of other versions, counts as ended: the
-# server was restarted, or a tag was dropped. Who puts takes it from who computes.
+# A lease is its kind ('c' computes, 'p' puts, 'e' has ended without a value), the server's run,
+# the token of the attempt, a digest of the versions, and the token of the last one that ended
+# without a value, which the next one inherits. One of another run, or of other versions, counts
+# as ended: the server was restarted, or a tag was dropped. Who puts takes it from who computes.
 ACQUIRE: Final = Script(
-    _MARK
+    _GET
+    + _MARK
+    + _VERSION
     + """
--- KEYS value lease marker* fence*   ARGV head px seen mode markers fresh hold
-local v = redis.call('GET', KEYS[1])
-local mode, count, fresh, hold = ARGV[4], tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+-- KEYS value lease marker* fence*   ARGV head px seen mode markers fresh hold strict digest
+local v = get(KEYS[1])
+local mode, count, fresh, hold = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local found = {}
 for i = 3, count + 2 do
-  local token = redis.call('GET', KEYS[i])
-  if not token then
-    token = fresh
-    redis.call('SET', KEYS[i], token, 'PX', hold)
-  else
-    local left = redis.call('PTTL', KEYS[i])
-    if left >= 0 and left < hold / 2 then redis.call('PEXPIRE', KEYS[i], hold) end
-  end
-  found[i - 2] = token
+  found[i - 2] = version(KEYS[i], fresh, hold / 2, hold, ARGV[8])
 end
 if #KEYS > count + 2 then
   for i, token in ipairs(redis.call('MGET', unpack(KEYS, count + 3))) do
@@ -71,30 +100,39 @@ end
 if v and mode == 'miss' and mark_of(v) ~= ARGV[3] then
   return {'V', redis.call('PTTL', KEYS[1]), v, found}
 end
-local digest = redis.sha1hex(table.concat(found, '', 1, count))
-local l = redis.call('GET', KEYS[2])
+local digest = ARGV[9]
+if digest == '' then digest = redis.sha1hex(table.concat(found, '', 1, count)) end
+local l, ended = get(KEYS[2]), ''
 if l and string.sub(l, 2, 9) == string.sub(ARGV[1], 2, 9) then
-  local puts = string.sub(l, 1, 1) == 'p'
-  if puts or (mode ~= 'put' and string.sub(l, 34) == digest) then return {'W'} end
+  local kind = string.sub(l, 1, 1)
+  ended = string.sub(l, 74)
+  if kind == 'p' or (kind == 'c' and mode ~= 'put' and string.sub(l, 34, 73) == digest) then
+    return {'W', string.sub(l, 1, 33), ended}
+  end
 end
-redis.call('SET', KEYS[2], ARGV[1] .. digest, 'PX', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[1] .. digest .. ended, 'PX', ARGV[2])
 return {'L', found}
 """
 )
 
 # Whether what was computed is written: only under the lease, and only if no tag was dropped
 # since it was handed out. The lease ends in any case. The versions live longer than the entry,
-# by so much that not every store prolongs them.
+# by so much that not every store prolongs them. Where there is no value, a mark says so for a
+# while: those who wait do not queue behind the next one.
 STORE: Final = Script(
     _OWN
     + """
 -- KEYS value lease marker* fence*   ARGV lease frame px markers hold expected*
-if not own(KEYS[2], ARGV[1]) then return 0 end
+local l = get(KEYS[2]) or ''
+if string.sub(l, 1, #ARGV[1]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[2])
 for i = 3, #KEYS do
-  if redis.call('GET', KEYS[i]) ~= ARGV[i + 3] then return 0 end
+  if get(KEYS[i]) ~= ARGV[i + 3] then return 0 end
 end
-if ARGV[3] == 'settle' then return 1 end
+if ARGV[3] == 'settle' then
+  redis.call('SET', KEYS[2], 'e' .. string.sub(l, 2, 73) .. string.sub(l, 10, 33), 'PX', 2000)
+  return 1
+end
 for i = 3, tonumber(ARGV[4]) + 2 do
   if ARGV[3] == 'ever' then redis.call('PERSIST', KEYS[i])
   else
@@ -110,24 +148,14 @@ return 1
 """
 )
 
-# The versions of tags that are known late; a tag that has none gets one.
+# The versions of tags that are known late, or that are on other nodes than the lease.
 CAPTURE: Final = Script(
-    """
--- KEYS marker*   ARGV fresh hold
+    _GET
+    + _VERSION
+    + """
+-- KEYS marker*   ARGV fresh least hold strict
 local found = {}
-for i = 1, #KEYS do
-  local token = redis.call('GET', KEYS[i])
-  if not token then
-    token = ARGV[1]
-    redis.call('SET', KEYS[i], token, 'PX', ARGV[2])
-  else
-    local left = redis.call('PTTL', KEYS[i])
-    if left >= 0 and left < tonumber(ARGV[2]) / 2 then
-      redis.call('PEXPIRE', KEYS[i], ARGV[2])
-    end
-  end
-  found[i] = token
-end
+for i = 1, #KEYS do found[i] = version(KEYS[i], ARGV[1], ARGV[2], ARGV[3], ARGV[4]) end
 return found
 """
 )
@@ -156,8 +184,9 @@ EXPIRE: Final = Script(
     """
 -- KEYS value lease
 redis.call('DEL', KEYS[2])
-local front = redis.call('GETRANGE', KEYS[1], 0, 59)
+local front = redis.pcall('GETRANGE', KEYS[1], 0, 59)
 if front == '' then return 0 end
+if type(front) ~= 'string' then front = '' end
 if string.sub(front, 1, 3) == 'SF\\1' and string.sub(front, 45, 60) ~= string.rep('\\0', 16) then
   redis.call('SETRANGE', KEYS[1], 3, 'E')
 else
@@ -171,10 +200,11 @@ return 1
 # knows whether it is fresh and what begins where; it comes back with its mark ('add' to it, or
 # it is 'over'). Its life and its front stay as they are.
 INCR: Final = Script(
-    _MARK
+    _GET
+    + _MARK
     + """
 -- KEYS value lease   ARGV amount px head seen verdict start mark
-local v = redis.call('GET', KEYS[1])
+local v = get(KEYS[1])
 local front = nil
 if v and string.sub(v, 1, 3) == 'SF\\1' then
   if mark_of(v) ~= ARGV[4] then return {'F', redis.call('PTTL', KEYS[1]), v} end

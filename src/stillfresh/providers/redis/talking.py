@@ -20,9 +20,9 @@ from weakref import WeakSet
 from ...clock import Clock
 from ...drivers import drive
 from ...errors import InvalidOption, ProviderUnavailable
-from ..base import CacheProvider
+from ..base import CacheProvider, Refused
 from . import scripts
-from .client import Refusal, Server, checked_url
+from .client import OnRun, Refusal, Server, checked_url, key_of
 from .link import Links
 from .names import Names, checked_prefix
 from .renewal import Renewals
@@ -66,6 +66,7 @@ class Talking(CacheProvider):
 
     serialized = True
     shared = True
+    clears_all = True
     # Every connection and every reply has its own time-out here. A scan of many keys takes
     # many replies, and is not to fail for its length.
     deadline = None
@@ -79,13 +80,17 @@ class Talking(CacheProvider):
         timeout: float,
         lease: float,
         max_hold: float,
+        strict: bool,
     ) -> None:
+        self.strict = strict
+        """What an earlier life of the server wrote does not count."""
         self.names = Names(checked_prefix(prefix))
         self.prefix = prefix
         self._url = None if url is None else checked_url(url)
         self._server: Server | None = None
         self._connect_timeout = connect_timeout
         self._timeout = timeout
+        self.lease_seconds = lease
         self.lease_ms = max(1, round(lease * 1000))
         self._max_hold = max_hold
         self._clock = Clock()
@@ -98,6 +103,8 @@ class Talking(CacheProvider):
         """Which tags an entry had when it was read: their versions are asked for with it."""
         self._useless: Known[Address, bytes] = Known()
         """The mark of what was read and is of no use: it is what the next acquire has seen."""
+        self._busy: Known[Address, tuple[bytes, bytes]] = Known()
+        """The lease that was in the way, and the one before it that had ended without a value."""
         self._full = False
         if self._url is not None:
             self._server = Server(self._url, connect_timeout, timeout)
@@ -150,6 +157,15 @@ class Talking(CacheProvider):
     # Asking
 
     @property
+    def clustered(self) -> bool:
+        """The names of different entries and tags may be on different servers."""
+        return False
+
+    async def is_clustered(self) -> bool:
+        """Find out whether it is a cluster."""
+        return self.clustered
+
+    @property
     def wires(self) -> Wires:
         """The connections of this process."""
         found = self._wires
@@ -185,42 +201,44 @@ class Talking(CacheProvider):
         Raises:
             ProviderUnavailable: The server is away or too slow, or refused a command.
         """
-        replies = await self.wire.talk(lambda _: commands)
+        replies = await self.wire.talk(commands)
         for reply in replies:
             if isinstance(reply, Refusal):
-                if reply.code == "NOSCRIPT":
-                    replies = await self._again(commands, replies)
-                return [expected(reply) for reply in replies]
+                return [expected(reply) for reply in await self._again(commands, replies)]
         return replies
 
-    async def ask_as(self, make: Callable[[bytes], Sequence[Command]]) -> list[Any]:
-        """
-        Send what *make* makes of the server's run; a reply may be a `Refusal`.
+    async def ask_as(self, make: Callable[[], Sequence[Command | OnRun]]) -> list[Any]:
+        """Send what *make* makes, some of it for the run of the server. It may be refused."""
+        commands = make()
+        if not commands:
+            return []
+        return await self._again(commands, await self.wire.talk_as(commands))
 
-        What the server does not know by name it did not carry out: that is sent again.
-        """
-        sent: Sequence[Command] = ()
+    async def ask_where(self, commands: Sequence[Command]) -> tuple[list[Any], list[bytes]]:
+        """Send *commands*; return the replies, and for each the run of the server it is from."""
+        runs = [b""] * len(commands)
 
-        def note(run: bytes) -> Sequence[Command]:
-            nonlocal sent
-            sent = make(run)
-            return sent
+        def note(number: int, run: bytes) -> Command:
+            runs[number] = run
+            return commands[number]
 
-        replies = await self.wire.talk(note)
-        if any(isinstance(reply, Refusal) and reply.code == "NOSCRIPT" for reply in replies):
-            return await self._again(sent, replies)
-        return replies
+        noted = [
+            OnRun(key_of(command), partial(note, number)) for number, command in enumerate(commands)
+        ]
+        replies = await self.ask_as(lambda: noted)
+        return [expected(reply) for reply in replies], runs
 
-    async def _again(self, sent: Sequence[Command], replies: list[Any]) -> list[Any]:
-        """Send in full what the server did not know by name."""
+    async def _again(self, sent: Sequence[Command | OnRun], replies: list[Any]) -> list[Any]:
+        """Send in full what the server did not know by name: it did not carry that out."""
         unknown = [
             number
             for number, reply in enumerate(replies)
             if isinstance(reply, Refusal) and reply.code == "NOSCRIPT"
         ]
-        again = [in_full(sent[number]) for number in unknown]
-        for number, reply in zip(unknown, await self.wire.talk(lambda _: again), strict=True):
-            replies[number] = reply
+        if unknown:
+            again = [in_full(sent[number]) for number in unknown]
+            for number, reply in zip(unknown, await self.wire.talk_as(again), strict=True):
+                replies[number] = reply
         return replies
 
     # Leases, from the thread that renews them
@@ -238,12 +256,10 @@ class Talking(CacheProvider):
         self._from_thread(lines, [command])
 
     def _from_thread(self, lines: Lines, commands: list[Command]) -> list[Any]:
-        talk = lines.talk
-        replies = drive(talk(lambda _: commands))
+        replies = drive(lines.talk(commands))
         if any(isinstance(reply, Refusal) and reply.code == "NOSCRIPT" for reply in replies):
             # Sent again all of them: the first ones change nothing the second time.
-            again = [in_full(command) for command in commands]
-            replies = drive(talk(lambda _: again))
+            replies = drive(lines.talk_as([in_full(command) for command in commands]))
         return replies
 
 
@@ -252,20 +268,35 @@ def call(script: scripts.Script, keys: Sequence[str], *arguments: str | bytes | 
     return ("EVALSHA", script.sha, len(keys), *keys, *arguments)
 
 
-def in_full(command: Command) -> Command:
+def in_full(command: Command | OnRun) -> Command | OnRun:
     """Return *command* with the text of its script instead of the name."""
+    if isinstance(command, OnRun):
+
+        def make(run: bytes) -> Command:
+            return _in_full(command.make(run))
+
+        return OnRun(command.key, make)
+    return _in_full(command)
+
+
+def _in_full(command: Command) -> Command:
     _, sha, *rest = command
     return ("EVAL", scripts.TEXTS[sha], *rest)
 
 
 def expected(reply: Any) -> Any:
     """
-    Return *reply*.
+    Return *reply*; None where what is there is of another kind, which is nothing of ours.
 
     Raises:
+        Refused: The server has no room for this one command.
         ProviderUnavailable: It says that the command was refused.
     """
     if isinstance(reply, Refusal):
+        if reply.code == "WRONGTYPE":
+            return None
+        if reply.code == "OOM":
+            raise Refused(f"the server has no room: {reply}")
         raise ProviderUnavailable(f"the server refused a command: {reply}")
     return reply
 

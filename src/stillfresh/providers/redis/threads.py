@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
-from .client import FAULTS, Refusal, pack, pack_read, read_run, unavailable
+from .client import FAULTS, Refusal, made, pack, pack_read, read_run, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .client import Command, Server
+    from .client import Command, OnRun, Server
     from .names import Markers
 
 _CODES: dict[type[ResponseError], str] = {
@@ -70,17 +70,20 @@ class Lines:
         self._closed = False
         self._lock = threading.Lock()
 
-    async def talk(self, make: Callable[[bytes], Sequence[Command]]) -> list[Any]:
+    async def talk(self, commands: Sequence[Command]) -> list[Any]:
+        """Send *commands* and wait for their replies; see `talk_as`."""
+        return await self.talk_as(commands)
+
+    async def talk_as(self, commands: Sequence[Command | OnRun]) -> list[Any]:
         """
-        Send what *make* makes of the server's run, and wait for the replies. Never suspends.
+        Send *commands* as they are for the run of the server, and wait. Never suspends.
 
         Raises:
             ProviderUnavailable: The server is away, or too slow.
         """
 
         def whole(line: Line) -> list[Any]:
-            commands = make(line.run)
-            return line.talk(pack(commands), len(commands))
+            return line.talk(pack(made(commands, line.run)), len(commands))
 
         return self._with_line(whole)
 
