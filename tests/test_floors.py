@@ -50,6 +50,7 @@ FLOORS = {
     "shelf": 2,
     # 3: the path
     "readthrough": 3,
+    "nearby": 3,
     # 4: Cache, Cached, the decorator
     "report": 4,
     "shortcuts": 4,

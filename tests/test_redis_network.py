@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
-from contextlib import suppress
 
 import pytest
 
@@ -16,79 +14,6 @@ from stillfresh.providers.base import Address, Busy, Lease
 from stillfresh.testing import VirtualClock
 
 K = Address("space", "key")
-
-
-class Proxy:
-    """Between one provider and the server; holds either direction, and passes it on later."""
-
-    def __init__(self, url: str) -> None:
-        self.host, _, port = url.removeprefix("redis://").partition(":")
-        self.port = int(port)
-        self.requests, self.replies = asyncio.Event(), asyncio.Event()
-        self.requests.set()
-        self.replies.set()
-        self.seen = 0
-        self.cut = False
-        self.pace = 0.0
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.writers: list[asyncio.StreamWriter] = []
-
-    async def start(self) -> str:
-        listening = socket.create_server(("127.0.0.1", 0))
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-        self.server = await asyncio.start_server(self.accept, sock=listening)
-        return f"redis://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
-
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writers.append(writer)
-        if self.cut:
-            writer.close()
-            return
-        up_reader, up_writer = await asyncio.open_connection(self.host, self.port)
-        self.writers.append(up_writer)
-        for source, sink, gate in (
-            (reader, up_writer, self.requests),
-            (up_reader, writer, self.replies),
-        ):
-            task = asyncio.create_task(self.pump(source, sink, gate))
-            self.tasks.add(task)
-
-    async def pump(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, gate: asyncio.Event
-    ) -> None:
-        """Pass on what comes, also after the other side has gone away."""
-        with suppress(ConnectionError):
-            while data := await source.read(65_536):
-                if gate is self.requests:
-                    self.seen += 1
-                await gate.wait()
-                await asyncio.sleep(self.pace)
-                sink.write(data)
-                await sink.drain()
-
-    def close_connections(self) -> None:
-        for writer in self.writers:
-            writer.close()
-
-    async def stop(self) -> None:
-        self.requests.set()
-        self.replies.set()
-        self.server.close()
-        self.close_connections()
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        for writer in self.writers:
-            with suppress(ConnectionError):
-                await writer.wait_closed()
-
-
-@pytest.fixture
-async def proxy(url):
-    found = Proxy(url)
-    found.url = await found.start()
-    yield found
-    await found.stop()
 
 
 @pytest.fixture
@@ -119,7 +44,7 @@ def entry(value: bytes) -> Entry:
     return Entry(value, Clock().now(), Windows(60.0), frozenset(), len(value))
 
 
-async def arrived(proxy: Proxy, before: int) -> None:
+async def arrived(proxy, before: int) -> None:
     """Return when the proxy has got something more."""
     while proxy.seen == before:  # noqa: ASYNC110  # it is the test's own loop
         await asyncio.sleep(0.001)

@@ -14,7 +14,6 @@ from .current import only_one_app
 from .entry import MISSING
 from .ledger import ledger_of
 from .patterns import compile_pattern
-from .providers.memory import MemoryCacheProvider
 from .report import Explanation, Stats, explain
 from .shortcuts import moment
 from .site import UNBOUND, Site
@@ -71,11 +70,10 @@ class Definition(Site):
     def _may_connect(self, place: Place, reader: Reader, instance: object) -> bool:
         return (
             self.quick
-            and not reader.region.serialized
+            and reader.quick
             and not place.claim.local
             and not place.app.listeners.wants("hit")
             and (instance is not UNBOUND or only_one_app())
-            and type(reader.region.guard.provider) is MemoryCacheProvider
         )
 
     async def _bypass(self, place: Place, values: Values, driver: Driver) -> Answer:

@@ -20,10 +20,9 @@ from .calls import Counts
 from .current import default_app
 from .drivers import drive
 from .errors import InvalidOption, ProviderUnavailable
-from .events import log
+from .nearby import reader_for
 from .providers.base import CacheProvider
 from .providers.memory import MemoryCacheProvider
-from .readthrough import Reader
 from .region import Region
 from .shortcuts import disconnect_all
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from .codecs import Codec
     from .options import Policy
+    from .readthrough import Reader
 
 
 class Source(Protocol):
@@ -130,15 +130,9 @@ class Ledger:
             found = self._readers.get(source, _NONE).get((claim.name, number))
             if found is None:
                 region = self._region(claim, number, source.policy.provider)
-                found = Reader(region, source.policy, source.codec(), local=claim.local)
+                found = reader_for(region, source.policy, source.codec(), local=claim.local)
                 found.packer.lasting = source.lasting
                 found.prefix = claim.prefix
-                if source.policy.memory is not None and found.region.guard.provider.shared:
-                    log.warning(
-                        "%s: memory= has no effect with %s yet, each hit asks the server",
-                        claim.name,
-                        found.region.guard.name,
-                    )
                 found.counts = self.counts(source, claim.name)
                 self._readers.setdefault(source, {})[claim.name, number] = found
             return found

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import inf
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
 from .codecs import checked_serializer
 from .durations import Duration, seconds
@@ -72,7 +72,8 @@ class Policy:
     errors: Callable[[BaseException], bool] = lambda error: isinstance(error, Exception)
     when: Callable[[object], object] | None = None
     vary: tuple[Callable[[], object], ...] = ()
-    memory: MemoryTier | None = None
+    memory: MemoryTier | Literal[False] | None = None
+    """None leaves it to the provider."""
     returns: object = MISSING
     provider: object = None
     serializer: object = None
@@ -126,7 +127,7 @@ class Policy:
             errors=_predicate(given.get("errors", Exception)),
             when=_function(given.get("when"), "when"),
             vary=_varying(given.get("vary", ())),
-            memory=_tier(given.get("memory")),
+            memory=memory_option(given.get("memory")),
             returns=given.get("returns", MISSING),
             provider=given.get("provider"),
             serializer=None if serializer is None else checked_serializer(serializer),
@@ -300,9 +301,15 @@ def _value_of(variable: ContextVar[object]) -> object:
         return MISSING
 
 
-def _tier(value: object) -> MemoryTier | None:
+def memory_option(value: object) -> MemoryTier | Literal[False] | None:
+    """
+    Return what `memory=` says; None where it says nothing.
+
+    Raises:
+        InvalidDuration: It is no length of time either.
+    """
     if value is None or value is False:
-        return None
+        return value
     if value is True:
         return MemoryTier()
     if isinstance(value, MemoryTier):

@@ -34,6 +34,7 @@ from .entry import MISSING, Entry, Verdict, judge, refresh_due
 from .errors import ComputeCancelled, ComputeTimeout, NotSerializable, ProviderUnavailable
 from .events import log
 from .providers.base import Found, Lease
+from .providers.memory import MemoryCacheProvider
 from .shelf import Shelf, refuse_one_shot
 from .singleflight import ALWAYS, NEVER, Flight, Outcome, enter, tick, waiting_for
 
@@ -47,6 +48,13 @@ _ENDS = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 class Reader(Shelf):
     """A shelf, and the path by which calls of its function are answered."""
+
+    @property
+    def quick(self) -> bool:
+        """A short cut may hold its entries: whoever drops one marks it."""
+        return (
+            not self.region.serialized and type(self.region.guard.provider) is MemoryCacheProvider
+        )
 
     # Reading
 

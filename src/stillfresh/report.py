@@ -105,7 +105,10 @@ class Explanation:
 async def explain(reader: Reader, key: str, driver: Driver) -> Explanation:
     """Say how a call for *key* would be answered now."""
     region = reader.region
-    entry = await driver.ops(region.guard).look(region.address(key))
+    tier, entry = f"{region.guard.name}, near", reader.near(key)
+    if entry is None:
+        tier = region.guard.name
+        entry = await driver.ops(region.guard).look(region.address(key))
     if entry is None:
         running = " A computation is running." if region.flights.get(key) else ""
         return Explanation("miss", key, region.namespace, f"There is no usable entry.{running}")
@@ -125,4 +128,4 @@ async def explain(reader: Reader, key: str, driver: Driver) -> Explanation:
         status, why = "miss", f"Its ttl ended {past} ago; kept in case the function fails."
     if region.rest.rests(key, now):
         why += " The last computation failed; the next one waits."
-    return Explanation(status, key, region.namespace, why, age, region.guard.name, entry.tags)
+    return Explanation(status, key, region.namespace, why, age, tier, entry.tags)

@@ -52,6 +52,23 @@ class Shelf:
             return None, MISSING
         return self.open(entry)
 
+    def near(self, key: str) -> Entry | None:
+        """Return what a near tier may serve without asking."""
+        del key
+        return None
+
+    async def look_many(self, keys: list[str], driver: Driver) -> list[tuple[Entry | None, object]]:
+        """
+        Return the usable entries and their values, in the order of *keys*.
+
+        Raises:
+            ProviderUnavailable: Nobody knows.
+        """
+        addresses = [self.region.address(key) for key in keys]
+        return [
+            self.open(entry) for entry in await driver.ops(self.region.guard).look_many(addresses)
+        ]
+
     async def peek(self, key: str, driver: Driver) -> object:
         """
         Return the value that a call would be answered with at once, or MISSING.
@@ -72,11 +89,8 @@ class Shelf:
             ProviderUnavailable: Nobody knows.
         """
         region = self.region
-        ops = driver.ops(region.guard)
         found: dict[str, object] = {}
-        entries = await ops.look_many([region.address(key) for key in keys])
-        for key, looked in zip(keys, entries, strict=True):
-            entry, value = self.open(looked)
+        for key, (entry, value) in zip(keys, await self.look_many(keys, driver), strict=True):
             verdict = judge(entry, region.clock.now())
             if verdict not in {Verdict.FRESH, Verdict.STALE}:
                 self.done("miss", key, None)

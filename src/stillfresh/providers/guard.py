@@ -21,6 +21,7 @@ from ..entry import Entry
 from ..errors import ProviderUnavailable, StillfreshError
 from ..events import log
 from .base import Address, Busy, CacheProvider, Found, Lease, Refused
+from .tier import Tiered, tier_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..entry import Windows
     from ..events import Listeners
     from ..tags import Scope
+    from .ears import Ear
 
 T = TypeVar("T")
 RETRY_SECONDS: Final = 1.0
@@ -43,6 +45,8 @@ class Guard:
 
     def __init__(self, provider: CacheProvider, clock: Clock, listeners: Listeners) -> None:
         self.provider = provider
+        self.tier = tier_of(provider)
+        """What the provider keeps decoded in this process."""
         self.clock = clock
         self.on_stop: Callable[[], None] = lambda: None
         """Called when the app lets go of the provider."""
@@ -85,6 +89,11 @@ class Guard:
                 raise ProviderUnavailable(msg)
             self._retry_at = now + RETRY_SECONDS
             return True
+
+    @property
+    def owes(self) -> bool:
+        """Changes were not carried out yet: what this process has kept may be what they drop."""
+        return bool(self._owed)
 
     def owed(self) -> dict[Change, object]:
         """Return the changes that must be carried out before anything is read, with their marks."""
@@ -161,6 +170,10 @@ class Operations:
         self._provider = provider
         self._deadline = None if blocking else guard.provider.deadline
 
+    def ear(self) -> Ear | None:
+        """Return who listens for a read that is about to be sent; None: it must not be kept."""
+        return self._provider.ear() if isinstance(self._provider, Tiered) else None
+
     async def look(self, address: Address) -> Entry | None:
         """Return the usable entry."""
         found: object = await self._run(self._provider.look(address))
@@ -196,7 +209,8 @@ class Operations:
 
     async def store(self, lease: Lease, entry: Entry) -> bool:
         """Write under the lease, if it holds."""
-        return await self._run(self._provider.store(lease, entry)) is True
+        change = ("delete", (lease.address,))
+        return await self._run(self._provider.store(lease, entry), near=change) is True
 
     async def settle(self, lease: Lease, tags: frozenset[str]) -> bool:
         """End the lease; answer whether a store would have been accepted."""
@@ -249,7 +263,9 @@ class Operations:
     async def incr(self, address: Address, amount: int, windows: Windows) -> int:
         """Add to a counter."""
         total: object = await self._run(
-            self._provider.incr(address, amount, windows), counting=True
+            self._provider.incr(address, amount, windows),
+            counting=True,
+            near=("delete", (address,)),
         )
         if isinstance(total, int):
             return total
@@ -268,6 +284,33 @@ class Operations:
         change: Change | None = None,
         *,
         counting: bool = False,
+        near: Change | None = None,
+    ) -> T:
+        """
+        Carry out an operation, and let the near tier forget what it changes: before and after.
+
+            1. a reader    reads k: the server answers, the reply is on its way
+            2. delete(k)   goes to the server, and returns
+            3. a reader    keeps the reply: it has not seen what is noted after step 2
+
+        Before, so that it holds in this process also when the server does not answer.
+        """
+        tier = self._guard.tier
+        forgotten = near or change
+        if tier is None or forgotten is None:
+            return await self._admitted(operation, change, counting=counting)
+        tier.forget(forgotten)
+        try:
+            return await self._admitted(operation, change, counting=counting)
+        finally:
+            tier.forget(forgotten)
+
+    async def _admitted(
+        self,
+        operation: Coroutine[Any, Any, T],
+        change: Change | None,
+        *,
+        counting: bool,
     ) -> T:
         guard = self._guard
         try:

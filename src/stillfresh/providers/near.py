@@ -19,8 +19,7 @@ What must not happen is that a reply outlives its invalidation:
 So nobody registers reads: a read is the number of the last change that it has seen. `keep`
 compares and writes in one step, under the lock under which `changed` notes.
 
-**When it may be served** is what its ear says (`ears`). Entries look at it themselves, also those
-that a short cut holds (`NearEntry.quick_until`): nothing has to run for an entry to end.
+When it may be served is what its ear says; see `ears`.
 
 A change in any thread drops what any loop has kept. Values end when the lock is free, since a
 destructor may call anything; see `memory`.
@@ -86,41 +85,52 @@ class Nook:
 
 
 class NearEntry(Entry):
-    """An entry that is kept here: its value is the object itself."""
+    """
+    An entry that is kept here: its value is the object itself.
 
-    __slots__ = ("_until", "ear", "names", "nook", "resident")
+    A short cut may hold it and looks at `quick_until` alone, which is never later than what its
+    ear allowed when somebody last asked. So about each second one call takes the long way.
+    """
+
+    __slots__ = ("ear", "ends", "names", "nook", "resident")
 
     def __init__(
         self,
         source: Entry,
         value: object,
-        until: float,
+        ends: float,
         *,
         names: Sequence[Hashable],
         nook: Nook,
         ear: Ear,
     ) -> None:
-        self.ear = ear
         super().__init__(value, source.born, source.windows, source.tags)
-        self._until = until
+        self.ends = ends
+        """Who may be served is served before this moment, -inf once it is dead."""
         self.names = names
         """What it depends on; its own name on the server comes first."""
         self.nook = nook
+        self.ear = ear
         self.resident: Resident | None = None
+        self.quick_until = min(ends, ear.until)
 
-    # A slot of the base class; here it also says whether there is somebody who listens.
-    @property
-    def quick_until(self) -> float:
-        """The moment before which it may be served."""
-        until, live = self._until, self.ear.until
-        return until if until < live else live  # noqa: FURB136  # min() costs more than the rest
+    def may_serve(self, now: float) -> bool:
+        """Tell whether it may be served, and let short cuts serve it for as long as is known."""
+        until = min(self.ends, self.ear.until)
+        if now >= until:
+            return False
+        self.quick_until = until
+        if self.ends == -inf:  # another thread has killed it meanwhile
+            self.quick_until = -inf
+            return False
+        return True
 
-    @quick_until.setter
-    def quick_until(self, until: float) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._until = until
+    def kill(self) -> None:
+        self.ends = -inf
+        super().kill()
 
     def dies_at(self) -> float:
-        return self._until
+        return self.ends
 
 
 class Near:
@@ -194,18 +204,18 @@ class Near:
         began, its ear does not hear or is another one, or it is not fresh any more.
         """
         fresh, _, _, ahead = entry.windows
-        until = min(entry.born + min(fresh, ahead), read.at + nook.ttl)
+        ends = min(entry.born + min(fresh, ahead), read.at + nook.ttl)
         dead: list[object] = []
         with self._lock:
             now, ear = self.now(), read.ear
             if (
-                now >= min(until, ear.until)
+                now >= min(ends, ear.until)
                 or ear.generation != read.generation
                 or judge(entry, now) is not Verdict.FRESH
                 or self._changed_since(read.moment, address.namespace, names)
             ):
                 return None
-            kept = NearEntry(entry, value, until, names=names, nook=nook, ear=ear)
+            kept = NearEntry(entry, value, ends, names=names, nook=nook, ear=ear)
             kept.resident = Resident(address.namespace, address.key, kept)
             for other in self._values.get(names[0], ()):
                 if other.nook is nook:
@@ -231,7 +241,7 @@ class Near:
         """Return what may be served for *name*."""
         for entry in self._values.get(name, ()):
             if entry.nook is nook:
-                if self.now() < entry.quick_until:
+                if entry.may_serve(self.now()):
                     entry.looks += 1
                     return entry
                 return None
@@ -241,7 +251,7 @@ class Near:
         """Return how many entries under *prefix* of *namespace* may be served."""
         now = self.now()
         return sum(
-            now < entry.quick_until and address.key.startswith(prefix)
+            now < min(entry.ends, entry.ear.until) and address.key.startswith(prefix)
             for entry in self._entries()
             if (address := entry.resident) is not None and address.namespace == namespace
         )
@@ -330,11 +340,6 @@ class Near:
                 rings.discard(ring)
                 if not rings:
                     del self._watchers[name]
-
-    @property
-    def watched(self) -> bool:
-        """Somebody waits for a change."""
-        return bool(self._watchers)
 
     # Underneath; the lock is held
 

@@ -23,10 +23,13 @@ import hiredis
 
 from ...errors import ProviderUnavailable
 from .client import FAULTS, Refusal, made, pack, pack_read, read_run, unavailable
+from .listening import Listener
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Sequence
 
+    from ..ears import Ear
+    from ..tier import Tier
     from .client import Command, OnRun, Server
     from .names import Markers
 
@@ -85,6 +88,8 @@ class Link(asyncio.Protocol):
         self._end: AsyncGenerator[None] | None = None
         self.run = b"0" * 8
         """Which life of the server it is connected to."""
+        self.listener: Listener | None = None
+        """Hears what the server pushes, for a near tier."""
 
     @property
     def connected(self) -> bool:
@@ -116,6 +121,7 @@ class Link(asyncio.Protocol):
 
     def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
         """Send *commands* on a connection that is ready; the future gets their replies."""
+        self._reads = {}  # who reads from now on reads after them
         return self._put(pack(commands), len(commands)).future
 
     def read(self, data: bytes) -> asyncio.Future[list[Any]]:
@@ -199,6 +205,8 @@ class Link(asyncio.Protocol):
         transport = cast("asyncio.Transport", writer.transport)
         transport.set_protocol(self)
         self._transport = transport
+        if self.listener is not None:
+            self.listener.connected()
         if self._end is None:
             self._end = self._until_the_loop_ends()
             with suppress(StopIteration):
@@ -234,6 +242,10 @@ class Link(asyncio.Protocol):
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not _NOTHING:
+                if reply.__class__ is hiredis.PushNotification:  # it answers nobody
+                    if self.listener is not None:
+                        self.listener.pushed(reply)
+                    continue
                 request = line[0]
                 replies = request.replies
                 replies.append(reply)
@@ -292,6 +304,8 @@ class Link(asyncio.Protocol):
         self._unsent, self._unsent_bytes = [], None
         self._reads = {}
         self._busy = False
+        if self.listener is not None:
+            self.listener.lost()
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -311,8 +325,9 @@ def _retrieve(task: asyncio.Future[Any]) -> None:
 class Links:
     """The connections of the event loops of this process, and how coroutines wait."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, tier: Tier | None = None) -> None:
         self._server = server
+        self._tier = tier
         self._links: dict[asyncio.AbstractEventLoop, Link] = {}
         self._lock = threading.Lock()
 
@@ -358,6 +373,17 @@ class Links:
         """Let others run for so long."""
         await asyncio.sleep(seconds)
 
+    def ear(self) -> Ear | None:
+        """Return who listens on the connection of this loop; from now on it does."""
+        listener = self._here().listener
+        return None if listener is None else listener.want()
+
+    def nudge(self) -> None:
+        """Let the connections that are there listen soon. From any thread."""
+        for link in list(self._links.values()):
+            if link.listener is not None:
+                link.listener.nudge()
+
     def close(self) -> None:
         """Cut all connections, each on the thread of its loop."""
         with self._lock:
@@ -377,6 +403,8 @@ class Links:
         link = self._links.get(loop)
         if link is None:
             link = Link(self._server, loop)
+            if self._tier is not None:
+                link.listener = Listener(link, loop, self._tier, self._tier.near.ear())
             with self._lock:
                 for other in [other for other in self._links if other.is_closed()]:
                     del self._links[other]

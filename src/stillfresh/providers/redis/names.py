@@ -48,7 +48,7 @@ class Names:
     def __init__(self, prefix: str) -> None:
         self.values = f"{prefix}:v:"
         self.leases = f"{prefix}:l:"
-        self._tags = f"{prefix}:t:"
+        self.tags = f"{prefix}:t:"
         self._fences = f"{prefix}:f:"
 
     def value(self, address: Address) -> str:
@@ -62,8 +62,8 @@ class Names:
     def marker(self, scope: Scope, tag: str) -> str:
         """Return where the version of a tag is."""
         if scope is None:
-            return f"{self._tags}{{{_short(written(tag))}}}"
-        return f"{self._tags}{{{_short(scope)}|{_short(written(tag))}}}"
+            return f"{self.tags}{{{_short(written(tag))}}}"
+        return f"{self.tags}{{{_short(scope)}|{_short(written(tag))}}}"
 
     def fence(self, tag: str) -> str:
         """Return which fence stands for *tag*, in every namespace."""

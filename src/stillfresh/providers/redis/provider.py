@@ -19,13 +19,17 @@ server says it did not carry out.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from ...durations import Duration, seconds
-from ...errors import InvalidOption
+from ...errors import InvalidOption, ProviderUnavailable
+from ...options import memory_option
+from ..tier import Tier
 from .changing import Changing
 
 if TYPE_CHECKING:
+    from ..ears import Ear
     from .threads import Lines
 
 
@@ -37,6 +41,8 @@ class RedisCacheProvider(Changing):
     *prefix*. A server that does not accept a connection within *connect_timeout*, or leaves a
     command unanswered for *timeout*, counts as down. *lease* is how long a process that died
     keeps a key from being computed by others; living ones renew it, at most for *max_hold*.
+    *memory* is the near tier of whatever says nothing of its own: True, how long at most an
+    entry is served without asking, or a `MemoryTier`.
 
     A server that restarts from its disk, or whose place a replica takes, may bring back values
     whose invalidation it lost. *after_restart* says whether to "trust" them, or to "discard" what
@@ -56,6 +62,7 @@ class RedisCacheProvider(Changing):
         lease: Duration = 10.0,
         max_hold: Duration = 300.0,
         after_restart: Literal["trust", "discard"] = "trust",
+        memory: object = None,
     ) -> None:
         if after_restart not in {"trust", "discard"}:
             raise InvalidOption(f"after_restart={after_restart!r}: expected 'trust' or 'discard'.")
@@ -68,6 +75,21 @@ class RedisCacheProvider(Changing):
             max_hold=seconds(max_hold, "max_hold"),
             strict=after_restart == "discard",
         )
+        prefixes = (self.names.values, self.names.tags)
+        self._near = Tier(self.names, prefixes, memory_option(memory) or None)
+        self.tier = self._near
+        self.book = self._near.book
+
+    def ear(self) -> Ear | None:
+        """Return who listens on the connection of this loop."""
+        try:
+            return self.wires.links.ear()
+        except ProviderUnavailable:
+            return None
+
+    def count(self, namespace: str, prefix: str = "") -> int:
+        """Return how many entries under *prefix* in *namespace* the near tier may serve."""
+        return self._near.near.count(namespace, prefix)
 
     @property
     def blocking(self) -> RedisCacheProvider:
@@ -88,3 +110,11 @@ class _BlockingRedis(RedisCacheProvider):
     @property
     def wire(self) -> Lines:
         return self.wires.lines
+
+    def ear(self) -> Ear | None:
+        """Return who listens on the connection of any loop of this process."""
+        found = self._near.near.live_ear()
+        if found is None:
+            with suppress(ProviderUnavailable):
+                self.wires.links.nudge()
+        return found

@@ -20,7 +20,8 @@ from weakref import WeakSet
 from ...clock import Clock
 from ...drivers import drive
 from ...errors import InvalidOption, ProviderUnavailable
-from ..base import CacheProvider, Refused
+from ..base import Refused
+from ..tier import Tiered
 from . import scripts
 from .client import OnRun, Refusal, Server, checked_url, key_of
 from .link import Links
@@ -61,7 +62,7 @@ class Wires(NamedTuple):
     renewals: Renewals
 
 
-class Talking(CacheProvider):
+class Talking(Tiered):
     """Options, connections, and questions."""
 
     serialized = True
@@ -135,6 +136,8 @@ class Talking(CacheProvider):
         with self._lock:
             self._starts += 1
             self._clock = clock
+            if self.tier is not None:
+                self.tier.near.live_by(clock)
 
     async def stop(self) -> None:
         """Cut the connections when the last app stops; entries stay where they are."""
@@ -147,12 +150,16 @@ class Talking(CacheProvider):
         wires.renewals.close()
         wires.links.close()
         wires.lines.close()
+        if self.tier is not None:
+            self.tier.near.changed_all()
 
     def after_fork(self) -> None:
         """Get ready to work in the child of a fork: nothing of the parent's is touched."""
         LEFT_BEHIND.append(self._wires)
         self._wires = None
         self._lock = threading.Lock()
+        if self.tier is not None:
+            self.tier.near.after_fork()
 
     # Asking
 
@@ -177,7 +184,7 @@ class Talking(CacheProvider):
                     raise ProviderUnavailable(f"{self!r} was not started, or was stopped")
                 lines = Lines(self._server)
                 self._wires = Wires(
-                    Links(self._server),
+                    Links(self._server, self.tier),
                     lines,
                     Renewals(
                         self.lease_ms / 1000,
