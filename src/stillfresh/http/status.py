@@ -59,7 +59,8 @@ def detailed(member: bytes, *, key: str = "", detail: str = "") -> bytes:
     """Return *member* with what helps to find a fault, and an attacker: for debugging only."""
     for name, text in ((b"key", key), (b"detail", detail)):
         if text:
-            member += b"; " + name + b"=" + write_strings([text])
+            shown = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
+            member += b"; " + name + b"=" + write_strings([shown])
     return member
 
 
