@@ -53,6 +53,7 @@ FLOORS = {
     "nearby": 3,
     # 4: Cache, Cached, the decorator
     "report": 4,
+    "route": 4,
     "shortcuts": 4,
     "ledger": 4,
     "root": 4,

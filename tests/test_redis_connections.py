@@ -229,7 +229,7 @@ with app:
     child = os.fork()
     if not child:
         faulthandler.dump_traceback_later(10, exit=True)
-        guard._down = True  # what needs the lock to find out whether to try again
+        guard.down = True  # what needs the lock to find out whether to try again
         os._exit(names.get("k") != "v")
     over.set()
     assert os.waitpid(child, 0)[1] == 0

@@ -315,13 +315,23 @@ class SyncCached(_Controls, Generic[P, R]):
 async def _answer_async(
     definition: Definition, instance: object, values: Values, shortcut: Shortcut | None = None
 ) -> object:
-    return (await definition.answer(instance, values, ON_LOOP, shortcut)).unwrap()
+    route = None if shortcut is None else shortcut.route
+    if route is None:
+        value, answer = await definition.answer(instance, values, ON_LOOP, shortcut)
+    else:
+        value, answer = await route.answer(values, ON_LOOP)
+    return value if answer is None else answer.unwrap()
 
 
 def _answer_sync(
     definition: Definition, instance: object, values: Values, shortcut: Shortcut | None = None
 ) -> object:
-    return drive(definition.answer(instance, values, IN_THREAD, shortcut)).unwrap()
+    route = None if shortcut is None else shortcut.route
+    if route is None:
+        value, answer = drive(definition.answer(instance, values, IN_THREAD, shortcut))
+    else:
+        value, answer = drive(route.answer(values, IN_THREAD))
+    return value if answer is None else answer.unwrap()
 
 
 def controls_of(

@@ -7,6 +7,7 @@ them in the thread; nothing is written twice.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .calls import Call, past_the_cache
@@ -15,6 +16,7 @@ from .entry import MISSING
 from .ledger import ledger_of
 from .patterns import compile_pattern
 from .report import Explanation, Stats, explain
+from .route import Route
 from .shortcuts import moment
 from .site import UNBOUND, Site
 
@@ -36,13 +38,14 @@ class Definition(Site):
 
     # Calls
 
-    def _call(self, place: Place, values: Values) -> Call:
+    def call(self, place: Place, values: Values, key: str) -> Call:
+        """Return a call as the path needs to know it; *key* is its key there."""
         shape, first = self.shape, place.first
         quick = None
         if self.quick and not place.claim.local and (not place.first or self._unkeyed(place)):
             quick = shape.quick_key(values)
         return Call(
-            self.key(place, values),
+            key,
             lambda: shape.call(values, first),
             self.tag_rule.early(values, place.instance),
             self.tag_rule.late(values),
@@ -55,26 +58,30 @@ class Definition(Site):
 
     async def answer(
         self, instance: object, values: Values, driver: Driver, shortcut: Shortcut | None = None
-    ) -> Answer:
-        """Answer a call; the caller unwraps it."""
+    ) -> tuple[object, Answer | None]:
+        """Answer a call with a value, or with an answer for the caller to unwrap."""
         now = moment()
         place = self.place(instance)
         if not place.app.running or not self.policy.is_enabled():
-            return await self._bypass(place, values, driver)
-        reader = self.reader(place)
-        answer = await reader.read(self._call(place, values), driver)
-        if shortcut is not None and self._may_connect(place, reader, instance):
-            shortcut.connect(reader, now)
-        return answer
+            return None, await self._bypass(place, values, driver)
+        route = Route(self.reader(place), partial(self.key, place), partial(self.call, place))
+        found = await route.answer(values, driver)
+        if shortcut is not None and self._is_lasting(place, instance):
+            shortcut.connect(route, now, quick=self._may_connect(place, route.reader))
+        return found
 
-    def _may_connect(self, place: Place, reader: Reader, instance: object) -> bool:
+    def _is_lasting(self, place: Place, instance: object) -> bool:
+        """The next call goes the same way, unless something starts, stops or changes."""
         return (
-            self.quick
-            and reader.quick
+            self.policy.enabled is True
             and not place.claim.local
-            and not place.app.listeners.wants("hit")
+            and (not place.first or self._unkeyed(place))
             and (instance is not UNBOUND or only_one_app())
         )
+
+    def _may_connect(self, place: Place, reader: Reader) -> bool:
+        """The short cut may answer; only where the way there is lasting."""
+        return self.quick and reader.quick and not place.app.listeners.wants("hit")
 
     async def _bypass(self, place: Place, values: Values, driver: Driver) -> Answer:
         ledger_of(place.app).bypassed(self, place.claim)
@@ -136,7 +143,8 @@ class Definition(Site):
         place, values = self._where(instance, args, kwargs)
         if not place.app.running or not self.policy.is_enabled():
             return await self._bypass(place, values, driver)
-        return await self.reader(place).refresh(self._call(place, values), driver)
+        call = self.call(place, values, self.key(place, values))
+        return await self.reader(place).refresh(call, driver)
 
     async def peek(
         self, instance: object, args: Values, kwargs: Mapping[str, object], driver: Driver

@@ -272,6 +272,8 @@ class Ledger:
         if number >= 0:
             return number
         had = self._holders.get(claim.name, [])
+        if had:
+            disconnect_all()  # who had it so far has to ask for it again
         if _stranger(had, source) is not None:
             gc.collect()  # a function that nobody has any more may still wait for collection
             stranger = _stranger(had, source)

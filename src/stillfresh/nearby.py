@@ -14,6 +14,7 @@ is served: another app on the same provider may have kept what the change is to 
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from .entry import MISSING, Entry, Verdict, judge
@@ -61,7 +62,7 @@ class NearReader(Reader):
         self._tier = tier
         self._nook = tier.near.nook(memory)
 
-    @property
+    @cached_property
     def quick(self) -> bool:
         return True
 

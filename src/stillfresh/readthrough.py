@@ -22,9 +22,10 @@ from __future__ import annotations
 import contextlib
 from asyncio import CancelledError
 from contextvars import copy_context
+from functools import cached_property
 from inspect import isawaitable
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from .app import current_app
 from .background import MOST_THREADS
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from .drivers import Driver
 
 _BUSY_SECONDS = 1.0
+Looked: TypeAlias = "tuple[int, Entry | None, object]"
+"""When a caller came, and the entry and the value that it has found since."""
 _ENDS = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 """What ends a computation without being its answer."""
 
@@ -49,7 +52,7 @@ _ENDS = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 class Reader(Shelf):
     """A shelf, and the path by which calls of its function are answered."""
 
-    @property
+    @cached_property
     def quick(self) -> bool:
         """A short cut may hold its entries: whoever drops one marks it."""
         return (
@@ -58,13 +61,30 @@ class Reader(Shelf):
 
     # Reading
 
-    async def read(self, call: Call, driver: Driver) -> Answer:
-        """Answer one call."""
-        came = tick()
+    def hits(self, entry: Entry, key: str) -> bool:
+        """
+        Count a hit, if *entry* is simply fresh; False where the path has to decide.
+
+        So it has where a short cut is to remember the entry.
+        """
+        region, windows = self.region, entry.windows
+        age = region.clock.now() - entry.born
+        if self.quick or entry.expired or age >= windows.fresh or age >= windows.ahead:
+            return False
+        self.counts.hit += 1
+        region.emit("hit", key)
+        return True
+
+    async def read(self, call: Call, driver: Driver, looked: Looked | None = None) -> Answer:
+        """Answer one call; *looked* says when it came, and what it has found since."""
+        came = tick() if looked is None else looked[0]
         region, key = self.region, call.key
         waited = cancelled = False
         while True:
-            entry, value = await self.look(key, driver)
+            if looked is None:
+                entry, value = await self.look(key, driver)
+            else:
+                (_, entry, value), looked = looked, None
             now = region.clock.now()
             verdict = judge(entry, now)
             if verdict is Verdict.FRESH and entry is not None:

@@ -56,6 +56,8 @@ class KeyRule:
         if self._callable is not None:
             positional = self._shape.positional(values)
             return _own_text(self._callable(*positional, **self._shape.named(values)))
+        if self._shape.simple:
+            return ",".join(map(encode, values, self._shape.names))
         texts = [encode_all(self._shape.positional(values), self._shape.names)]
         extra = self._shape.named(values)
         texts += [f"{_word(name)}={encode(value, name)}" for name, value in extra.items()]

@@ -73,6 +73,9 @@ class Shape:
         self._guards = [_guard(parameter.annotation) for parameter in parameters]
         self.simple = all(parameter.kind in _PLAIN for parameter in parameters)
         """No *args or **kwargs: the short cut can be taken."""
+        self._by_position = self.simple and not any(
+            parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters
+        )
         self._bind: Callable[..., Values] | None = None
 
     def annotations(self) -> dict[str, Any]:
@@ -96,7 +99,7 @@ class Shape:
 
     def call(self, values: Values, first: Values = ()) -> object:
         """Call the function with *values*; *first* is what `self` or `cls` is, if anything."""
-        if self.simple and not self._has_keyword_only():
+        if self._by_position:
             return self.function(*first, *values)
         args: list[object] = list(first)
         kwargs: dict[str, object] = {}
@@ -113,6 +116,8 @@ class Shape:
 
     def positional(self, values: Values) -> Values:
         """Return *values* for a callable that takes them as they were passed by position."""
+        if self.simple:
+            return values
         flat: list[object] = []
         for parameter, value in zip(self.parameters, values, strict=True):
             if parameter.kind is parameter.VAR_POSITIONAL:
@@ -255,9 +260,6 @@ class Shape:
             ):
                 text.append("/")
         return ", ".join(text)
-
-    def _has_keyword_only(self) -> bool:
-        return any(parameter.kind is parameter.KEYWORD_ONLY for parameter in self.parameters)
 
     @staticmethod
     def _tuple(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Which generated wrapper may answer from which index."""
+"""What a generated wrapper knows about where its calls go, and when that is forgotten."""
 
 from __future__ import annotations
 
@@ -7,41 +7,48 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 if TYPE_CHECKING:
-    from .readthrough import Reader
+    from .route import Route
 
 
 class Shortcut:
     """
-    The connection of one generated wrapper to the index of one reader.
+    The connection of one generated wrapper to its place, and to the index of a reader there.
 
     *scope* are the globals of the wrapper. A wrapper is connected when a slow call finds that
-    it may be, and all are disconnected when an app starts, stops or changes how it answers.
+    it may be, and all are disconnected when an app starts, stops or changes how it answers, or
+    when a name gets another holder.
     """
 
-    __slots__ = ("__weakref__", "_names", "scope")
+    __slots__ = ("__weakref__", "_names", "route", "scope")
 
     def __init__(self, scope: dict[str, object], names: dict[str, str]) -> None:
         self.scope = scope
         self._names = names
-        self._set({}, None)
+        self.route: Route | None = None
+        """Where slow calls go, as long as this is connected."""
+        scope[names["index"]] = {}
 
-    def connect(self, reader: Reader, moment: int) -> None:
-        """Answer from *reader*, unless something changed since *moment*."""
+    def connect(self, route: Route, moment: int, *, quick: bool) -> None:
+        """
+        Go on by *route*, unless something changed since *moment*.
+
+        With *quick* the wrapper answers from the index there by itself.
+        """
         with _shortcuts_lock:
-            if moment == _moment[0]:
-                self._set(reader.index.entries, reader)
-                _connected.add(self)
+            if moment != _moment[0]:
+                return
+            self.route = route
+            _connected.add(self)
+            if quick:
+                names, reader = self._names, route.reader
+                self.scope[names["now"]] = reader.region.clock.now
+                self.scope[names["book"]] = getattr(reader.region.guard.provider, "book", None)
+                self.scope[names["index"]] = reader.index.entries
 
     def disconnect(self) -> None:
-        """Answer nothing."""
-        self._set({}, None)
-
-    def _set(self, index: object, reader: Reader | None) -> None:
-        names = self._names
-        if reader is not None:
-            self.scope[names["now"]] = reader.region.clock.now
-            self.scope[names["book"]] = getattr(reader.region.guard.provider, "book", None)
-        self.scope[names["index"]] = index
+        """Answer nothing, and find the way anew."""
+        self.route = None
+        self.scope[self._names["index"]] = {}
 
 
 _shortcuts_lock = threading.RLock()  # garbage may be collected anywhere, and call back

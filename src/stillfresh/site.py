@@ -234,8 +234,8 @@ class Site:
 
     def key(self, place: Place, values: Values) -> str:
         """Return the text of the key of a call."""
-        text = self.key_rule.text(values, place.instance)
-        return place.head + text + vary_text(self.policy.vary)
+        text = place.head + self.key_rule.text(values, place.instance)
+        return text + vary_text(self.policy.vary) if self.policy.vary else text
 
 
 def _guessed_kind(function: Callable[..., object]) -> str:

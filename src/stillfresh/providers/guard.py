@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from ..entry import Entry
 from ..errors import ProviderUnavailable, StillfreshError
@@ -52,7 +52,8 @@ class Guard:
         """Called when the app lets go of the provider."""
         self._listeners = listeners
         self._lock = threading.RLock()
-        self._down = False
+        self.down = False
+        """The breaker is open, or something is owed: nothing passes without a look at it."""
         self._retry_at = 0.0
         self._owed: dict[Change, object] = {}
         """Each with a mark of its own, so that one that is owed anew is not taken for paid."""
@@ -77,7 +78,7 @@ class Guard:
         Raises:
             ProviderUnavailable: The breaker is open.
         """
-        if not self._down:
+        if not self.down:
             return False
         with self._lock:
             now = self.clock.now()
@@ -106,7 +107,7 @@ class Guard:
             self._owed[change] = object()
             if len(self._owed) > MOST_REMEMBERED:
                 self._summarise()
-            self._down = True  # also when it was closed meanwhile: this one comes first
+            self.down = True  # also when it was closed meanwhile: this one comes first
 
     def paid(self, change: Change, mark: object) -> None:
         """Forget *change*, unless it is owed anew."""
@@ -117,9 +118,9 @@ class Guard:
     def answered(self) -> None:
         """Close the breaker, if nothing is owed."""
         with self._lock:
-            if self._owed or not self._down:
+            if self._owed or not self.down:
                 return
-            self._down = False
+            self.down = False
             self._retry_at = 0.0
         log.warning("%s answers again", self.name)
         self._listeners.emit("provider_up", "", None, self.name)
@@ -128,7 +129,7 @@ class Guard:
         """Open the breaker, and remember the *change* whose outcome is unknown."""
         with self._lock:
             self._retry_at = self.clock.now() + RETRY_SECONDS
-            already, self._down = self._down, True
+            already, self.down = self.down, True
         if change is not None:
             self.owe(change)
         if not already:
@@ -176,7 +177,14 @@ class Operations:
 
     async def look(self, address: Address) -> Entry | None:
         """Return the usable entry."""
-        found: object = await self._run(self._provider.look(address))
+        found: object
+        if self._guard.down or self._deadline is not None:
+            found = await self._run(self._provider.look(address))
+        else:  # as that does, without its layers: this is what a hit waits for
+            try:
+                found = await self._provider.look(address)
+            except Exception as error:  # noqa: BLE001  # raised again, as one kind of error
+                self._fault(error, None)
         if found is None or isinstance(found, Entry):
             return found
         raise self._garbage("look", found)
@@ -346,19 +354,23 @@ class Operations:
                 return await operation
             return await self._in_time(operation, self._deadline)
         except Exception as error:
-            if isinstance(error, Refused) or (isinstance(error, TypeError) and counting):
-                # It is there, and this one thing cannot be done. What is no counter cannot be
-                # counted: the caller's mistake.
-                raise
-            self._guard.failed(error, change)
-            if isinstance(error, ProviderUnavailable):
-                raise
-            msg = f"{self._guard.name} failed: {type(error).__name__}: {error}"
-            raise ProviderUnavailable(msg) from error
+            if isinstance(error, TypeError) and counting:
+                raise  # what is not a counter cannot be counted: the caller's mistake
+            self._fault(error, change)
         except BaseException:  # the caller was cancelled: nobody knows how far it came
             if change is not None:
                 self._guard.failed(ProviderUnavailable("cancelled"), change)
             raise
+
+    def _fault(self, error: Exception, change: Change | None) -> NoReturn:
+        """Note a fault of the provider, and raise what the caller is told."""
+        if isinstance(error, Refused):  # it is there, and this one thing cannot be done
+            raise error
+        self._guard.failed(error, change)
+        if isinstance(error, ProviderUnavailable):
+            raise error
+        msg = f"{self._guard.name} failed: {type(error).__name__}: {error}"
+        raise ProviderUnavailable(msg) from error
 
     async def _in_time(self, operation: Coroutine[Any, Any, T], seconds: float) -> T:
         loop = asyncio.get_running_loop()
