@@ -58,6 +58,23 @@ class Service:
         await asyncio.sleep(60)
         return 1
 
+    @cache(name="ping")
+    async def ping(self) -> str:
+        return f"ping of {ROLE}" + await self.other("ping", "pong")
+
+    @cache(name="pong")
+    async def pong(self) -> str:
+        return f"pong of {ROLE}" + await self.other("pong", "ping")
+
+    async def other(self, mine: str, other: str) -> str:
+        """Both are being computed, each in its process; each needs the other one."""
+        if mine != ROLE:
+            return ""
+        self.raw.set(f"{PREFIX}.{mine}", 1)
+        while not await self.waiting.exists(f"{PREFIX}.{other}"):
+            await asyncio.sleep(0.005)
+        return " with " + await getattr(self, other)()
+
     @cache(name="source", tags=["source"], ttl="1 minute")
     async def source(self, late: bool) -> int:
         found = int(await self.waiting.get(f"{PREFIX}.source") or 0)

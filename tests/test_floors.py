@@ -34,6 +34,7 @@ FLOORS = {
     "quick": 2,
     "packing": 2,
     "singleflight": 2,
+    "patience": 2,
     "computation": 2,
     "drivers": 2,
     "background": 2,

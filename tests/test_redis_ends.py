@@ -14,7 +14,11 @@ from stillfresh import App, CacheProvider, ProviderUnavailable, RedisCacheProvid
 from stillfresh.clock import Clock
 from stillfresh.drivers import drive
 from stillfresh.entry import Entry, Windows
+from stillfresh.events import Listeners
 from stillfresh.providers.base import Address, Lease
+from stillfresh.providers.debts import MOST_REMEMBERED
+from stillfresh.providers.guard import Guard
+from stillfresh.testing import VirtualClock
 
 K = Address("space", "key")
 
@@ -234,3 +238,47 @@ async def test_a_counter_that_cannot_be_written_is_no_mistake_of_the_caller(own,
     with pytest.raises(TypeError, match="no counter"):
         await provider.incr(K, 1, windows)
     await provider.stop()
+
+
+async def test_more_than_can_be_remembered_becomes_one_clear(own, prefix):
+    """What is owed is bounded: too many tags of all namespaces drop everything under the prefix."""
+    provider = RedisCacheProvider(own.url, prefix=prefix)
+    guard = Guard(provider, clock := VirtualClock(), Listeners())
+    await provider.start(clock)
+    await guard.waiting.put([(K, entry())])
+    with redis.Redis.from_url(own.url) as raw:
+        raw.set("another", 1)
+        own.signal(signal.SIGSTOP)
+        guard.failed(ProviderUnavailable("away"), None)
+        for number in range(MOST_REMEMBERED + 2):
+            with pytest.raises(ProviderUnavailable):
+                await guard.waiting.invalidate_tags(None, [f"tag{number}"])
+            assert len(guard.debts) <= MOST_REMEMBERED
+        own.signal(signal.SIGCONT)
+        clock.advance("2 seconds")
+        assert await guard.waiting.look(K) is None
+        assert raw.keys() == [b"another"]
+    assert not guard.debts
+    await guard.stop(blocking=False)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_what_could_not_be_delivered_is_said_at_the_stop(own, prefix, caplog, blocking):
+    """The stop tries once more; what is left is an error in the log, for people to act on."""
+    provider = RedisCacheProvider(own.url, prefix=prefix, timeout=0.2)
+    guard = Guard(provider, VirtualClock(), Listeners())
+    await provider.start(Clock())
+    await guard.waiting.put([(K, entry())])
+    own.kill()
+    with pytest.raises(ProviderUnavailable):
+        await guard.waiting.delete([K])
+    await guard.stop(blocking=blocking)
+    [said] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "did not carry out 1 changes" in said.getMessage()
+    assert "'delete'" in said.getMessage()
+    caplog.clear()
+    own.start()
+    await provider.start(Clock())
+    await guard.stop(blocking=blocking)
+    assert not caplog.records
+    assert not guard.debts

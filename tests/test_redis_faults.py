@@ -307,18 +307,23 @@ async def test_a_full_server_still_reads_and_invalidates(own, prefix, caplog):
         async with app:
             service = app.get(Service)
             assert await service.f() == 1
+            await service.store.set("k", 1)
             raw.config_set("maxmemory", 1)
             assert await service.f() == 1
             assert [service.g(), service.g()] == [2, 3]
             assert await service.f() == 1  # the breaker stays closed
             await service.f.invalidate()
             assert [await service.f(), await service.f()] == [4, 5]
-            with pytest.raises(ProviderUnavailable):
-                await service.store.set("k", 1)
+            with pytest.raises(ProviderUnavailable, match="no room"):
+                await service.store.set("k", 2)
+            assert await service.store.get("k") is None  # what was there is not served
+            with pytest.raises(ProviderUnavailable, match="no room"):
+                await service.store.incr("n")
+            await service.store.delete("n")
             raw.config_set("maxmemory", 0)
-            later(app)
-            assert await service.f() == await service.f() == 6
+            assert await service.f() == await service.f() == 6  # it was not down
     assert len([r for r in caplog.records if "no room" in r.message]) == 1
+    assert not [r for r in caplog.records if "does not answer" in r.message]
 
 
 async def test_a_replica_is_not_written_to(own, prefix):

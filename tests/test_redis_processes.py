@@ -172,3 +172,19 @@ async def test_nobody_sees_what_was_invalidated_in_another_process(url, prefix, 
     wrong = [line for line in lines if not line.startswith("calls ")]
     assert not wrong, wrong[:5]
     assert sum(int(line.split()[1]) for line in lines) > rounds
+
+
+def test_two_processes_that_wait_for_each_other_go_on(url, prefix):
+    """
+    Each computes what the other one needs: after one lease it is computed there, too.
+
+    Who comes second to that may already find what the first one has stored.
+    """
+    ping, pong = "ping of ping with pong of ping", "pong of pong with ping of pong"
+    with workers(url, prefix, "ping", "pong") as (one, other):
+        told_by_both = (*told(one), *told(other))
+    assert told_by_both in {
+        (ping, pong),
+        (f"ping of ping with {pong}", pong),
+        (ping, f"pong of pong with {ping}"),
+    }

@@ -297,8 +297,7 @@ class App(Served):
             else:
                 await end(self.background.stop(self.clock))
             for guard in self.guards:
-                guard.on_stop()
-                await end((guard.provider.blocking if blocking else guard.provider).stop())
+                await end(guard.stop(blocking=blocking))
         finally:
             self._guards.clear()
             self._started = []

@@ -67,7 +67,7 @@ class NearReader(Reader):
         return True
 
     def near(self, key: str) -> Entry | None:
-        if self.region.guard.owes:
+        if self.region.guard.debts:
             return None
         [name] = self._tier.names_of(self.region.address(key))
         return self._tier.near.find(self._nook, name)
@@ -112,7 +112,7 @@ class NearReader(Reader):
         if (
             read is None
             or entry is None
-            or self.region.guard.owes
+            or self.region.guard.debts
             or judge(entry, self.region.clock.now()) is not Verdict.FRESH
         ):
             return opened

@@ -20,6 +20,7 @@ What is written here twice would be a bug: there is no other place that decides 
 from __future__ import annotations
 
 import contextlib
+import weakref
 from asyncio import CancelledError
 from contextvars import copy_context
 from functools import cached_property
@@ -34,6 +35,7 @@ from .computation import Computation, current_computation
 from .entry import MISSING, Entry, Verdict, judge, refresh_due
 from .errors import ComputeCancelled, ComputeTimeout, NotSerializable, ProviderUnavailable
 from .events import log
+from .patience import Patience, holder_of
 from .providers.base import Found, Lease
 from .providers.memory import MemoryCacheProvider
 from .shelf import Shelf, refuse_one_shot
@@ -42,7 +44,6 @@ from .singleflight import ALWAYS, NEVER, Flight, Outcome, enter, tick, waiting_f
 if TYPE_CHECKING:
     from .drivers import Driver
 
-_BUSY_SECONDS = 1.0
 Looked: TypeAlias = "tuple[int, Entry | None, object]"
 """When a caller came, and the entry and the value that it has found since."""
 _ENDS = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
@@ -223,6 +224,8 @@ class Reader(Shelf):
                 outcome = lease
             else:
                 flight.lease = lease
+                if lease is not None:
+                    lease.holder = weakref.ref(flight)
                 outcome = await self._compute(call, flight, driver, lease)
         except Exception as error:  # noqa: BLE001  # all of it reaches the callers
             outcome = Outcome(error=error, began=flight.began, asof=ALWAYS)
@@ -235,6 +238,7 @@ class Reader(Shelf):
         """Get the lease, or what another process has stored, or None from a silent provider."""
         ops, address = driver.ops(self.region.guard), self.region.address(call.key)
         self.packer.check_type()  # said before the function runs
+        patience = Patience(flight, self.region.guard.provider.lease_seconds)
         while True:
             sent = tick()
             try:
@@ -247,7 +251,12 @@ class Reader(Shelf):
                     on_loop = driver.stands_on_loop() or flight.blocks_loop
                     if on_loop and not self.region.guard.provider.shared:
                         return None  # it may be held by a task of the loop that stands still
-                    await ops.wait(address, _BUSY_SECONDS)
+                    if patience.is_over():
+                        flight.answered = True
+                        return None  # computes, and stores nothing
+                    with waiting_for(holder_of(answer.lease)):
+                        if await ops.wait(address, patience.seconds()):
+                            patience.end()
                     continue
             except ProviderUnavailable:
                 return None
@@ -277,8 +286,10 @@ class Reader(Shelf):
             entry, tags = self._weigh(call, computation, value, born)
         except BaseException as error:
             if lease is not None and not isinstance(error, GeneratorExit):
+                ops = driver.ops(region.guard)
+                failed = isinstance(error, Exception) or flight.over  # or it was cancelled
                 with contextlib.suppress(ProviderUnavailable):
-                    await driver.ops(region.guard).release(lease)
+                    await (ops.settle(lease, call.tags) if failed else ops.release(lease))
             # Who was timed out before has had its failure noted then.
             if isinstance(error, Exception) and not flight.over and self.policy.fails(error):
                 region.rest.failed(call.key, clock.now(), self.policy.fresh)
@@ -302,7 +313,7 @@ class Reader(Shelf):
             began=began,
             asof=sent if accepted else began,
             entry=entry if accepted else None,
-            leased=lease is not None,
+            leased=lease is not None or flight.answered,
         )
 
     def _weigh(

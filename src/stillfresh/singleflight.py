@@ -92,6 +92,7 @@ class Flight:
         "_callbacks",
         "_lock",
         "abort",
+        "answered",
         "began",
         "blocks_loop",
         "deadline",
@@ -105,6 +106,7 @@ class Flight:
         "tags_open",
         "time_out",
         "waits_for",
+        "wanted",
     )
 
     def __init__(
@@ -135,6 +137,10 @@ class Flight:
         self.time_out: Callable[[], object] | None = None
         """Ends it because its deadline has passed; whoever watches the time calls it."""
         self.waits_for: list[Flight] = []
+        self.wanted = False
+        """Another computation has waited for it."""
+        self.answered = False
+        """The provider had answered, also where there is no lease."""
         self.blocks_loop = False
         """A caller stands on the thread of some loop, and blocks it."""
         self._lock = threading.RLock()
@@ -265,6 +271,8 @@ class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
     """
     Note that the running computation waits for *flight*, for the time of a `with` block.
 
+    None is a flight that nobody knows.
+
     Raises:
         RecursiveComputation: On entry: *flight* waits, directly or through others, for the
             one who wants to wait for it. Nobody would ever answer.
@@ -272,13 +280,13 @@ class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
 
     __slots__ = ("_flight", "_waiter")
 
-    def __init__(self, flight: Flight) -> None:
+    def __init__(self, flight: Flight | None) -> None:
         self._flight = flight
-        self._waiter = flight_here()
+        self._waiter = None if flight is None else flight_here()
 
     def __enter__(self) -> None:
         waiter, flight = self._waiter, self._flight
-        if waiter is None or waiter.over:
+        if flight is None or waiter is None or waiter.over:
             return
         with _waiting:
             if any(found is waiter for found in reached_from(flight)):
@@ -289,9 +297,10 @@ class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
                 )
                 raise RecursiveComputation(msg)
             waiter.waits_for.append(flight)
+            flight.wanted = True
 
     def __exit__(self, *_: object) -> None:
-        if self._waiter is not None:
+        if self._waiter is not None and self._flight is not None:
             with _waiting:
                 if self._flight in self._waiter.waits_for:
                     self._waiter.waits_for.remove(self._flight)

@@ -57,8 +57,8 @@ class Lease:
         """The provider's own."""
         self.epoch = 0
         """Tag invalidations that had happened when the lease was handed out."""
-        self.holder: object = None
-        """What computes under it; who waits for the lease waits for that."""
+        self.holder: Callable[[], object] | None = None
+        """A weak reference to what computes under it; who waits for the lease waits for that."""
 
 
 class Found(NamedTuple):

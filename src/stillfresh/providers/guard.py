@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from ..entry import Entry
 from ..errors import ProviderUnavailable, StillfreshError
 from ..events import log
 from .base import Address, Busy, CacheProvider, Found, Lease, Refused
+from .debts import Debts
 from .tier import Tiered, tier_of
 
 if TYPE_CHECKING:
@@ -30,14 +32,11 @@ if TYPE_CHECKING:
     from ..entry import Windows
     from ..events import Listeners
     from ..tags import Scope
+    from .debts import Change
     from .ears import Ear
 
 T = TypeVar("T")
 RETRY_SECONDS: Final = 1.0
-MOST_REMEMBERED: Final = 10_000
-
-Change = tuple[Any, ...]
-"""The name of an operation and its arguments, to be carried out again."""
 
 
 class Guard:
@@ -55,8 +54,8 @@ class Guard:
         self.down = False
         """The breaker is open, or something is owed: nothing passes without a look at it."""
         self._retry_at = 0.0
-        self._owed: dict[Change, object] = {}
-        """Each with a mark of its own, so that one that is owed anew is not taken for paid."""
+        self.debts = Debts(clears_all=provider.clears_all)
+        """What did not happen, or nobody knows; it comes before anything that is read."""
         self.waiting = Operations(self, provider, blocking=False)
         """The operations for coroutines."""
         self.blocking = Operations(self, provider.blocking, blocking=True)
@@ -70,6 +69,19 @@ class Guard:
     def after_fork(self) -> None:
         """Get ready for the child of a fork: who held the lock does not exist."""
         self._lock = threading.RLock()
+        self.debts.after_fork()
+
+    async def stop(self, *, blocking: bool) -> None:
+        """Let go of the provider. What is owed is tried once more, and said where that fails."""
+        self.on_stop()
+        ops = self.blocking if blocking else self.waiting
+        if self.debts:
+            with suppress(ProviderUnavailable, TimeoutError):
+                await ops.pay_at_last()
+        if self.debts:
+            message = "%s did not carry out %d changes; others may serve what they drop: %s"
+            log.error(message, self.name, len(self.debts), self.debts)
+        await (self.provider.blocking if blocking else self.provider).stop()
 
     def admit(self) -> bool:
         """
@@ -91,34 +103,16 @@ class Guard:
             self._retry_at = now + RETRY_SECONDS
             return True
 
-    @property
-    def owes(self) -> bool:
-        """Changes were not carried out yet: what this process has kept may be what they drop."""
-        return bool(self._owed)
-
-    def owed(self) -> dict[Change, object]:
-        """Return the changes that must be carried out before anything is read, with their marks."""
-        with self._lock:
-            return dict(self._owed)
-
     def owe(self, change: Change) -> None:
         """Remember a change that did not happen, or nobody knows."""
         with self._lock:
-            self._owed[change] = object()
-            if len(self._owed) > MOST_REMEMBERED:
-                self._summarise()
+            self.debts.add(change)
             self.down = True  # also when it was closed meanwhile: this one comes first
-
-    def paid(self, change: Change, mark: object) -> None:
-        """Forget *change*, unless it is owed anew."""
-        with self._lock:
-            if self._owed.get(change) is mark:
-                del self._owed[change]
 
     def answered(self) -> None:
         """Close the breaker, if nothing is owed."""
         with self._lock:
-            if self._owed or not self.down:
+            if self.debts or not self.down:
                 return
             self.down = False
             self._retry_at = 0.0
@@ -141,27 +135,6 @@ class Guard:
             )
             self._listeners.emit("provider_down", "", None, f"{type(error).__name__}: {error}")
 
-    def _summarise(self) -> None:
-        # Too many to remember one by one: whole namespaces instead, which is more, never less. No
-        # namespace covers the tags of all of them; where these are too many, everything goes.
-        namespaces: dict[Change, object] = {}
-        for change in self._owed:
-            match change:
-                case ("delete", addresses):
-                    for address in addresses:
-                        namespaces["clear", address.namespace] = object()
-                case ("expire", address):
-                    namespaces["clear", address.namespace] = object()
-                case ("invalidate_tags", str() as scope, _):
-                    namespaces["clear", scope] = object()
-                case (("clear" | "invalidate_matching"), namespace, *_):
-                    namespaces["clear", namespace] = object()
-                case _:
-                    namespaces[change] = object()
-        if len(namespaces) > MOST_REMEMBERED and self.provider.clears_all:
-            namespaces = {("clear_all",): object()}
-        self._owed = namespaces
-
 
 class Operations:
     """The operations of a provider, guarded; one object for coroutines, one that blocks."""
@@ -169,6 +142,7 @@ class Operations:
     def __init__(self, guard: Guard, provider: CacheProvider, *, blocking: bool) -> None:
         self._guard = guard
         self._provider = provider
+        self._blocks = blocking
         self._deadline = None if blocking else guard.provider.deadline
 
     def ear(self) -> Ear | None:
@@ -331,12 +305,7 @@ class Operations:
         if not retries:
             return await self._checked(operation, change, counting=counting)
         try:
-            # Each is forgotten as soon as it is done: where there are many, and callers who do
-            # not wait so long, the next one goes on from there.
-            for debt, mark in guard.owed().items():
-                name, *arguments = debt
-                await self._checked(getattr(self._provider, name)(*arguments), None)
-                guard.paid(debt, mark)
+            await self._pay()
         except BaseException:
             operation.close()
             if change is not None:
@@ -345,6 +314,28 @@ class Operations:
         answer = await self._checked(operation, change, counting=counting)
         guard.answered()
         return answer
+
+    async def pay_at_last(self) -> None:
+        """
+        Carry out what is owed, in the last moment.
+
+        Raises:
+            ProviderUnavailable, TimeoutError: Some of it could not be done.
+        """
+        if self._blocks:
+            await self._pay()
+        else:
+            async with asyncio.timeout(RETRY_SECONDS):
+                await self._pay()
+
+    async def _pay(self) -> None:
+        # Each is forgotten as soon as it is done: where there are many, and callers who do not
+        # wait so long, the next one goes on from there.
+        debts = self._guard.debts
+        for debt, mark in debts.marked():
+            name, *arguments = debt
+            await self._checked(getattr(self._provider, name)(*arguments), None)
+            debts.paid(debt, mark)
 
     async def _checked(
         self, operation: Coroutine[Any, Any, T], change: Change | None, *, counting: bool = False

@@ -157,7 +157,7 @@ class MemoryCacheProvider(CacheProvider):
                     suspects = self._leases.suspects()
                     break
             if held.alive():
-                return Busy()
+                return Busy(held)
             self._end_dead([held])
         if suspects:
             self._end_dead(suspects)

@@ -107,6 +107,8 @@ class _BlockingRedis(RedisCacheProvider):
         self._origin = origin
         """Kept alive: it is what a fork renews."""
 
+    wires_block = True
+
     @property
     def wire(self) -> Lines:
         return self.wires.lines

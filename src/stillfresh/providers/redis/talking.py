@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from . import scripts
 from .client import OnRun, Refusal, Server, checked_url, key_of
 from .link import Links
 from .names import Names, checked_prefix
-from .renewal import Renewals
+from .renewal import Renewals, forget_holders
 from .threads import Lines
 
 if TYPE_CHECKING:
@@ -147,7 +148,15 @@ class Talking(Tiered):
                 return
             wires, self._wires = self._wires, None
             self._clock = Clock()
-        wires.renewals.close()
+        held = wires.renewals.close()
+        if held:  # nobody else need wait for them
+            with suppress(ProviderUnavailable):
+                await (wires.lines if self.wires_block else wires.links).talk(
+                    [
+                        ("EVAL", scripts.RELEASE.text, 1, self.names.lease(address), head)
+                        for address, head in held
+                    ]
+                )
         wires.links.close()
         wires.lines.close()
         if self.tier is not None:
@@ -156,6 +165,7 @@ class Talking(Tiered):
     def after_fork(self) -> None:
         """Get ready to work in the child of a fork: nothing of the parent's is touched."""
         LEFT_BEHIND.append(self._wires)
+        forget_holders()
         self._wires = None
         self._lock = threading.Lock()
         if self.tier is not None:
@@ -194,6 +204,9 @@ class Talking(Tiered):
                     ),
                 )
             return self._wires
+
+    wires_block = False
+    """This face talks over connections that block."""
 
     @property
     def wire(self) -> Links | Lines:
