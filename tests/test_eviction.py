@@ -2,42 +2,59 @@
 
 import itertools
 import random
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from math import inf
 
 import pytest
 
 from stillfresh.entry import Entry, Windows
-from stillfresh.providers.eviction import Resident, S3Fifo, close_gaps
+from stillfresh.providers.aftermath import Aftermath, Reports
+from stillfresh.providers.base import Address
+from stillfresh.providers.eviction import CHUNK, Chunk
+from stillfresh.providers.table import Table
+from stillfresh.tags import TagBook
+
+FOREVER = Windows(inf)
+BIG = 10**9
 
 
 class Cache:
-    """The policy with a dictionary, and no provider around it."""
+    """A table, and no provider around it."""
 
     def __init__(self, most):
-        self.most = most
-        self.policy = S3Fifo()
-        self.there = {}
+        self.table = Table(most, BIG, TagBook(), Reports())
+        self.policy = self.table._policy
+
+    @property
+    def there(self):
+        return self.table._spaces.get("space", {})
 
     def get(self, key):
         """Read *key*, or store it; answer whether it was there."""
-        resident = self.there.get(key)
-        if resident is not None:
-            resident.entry.visits += 1
+        entry = self.table.at("space", key)
+        if entry is not None:
+            entry.visits += 1
             return True
-        while len(self.there) >= self.most:
-            del self.there[self.policy.evict().key]
         self.add(key)
         return False
 
     def add(self, key):
-        self.there[key] = Resident("space", key, Entry(None, 0.0, Windows(inf)))
-        self.policy.enter(self.there[key])
+        entry = Entry(None, 0.0, FOREVER)
+        self.table.place(Address("space", key), entry, 1.0, self.after())
+        return entry
+
+    def after(self):
+        return Aftermath(self.table.reports)
+
+    def evict(self):
+        entry = self.policy.evict()
+        if entry is None:
+            return None
+        self.table.remove(entry, self.after())
+        return entry.key
 
     def remove(self, key):
-        resident = self.there.pop(key)
-        resident.present = False
-        self.policy.leave(resident)
+        self.table.remove(self.there[key], self.after())
 
     def hit_ratio(self, trace):
         return sum(self.get(key) for key in trace) / len(trace)
@@ -98,7 +115,7 @@ def test_one_hit_wonders_leave_first():
         cache.get(n)
     for n in range(0, 100, 2):
         cache.get(n)
-    evicted = [cache.policy.evict().key for _ in range(40)]
+    evicted = [cache.evict() for _ in range(40)]
     assert evicted == list(range(1, 80, 2))
 
 
@@ -107,8 +124,8 @@ def test_first_in_first_out_without_reads():
     cache = Cache(10)
     for n in range(10):
         cache.get(n)
-    assert [cache.policy.evict().key for _ in range(10)] == list(range(10))
-    assert cache.policy.evict() is None
+    assert [cache.evict() for _ in range(10)] == list(range(10))
+    assert cache.evict() is None
 
 
 def test_who_comes_back_soon_goes_to_main():
@@ -117,31 +134,43 @@ def test_who_comes_back_soon_goes_to_main():
     for n in range(12):
         cache.get(n)
     cache.get(0)
-    assert cache.there[0].queue is cache.policy.main
+    assert cache.there[0].chunk.queue is cache.policy.main
     cache.remove(0)
     cache.add(0)
-    assert cache.there[0].queue is cache.policy.small
+    assert cache.there[0].chunk.queue is cache.policy.small
 
 
 def test_to_be_stored_again_is_a_touch():
-    """A replaced entry keeps its place and gets its chance, though the new one has no reads."""
+    """What is written over another entry gets its chance, though it has no reads itself."""
     cache = Cache(3)
     for n in range(3):
         cache.get(n)
-    cache.there[0].entry.visits = 7
-    for resident in (cache.there[0], cache.there[2]):
-        resident.touched()
-        resident.entry = Entry(None, 0.0, Windows(inf))
-        resident.counted = -1
-    assert cache.policy.evict().key == 1
+    cache.add(0)
+    assert cache.evict() == 1
+
+
+def test_what_is_stored_again_waits_in_the_same_queue():
+    """At its end; so a key that is only written, never read, does not get into main by that."""
+    cache = Cache(10)
+    for n in range(12):
+        cache.get(n)
+    cache.get(0)
+    for n in (0, 11):
+        before = cache.there[n].chunk.queue
+        cache.add(n)
+        assert cache.there[n].chunk.queue is before
+    assert cache.policy.small.tail.entries()[-1].key == 11
 
 
 def test_credit_runs_out():
     """Who was read a thousand times long ago leaves, a few rounds after the others."""
     cache = Cache(20)
     cache.get("hot")
-    cache.policy.main.append(cache.policy.small.popleft())
-    cache.there["hot"].entry.visits = 1000
+    cache.get("hot")
+    for n in range(-20, 0):
+        cache.get(n)
+    assert cache.there["hot"].chunk.queue is cache.policy.main
+    cache.there["hot"].visits = 1000
     left_after = None
     for n in range(200):
         cache.get(n)
@@ -153,18 +182,16 @@ def test_credit_runs_out():
 
 def test_one_eviction_is_bounded():
     """When everybody in main was touched, a victim is found without going all the way round."""
-    cache = Cache(10_000)
+    cache = Cache(20_000)
     for n in range(10_000):
-        cache.add(n)
-        cache.there[n].entry.visits = 9
-    cache.policy.evict()
-    for resident in cache.there.values():
-        resident.entry.visits += 9
-    before = {key: r.counted for key, r in cache.there.items()}
-    cache.policy.small.line.clear()
-    cache.policy.small.alive = 0
-    cache.policy.evict()
-    looked_at = sum(before[key] != r.counted for key, r in cache.there.items())
+        cache.add(n).visits = 9
+    cache.evict()  # most go to main
+    assert cache.policy.small.alive * 10 < len(cache.policy)
+    for entry in cache.there.values():
+        entry.visits += 9
+    before = {key: entry.looks for key, entry in cache.there.items()}
+    cache.evict()
+    looked_at = sum(before[key] != entry.looks for key, entry in cache.there.items())
     assert looked_at <= 101
 
 
@@ -173,19 +200,62 @@ def test_who_left_is_remembered_in_bounds():
     cache = Cache(100)
     for n in range(10_000):
         cache.get(n)
-        assert len(cache.policy._ghosts) + len(cache.policy._older_ghosts) <= 104
+        assert len(cache.policy.ghosts) + len(cache.policy.older_ghosts) <= 104
+
+
+def places(queue):
+    """How many places the chunks of *queue* have, and how many chunks there are."""
+    lengths, chunk = [], queue.head
+    while chunk is not None:
+        lengths.append(len(chunk.line))
+        chunk = chunk.next
+    return sum(lengths), len(lengths)
 
 
 def test_gaps_are_closed():
-    """Queues are at most about twice as long as what is in them."""
-    cache = Cache(10_000)
+    """A queue has about twice as many places as there is in it, wherever somebody leaves."""
+    cache = Cache(100_000)
     for n in range(1000):
         cache.add(n)
     for n in range(100_000):
         cache.remove(n)
         cache.add(n + 1000)
-        assert len(cache.policy.small.line) <= 2200
-    assert len(cache.policy) == 1000
+        if n % 1000 == 0:
+            assert places(cache.policy.small)[0] <= 2 * 1000 + 3 * CHUNK
+    assert len(cache.table) == 1000
+
+
+def test_one_who_stays_keeps_nothing_of_the_others():
+    """The chunks behind one old entry go when they are empty, and shrink when they are not."""
+    cache = Cache(100_000)
+    for n in range(100 * CHUNK):
+        cache.add(n)
+    for n in range(100 * CHUNK):
+        if n % 1000:
+            cache.remove(n)
+    assert places(cache.policy.small)[0] <= 100 * 24 + CHUNK
+    cache = Cache(100_000)
+    cache.add("old")
+    for n in range(100 * CHUNK):
+        cache.add(n)
+        cache.remove(n)
+    assert places(cache.policy.small)[1] <= 3
+
+
+def test_leaving_is_never_a_long_walk(monkeypatch):
+    """To close gaps costs the length of one chunk, however many entries there are."""
+    lengths = []
+    close_gaps = Chunk.close_gaps
+    monkeypatch.setattr(
+        Chunk, "close_gaps", lambda chunk: (lengths.append(len(chunk.line)), close_gaps(chunk))
+    )
+    cache = Cache(100_000)
+    for n in range(50_000):
+        cache.add(n)
+    for n in random.Random(1).sample(range(50_000), 50_000):
+        cache.remove(n)
+    assert max(lengths) <= CHUNK
+    assert sum(lengths) < 3 * 50_000
 
 
 def test_leaving_twice_is_leaving_once():
@@ -193,22 +263,20 @@ def test_leaving_twice_is_leaving_once():
     cache = Cache(10)
     cache.get("a")
     cache.get("b")
-    victim = cache.policy.evict()
-    cache.policy.leave(victim)
-    cache.policy.leave(victim)
-    assert len(cache.policy) == 1
+    victim = cache.there["a"]
+    assert cache.evict() == "a"
+    for _ in range(2):
+        cache.policy.leave(victim)
+        cache.table.remove(victim, cache.after())
+    assert len(cache.table) == cache.policy.small.alive == 1
 
 
 def test_closing_gaps_keeps_the_order():
     """Who is left stands as before."""
-    cache = Cache(10)
-    for n in range(6):
+    cache = Cache(100)
+    for n in range(60):
         cache.get(n)
-    for n in (0, 3, 5):
-        cache.remove(n)
-    line = cache.policy.small.line
-    close_gaps(line)
-    assert [resident.key for resident in line] == [1, 2, 4]
-    empty = deque()
-    close_gaps(empty)
-    assert not empty
+    for n in range(60):
+        if n % 10 != 3:
+            cache.remove(n)
+    assert [cache.evict() for _ in range(7)] == [3, 13, 23, 33, 43, 53, None]

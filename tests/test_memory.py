@@ -86,10 +86,39 @@ class Store:
         return set(drive(self.provider.keys("space")))
 
     def held(self):
-        """How many residents there are in any queue, gaps included."""
-        table = self.provider._table
-        policy = table._policy
-        return [len(policy.small.line), len(policy.main.line), len(table._round)]
+        """How many places there are in each queue, gaps included."""
+        return [sum(c.fill - c.first for c in chunks(q)) for q in queues(self.provider)]
+
+
+def queues(provider):
+    return [provider._table._policy.small, provider._table._policy.main]
+
+
+def chunks(queue):
+    """The chain of a queue, and whether it is whole."""
+    chain, chunk = [], queue.head
+    while chunk is not None:
+        assert chunk.prev is (chain[-1] if chain else None)
+        assert chunk.queue is queue
+        assert chunk.alive == len(chunk.entries())
+        chain.append(chunk)
+        chunk = chunk.next
+    assert chain[-1] is queue.tail
+    assert queue.alive == sum(chunk.alive for chunk in chain)
+    return chain
+
+
+def entries_of(provider):
+    """All entries, after a look whether each waits in just one place."""
+    spaces = provider._table._spaces
+    there = [entry for space in spaces.values() for entry in space.values()]
+    waiting = [e for q in queues(provider) for chunk in chunks(q) for e in chunk.entries()]
+    assert {id(entry) for entry in there} == {id(entry) for entry in waiting}
+    assert len(there) == len(waiting) == len(provider._table)
+    assert sum(entry.size for entry in there) == provider._table.bytes
+    for name, space in spaces.items():
+        assert all((e.space, e.key) == (name, key) for key, e in space.items())
+    return there
 
 
 # Bounds
@@ -400,10 +429,8 @@ def test_a_destructor_that_runs_under_the_lock_may_call_back():
     gc.collect()
     table = s.provider._table
     assert len(ran) > 100
-    residents = [r for space in table._spaces.values() for r in space.values()]
-    assert len(residents) == len(table) <= 50
-    assert sum(r.entry.size for r in residents) == table.bytes
-    there = {id(r.entry) for r in residents}
+    assert len(table) <= 50
+    there = {id(entry) for entry in entries_of(s.provider)}
     assert all(e.quick_until == -inf for e in entries if id(e) not in there)
     drive(s.provider.clear("space"))
     assert (len(table), table.bytes, table._spaces) == (0, 0, {})
@@ -626,10 +653,8 @@ def test_threads_leave_the_books_in_order():
 
     in_threads(work, 8)
     table = p._table
-    residents = [r for space in table._spaces.values() for r in space.values()]
-    assert len(residents) == len(table) <= 64
-    assert sum(r.entry.size for r in residents) == table.bytes <= 2000
-    assert {id(r) for r in residents} == {id(r) for r in table._round if r.present}
+    assert len(entries_of(p)) <= 64
+    assert table.bytes <= 2000
     assert len(p._leases) == 0
     drive(p.clear("space"))
     assert (len(table), table.bytes) == (0, 0)

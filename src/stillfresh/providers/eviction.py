@@ -20,157 +20,253 @@ A scan passes through the tenth. What is remembered about those who left is thei
 in two generations, about as many as there are entries.
 
 A hit does nothing here: the entry counts its hits anyway (`visits`, `looks`), and the queue
-compares the count with what it was the last time round. A touch is worth one more round in
-main, three at most. So that one eviction never walks a long queue in which everybody was
-touched, a round of second chances is cut off at a fixed number.
+takes from `looks` what it has counted. What is left is what the entry may live on: a touch is
+worth one more round in main, three at most. So that one eviction never walks a long queue in
+which everybody was touched, a round of second chances is cut off at a fixed number.
 
-Who leaves from the middle stays in its queue as a gap, until its turn comes or until there are
-more gaps than entries.
+A queue is a chain of short lists, its chunks. Who leaves from the middle stays as a gap, until
+its chunk has more gaps than entries: to close them costs the length of a chunk, however long
+the queue is. A chunk also knows a time before which none of its entries is over, so that the
+sweep looks at one number instead of at all of them.
+
+A collection of garbage may run a destructor that calls back, wherever something is called or
+made. Where that must not happen, there are only look-ups and assignments.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ..entry import Entry
 
-_SMALL_SHARE = 10
+CHUNK: Final = 256
+"""Entries in a chunk."""
+_SMALL_SHARE: Final = 10
 """The small queue has one in so many."""
-_MOST_CREDIT = 3
-_MOST_CHANCES = 100
-_FEW = 64
-"""Gaps and memories that are not worth counting."""
+_MOST_ROUNDS: Final = 3
+_MOST_CHANCES: Final = 100
+_FEW: Final = 16
+"""Gaps that are not worth closing."""
 
 
-class Resident:
-    """An entry with its place in the queues."""
+class Chunk:
+    """A piece of a queue: its entries are between `first` and `fill`, with gaps."""
 
-    __slots__ = ("counted", "credit", "entry", "gone_at", "key", "namespace", "present", "queue")
+    __slots__ = (
+        "alive",
+        "closing",
+        "epoch",
+        "fill",
+        "first",
+        "gone_at",
+        "line",
+        "next",
+        "prev",
+        "queue",
+    )
 
-    def __init__(self, namespace: str, key: str, entry: Entry) -> None:
-        self.namespace = namespace
-        self.key = key
-        self.entry = entry
-        self.gone_at = entry.dies_at()
-        self.counted = 0
-        """The touches of the entry when the queue last looked."""
-        self.credit = 0
-        """Rounds that it may stay untouched."""
-        self.queue: Queue | None = None
-        """Where it waits; None once it left."""
-        self.present = True
-        """It counts; False once the table took it out."""
+    def __init__(self, queue: Queue, prev: Chunk | None) -> None:
+        self.line: list[Entry | None] = [None] * CHUNK
+        self.first = 0
+        self.fill = 0
+        self.alive = 0
+        self.gone_at = inf
+        """No entry in it is over before this moment."""
+        self.epoch = 0
+        """The tags of all entries in it were looked at in this epoch, or later."""
+        self.closing = False
+        self.queue = queue
+        self.prev = prev
+        self.next: Chunk | None = None
 
-    def touched(self) -> int:
-        """Return how often it was touched since the last time that this was asked."""
-        touches = self.entry.visits + self.entry.looks
-        since = touches - self.counted
-        self.counted = touches
-        return since
+    def entries(self) -> list[Entry]:
+        """Return who waits here, in order."""
+        line = self.line[self.first : self.fill]
+        return [entry for entry in line if entry is not None and entry.chunk is self]
+
+    def close_gaps(self) -> None:
+        """
+        Move the entries together.
+
+        Whatever a destructor adds or takes out meanwhile finds each entry here once: at every
+        turn of the loop those that were moved are in order, with gaps behind them.
+        """
+        if self.closing:
+            return
+        self.closing = True
+        line = self.line
+        to = at = self.first
+        while at < self.fill:
+            if to < self.first:  # noqa: PLR1730  # somebody was evicted meanwhile
+                to = self.first
+            entry = line[at]
+            line[at] = None
+            if entry is not None and entry.chunk is self:
+                line[to] = entry
+                to += 1
+            at += 1
+        self.fill = to
+        self.closing = False
+        if self.next is not None:
+            del line[self.fill :]  # nobody is added in the middle of a queue
 
 
 class Queue:
     """First in, first out, with gaps."""
 
-    __slots__ = ("alive", "line")
+    __slots__ = ("alive", "head", "tail")
 
     def __init__(self) -> None:
-        self.line: deque[Resident] = deque()
         self.alive = 0
+        self.head = self.tail = Chunk(self, None)
 
-    def append(self, resident: Resident) -> None:
-        """Let *resident* wait at the end."""
-        resident.queue = self
+    def append(self, entry: Entry, gone_at: float, epoch: int) -> None:
+        """Let *entry* wait at the end. It is over at *gone_at*, or later."""
+        chunk = self.tail
+        while chunk.fill == CHUNK:
+            chunk = self.grow()
+        chunk.line[chunk.fill] = entry
+        chunk.fill += 1
+        chunk.alive += 1
         self.alive += 1
-        self.line.append(resident)
+        entry.chunk = chunk
+        chunk.gone_at = min(chunk.gone_at, gone_at)
+        chunk.epoch = min(chunk.epoch, epoch)
 
-    def popleft(self) -> Resident | None:
-        """Return the resident who waited longest, or None."""
-        while True:
-            try:
-                resident = self.line.popleft()
-            except IndexError:
-                return None
-            if resident.queue is not None:
-                resident.queue = None
-                self.alive -= 1
-                return resident
+    def grow(self) -> Chunk:
+        """Return the last chunk, which has room."""
+        new = Chunk(self, self.tail)
+        tail = self.tail
+        if tail.fill == CHUNK:
+            new.prev = tail
+            tail.next = self.tail = new
+            if not tail.alive:
+                self.unlink(tail)
+        return self.tail
+
+    def advance(self) -> bool:
+        """Go on to the next chunk when the first is through; False when there is none."""
+        chunk = self.head
+        if chunk.first < chunk.fill:
+            return True
+        if chunk.next is not None:
+            self.unlink(chunk)
+            return True
+        if not chunk.closing:
+            chunk.first = chunk.fill = 0
+        return False
+
+    def unlink(self, chunk: Chunk) -> None:
+        """Take out a chunk in which nobody waits any more; never the last one."""
+        before, behind = chunk.prev, chunk.next
+        if behind is None or chunk.alive:
+            return
+        if before is not None:
+            before.next = behind
+        elif self.head is chunk:
+            self.head = behind
+        else:
+            return  # it was taken out already
+        behind.prev = before
+        chunk.prev = None
 
 
 class S3Fifo:
-    """The queues. Not thread-safe by itself: the provider that owns it holds its lock."""
+    """The queues. Not thread-safe by itself: who owns it holds a lock."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: nobody is there, and nobody is remembered."""
         self.small = Queue()
         self.main = Queue()
-        self._gaps = 0
-        self._ghosts: set[int] = set()
-        self._older_ghosts: set[int] = set()
+        self.ghosts: set[int] = set()
+        self.older_ghosts: set[int] = set()
+        self._room = 1
+        """How many more ghosts there may be in the younger generation."""
+        self._hand = self.small.tail
 
     def __len__(self) -> int:
         return self.small.alive + self.main.alive
 
-    def enter(self, resident: Resident) -> None:
-        """Take in a new resident."""
-        ghost = hash((resident.namespace, resident.key))
-        if ghost in self._ghosts or ghost in self._older_ghosts:
-            self._ghosts.discard(ghost)
-            self._older_ghosts.discard(ghost)
-            self.main.append(resident)
-        else:
-            self.small.append(resident)
+    def enter(self, entry: Entry) -> None:
+        """Take in a newcomer, whose `space` and `key` say who it is."""
+        ghost = hash((entry.space, entry.key))
+        known = ghost in self.ghosts or ghost in self.older_ghosts
+        if known:
+            self.recall(ghost)
+        queue = self.main if known else self.small
+        queue.append(entry, entry.dies_at(), entry.epoch)
 
-    def leave(self, resident: Resident) -> None:
-        """Let *resident* go, from wherever it is; nothing happens when it left already."""
-        if resident.queue is None:
+    def recall(self, ghost: int) -> None:
+        """Forget that somebody was here not long ago: he is back."""
+        self.ghosts.discard(ghost)
+        self.older_ghosts.discard(ghost)
+
+    def leave(self, entry: Entry) -> None:
+        """Let *entry* go, from wherever it waits; nothing happens when it left already."""
+        chunk: Chunk | None = entry.chunk
+        if chunk is None:
             return
-        resident.queue.alive -= 1
-        resident.queue = None
-        self._gaps += 1
-        if self._gaps > len(self) + _FEW:
-            self._gaps = 0
-            close_gaps(self.small.line)
-            close_gaps(self.main.line)
+        entry.chunk = None
+        chunk.alive -= 1
+        chunk.queue.alive -= 1
+        if not chunk.alive and chunk.next is not None:
+            chunk.queue.unlink(chunk)
+        elif chunk.fill - chunk.first > 2 * chunk.alive + _FEW:
+            chunk.close_gaps()
 
-    def evict(self) -> Resident | None:
+    def evict(self) -> Entry | None:
         """Let go of the one that is worth least, and return it; None when there is nobody."""
+        small, main = self.small, self.main
         chances = 0
         while True:
-            from_small = self.small.alive * _SMALL_SHARE >= len(self)
-            resident = (self.small if from_small else self.main).popleft()
-            if resident is None:
+            there = small.alive + main.alive
+            queue = small if small.alive * _SMALL_SHARE >= there else main
+            chunk = queue.head
+            at = chunk.first
+            if at >= chunk.fill:
+                if queue.advance():
+                    continue
                 return None
-            if from_small:
-                if not resident.touched():
-                    self._remember(resident)
-                    return resident
-                self.main.append(resident)
-                continue
-            credit = min(resident.credit + resident.touched(), _MOST_CREDIT)
-            if credit <= 0 or chances >= _MOST_CHANCES:
-                return resident
-            chances += 1
-            resident.credit = credit - 1
-            self.main.append(resident)
+            entry = chunk.line[at]
+            chunk.line[at] = None
+            chunk.first = at + 1
+            if entry is None or entry.chunk is not chunk:
+                continue  # a gap
+            entry.chunk = None
+            chunk.alive -= 1
+            queue.alive -= 1
+            touches = entry.visits + entry.looks
+            if touches <= 0:
+                if queue is small:
+                    self.ghosts.add(hash((entry.space, entry.key)))
+                    self._room -= 1
+                    if self._room <= 0:
+                        self.older_ghosts = self.ghosts
+                        self.ghosts = set()
+                        self._room = there // 2
+                return entry
+            if queue is small:
+                left = 0
+            elif chances < _MOST_CHANCES:
+                chances += 1
+                left = min(touches, _MOST_ROUNDS) - 1
+            else:
+                return entry
+            entry.looks = left - entry.visits
+            main.append(entry, chunk.gone_at, chunk.epoch)
 
-    def _remember(self, resident: Resident) -> None:
-        self._ghosts.add(hash((resident.namespace, resident.key)))
-        if len(self._ghosts) > len(self) // 2 + 1:
-            self._older_ghosts = self._ghosts
-            self._ghosts = set()
-
-
-def close_gaps(line: deque[Resident]) -> None:
-    """
-    Take out of *line* who left.
-
-    It turns round in place: a destructor that stores something meanwhile adds to the same line.
-    """
-    for _ in range(len(line)):
-        if not line:
-            return
-        resident = line.popleft()
-        if resident.present and resident.queue is not None:
-            line.append(resident)
+    def turn(self) -> Chunk:
+        """Return the chunk whose turn it is to be looked through; each gets its own."""
+        hand = self._hand
+        while hand.next is not None and not hand.alive:
+            hand = hand.next
+        if hand.next is not None:
+            self._hand = hand.next
+        else:
+            self._hand = (self.main if hand.queue is self.small else self.small).head
+        return hand

@@ -24,25 +24,25 @@ class Leases:
 
     def __init__(self, book: TagBook) -> None:
         self._book = book
-        self._held: dict[Address, Lease] = {}
+        self.held: dict[Address, Lease] = {}
         self._wakers: dict[Address, set[Callable[[], object]]] = {}
         self._many = _MANY
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self.held)
 
     def at(self, address: Address) -> Lease | None:
         """Return the lease that is held at *address*."""
-        return self._held.get(address)
+        return self.held.get(address)
 
     def holds(self, lease: Lease) -> bool:
         """Tell whether *lease* was not ended yet."""
-        return self._held.get(lease.address) is lease
+        return self.held.get(lease.address) is lease
 
     def grant(self, lease: Lease) -> None:
         """Let *lease* be held from now on."""
         lease.epoch = self._book.epoch
-        self._held[lease.address] = lease
+        self.held[lease.address] = lease
 
     def welcome(self, lease: Lease, tags: frozenset[str]) -> bool:
         """Tell whether no tag of *lease*, and none of *tags*, was dropped since it was granted."""
@@ -50,32 +50,33 @@ class Leases:
 
     def end(self, address: Address, after: Aftermath) -> None:
         """End the lease at *address*, if there is one."""
-        if self._held.pop(address, None) is None:
+        if self.held.pop(address, None) is None:
             return
-        after.wakers.extend(self._wakers.pop(address, ()))
+        if self._wakers:
+            after.wake(self._wakers.pop(address, ()))
         self.forget()
 
     def end_tagged(self, scope: Scope, tags: frozenset[str], after: Aftermath) -> None:
         """End those of which it is known that their entry would hold one of *tags*."""
-        for address, lease in list(self._held.items()):
+        for address, lease in list(self.held.items()):
             if scope in {None, address.namespace} and not tags.isdisjoint(lease.tags):
                 self.end(address, after)
 
     def end_all(self, after: Aftermath) -> None:
         """End every lease."""
-        for address in list(self._held):
+        for address in list(self.held):
             self.end(address, after)
 
     def keys(self, namespace: str) -> list[str]:
         """Return the keys of *namespace* that are being computed."""
-        return [address.key for address in list(self._held) if address.namespace == namespace]
+        return [address.key for address in list(self.held) if address.namespace == namespace]
 
     def suspects(self) -> list[Lease]:
         """Return what to look through for dead holders: nothing, until there are twice as many."""
-        if len(self._held) <= self._many:
+        if len(self.held) <= self._many:
             return []
-        self._many = max(_MANY, 2 * len(self._held))
-        return list(self._held.values())
+        self._many = max(_MANY, 2 * len(self.held))
+        return list(self.held.values())
 
     def end_these(self, leases: Iterable[Lease], after: Aftermath) -> None:
         """End those of *leases* that are still held."""
@@ -85,13 +86,13 @@ class Leases:
 
     def forget(self) -> None:
         """Let the book forget what was dropped, when nobody computes who could ask."""
-        if not self._held:
+        if not self.held:
             self._many = _MANY
             self._book.forget()
 
     def add_waker(self, address: Address, waker: Callable[[], object]) -> bool:
         """Call *waker* when the lease at *address* ends; False when there is none."""
-        if address not in self._held:
+        if address not in self.held:
             return False
         self._wakers.setdefault(address, set()).add(waker)
         return True

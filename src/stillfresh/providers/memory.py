@@ -31,23 +31,22 @@ from weakref import WeakSet
 from ..clock import LIVENESS_SECONDS, Clock
 from ..entry import Entry, Verdict, judge
 from ..errors import InvalidOption
-from ..patterns import compile_pattern
 from ..tags import TagBook
 from .aftermath import Aftermath, Reports
-from .base import Address, Busy, CacheProvider, Found, Lease
+from .base import Busy, Found, Lease
 from .leases import Leases
 from .table import Table
+from .walks import SLICE, Walks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..entry import Windows
     from ..tags import Scope
+    from .base import Address
 
-_SLICE = 1_000
 
-
-class MemoryCacheProvider(CacheProvider):
+class MemoryCacheProvider(Walks):
     """
     Keeps entries in this process, at most *max_entries* of them.
 
@@ -75,16 +74,16 @@ class MemoryCacheProvider(CacheProvider):
             msg = f"serialize={serialize!r}: expected True or False."
             raise InvalidOption(msg)
         self.serialized = self.strict = serialize
-        self.book = TagBook()
-        """The versions of the tags; short cuts read its `epoch` without the lock."""
-        self._table = Table(
-            _bound("max_entries", max_entries), _bound("max_bytes", max_bytes), self.book
+        super().__init__(
+            Table(
+                _bound("max_entries", max_entries),
+                _bound("max_bytes", max_bytes),
+                TagBook(),
+                Reports(),
+            )
         )
-        self._lock = threading.RLock()
-        self._clock = Clock()
         self._starts = 0
-        self._reports = Reports()
-        self._leases = Leases(self.book)
+        self._spare: Aftermath | None = None
         _living.add(self)
 
     def __repr__(self) -> str:
@@ -127,6 +126,13 @@ class MemoryCacheProvider(CacheProvider):
     # Reading and computing
 
     async def look(self, address: Address) -> Entry | None:
+        with self._lock:
+            entry = self._table.at(*address)
+            if entry is None:
+                return None
+            if self._clock.now() < entry.quick_until and entry.epoch == self.book.epoch:
+                entry.looks += 1
+                return entry
         with Aftermath(self._reports) as after, self._lock:
             entry = self._table.usable(address, self._clock.now(), after)
             if entry is not None:
@@ -225,11 +231,30 @@ class MemoryCacheProvider(CacheProvider):
     # Changing by hand
 
     async def put(self, entries: Sequence[tuple[Address, Entry]]) -> None:
-        for address, entry in entries:
-            with Aftermath(self._reports) as after, self._lock:
-                self._leases.end(address, after)
-                self._stamp(entry, address.namespace)
-                self._table.place(address, entry, self._clock.now(), after)
+        if len(entries) > SLICE:  # others get the lock in between
+            for at in range(0, len(entries), SLICE):
+                await self.put(entries[at : at + SLICE])
+            return
+        lock, leases, book, place = self._lock, self._leases, self.book, self._table.place
+        after = self._spare or Aftermath(self._reports)
+        self._spare = None
+        lock.acquire()  # in half the time that `with` takes, and this is all that happens here
+        try:
+            now = self._clock.now()
+            for address, entry in entries:
+                if leases.held:
+                    leases.end(address, after)
+                entry.epoch = book.epoch
+                if entry.tags:
+                    self._stamp(entry, address.namespace)
+                place(address, entry, now, after)
+        finally:
+            lock.release()
+            if after.more:
+                after.finish()
+            else:
+                after.values = []
+                self._spare = after
 
     async def delete(self, addresses: Sequence[Address]) -> int:
         usable = 0
@@ -248,20 +273,12 @@ class MemoryCacheProvider(CacheProvider):
                 entry.expire()
                 self._table.usable(address, self._clock.now(), after)  # without windows it leaves
 
-    async def invalidate_matching(self, namespace: str, pattern: str, prefix: str = "") -> None:
-        fits = compile_pattern(pattern)
-        keys = self._keys_and_leases(namespace)
-        self._drop_keys(namespace, [key for key in keys if key.startswith(prefix) and fits(key)])
-
     async def invalidate_tags(self, scope: Scope, tags: Iterable[str]) -> None:
         names = frozenset(tags)
         with Aftermath(self._reports) as after, self._lock:
             self.book.drop(scope, names)
             self._leases.end_tagged(scope, names, after)
             self._leases.forget()
-
-    async def clear(self, namespace: str) -> None:
-        self._drop_keys(namespace, self._keys_and_leases(namespace))
 
     async def incr(self, address: Address, amount: int, windows: Windows) -> int:
         with Aftermath(self._reports) as after, self._lock:
@@ -281,14 +298,6 @@ class MemoryCacheProvider(CacheProvider):
             self._leases.end(address, after)
             self._table.place(address, new, now, after)
             return total
-
-    # Looking around
-
-    async def keys(self, namespace: str, pattern: str = "*") -> list[str]:
-        return self._usable_keys(namespace, compile_pattern(pattern))
-
-    def count(self, namespace: str, prefix: str = "") -> int:
-        return len(self._usable_keys(namespace, lambda key: key.startswith(prefix)))
 
     # Underneath
 
@@ -313,7 +322,8 @@ class MemoryCacheProvider(CacheProvider):
     def _stamp(self, entry: Entry, namespace: str) -> None:
         # The epoch first: a tag that a destructor drops in between is looked at once more.
         entry.epoch = self.book.epoch
-        entry.markers = self.book.markers(namespace, entry.tags)
+        if entry.tags:
+            entry.markers = self.book.markers(namespace, entry.tags)
 
     def _add_waker(self, address: Address, waker: Callable[[], object]) -> bool:
         with self._lock:
@@ -322,39 +332,6 @@ class MemoryCacheProvider(CacheProvider):
     def _remove_waker(self, address: Address, waker: Callable[[], object]) -> None:
         with self._lock:
             self._leases.remove_waker(address, waker)
-
-    def _keys_and_leases(self, namespace: str) -> list[str]:
-        with self._lock:
-            return self._table.keys(namespace) + self._leases.keys(namespace)
-
-    def _drop_keys(self, namespace: str, keys: list[str]) -> None:
-        """
-        Drop entries and end leases, a slice at a time.
-
-            1. clear()     notes all keys, those that have only a lease too
-            2. a holder    stores under its lease, its slice was not reached
-            3. clear()     reaches the slice: drops what was stored
-        """
-        for some in _slices(keys):
-            with Aftermath(self._reports) as after, self._lock:
-                for key in some:
-                    address = Address(namespace, key)
-                    self._leases.end(address, after)
-                    self._table.drop(address, after)
-
-    def _usable_keys(self, namespace: str, fits: Callable[[str], bool]) -> list[str]:
-        with self._lock:
-            keys = self._table.keys(namespace)
-        found: list[str] = []
-        for some in _slices([key for key in keys if fits(key)]):
-            with Aftermath(self._reports) as after, self._lock:
-                now = self._clock.now()
-                found += [
-                    key
-                    for key in some
-                    if self._table.usable(Address(namespace, key), now, after) is not None
-                ]
-        return found
 
     def after_fork(self) -> None:
         """
@@ -373,7 +350,7 @@ class MemoryCacheProvider(CacheProvider):
 
 
 class _BlockingMemory(MemoryCacheProvider):
-    """All of another provider, attribute by attribute; only `wait` is its own."""
+    """All of another provider, attribute by attribute; only it never suspends."""
 
     __slots__ = ("_origin",)
 
@@ -381,6 +358,9 @@ class _BlockingMemory(MemoryCacheProvider):
         self.__dict__ = origin.__dict__
         self._origin = origin
         """Kept alive: it is what a fork renews."""
+
+    async def _breathe(self) -> bool:
+        return False
 
     async def wait(self, address: Address, seconds: float) -> None:
         """Block the thread until the lease at *address* ended, or for a moment."""
@@ -397,10 +377,6 @@ def _bound(name: str, value: object) -> int:
         msg = f"{name}={value!r}: expected a whole number of at least 1."
         raise InvalidOption(msg)
     return value
-
-
-def _slices(keys: list[str]) -> Iterator[list[str]]:
-    return (keys[at : at + _SLICE] for at in range(0, len(keys), _SLICE))
 
 
 def _finish(over: asyncio.Future[None]) -> None:

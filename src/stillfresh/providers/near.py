@@ -36,7 +36,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from ..clock import Clock
 from ..entry import Entry, Verdict, judge
 from .ears import Ear
-from .eviction import Resident, S3Fifo
+from .eviction import S3Fifo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -92,7 +92,7 @@ class NearEntry(Entry):
     ear allowed when somebody last asked. So about each second one call takes the long way.
     """
 
-    __slots__ = ("ear", "ends", "names", "nook", "resident")
+    __slots__ = ("ear", "ends", "names", "nook", "there")
 
     def __init__(
         self,
@@ -111,7 +111,8 @@ class NearEntry(Entry):
         """What it depends on; its own name on the server comes first."""
         self.nook = nook
         self.ear = ear
-        self.resident: Resident | None = None
+        self.there = True
+        """It counts; False once it was taken out."""
         self.quick_until = min(ends, ear.until)
 
     def may_serve(self, now: float) -> bool:
@@ -216,19 +217,19 @@ class Near:
             ):
                 return None
             kept = NearEntry(entry, value, ends, names=names, nook=nook, ear=ear)
-            kept.resident = Resident(address.namespace, address.key, kept)
+            kept.space, kept.key = address
             for other in self._values.get(names[0], ()):
                 if other.nook is nook:
                     self._remove(other, dead)
             queue = nook.pool.queue
             while len(queue) >= nook.pool.max_entries and (victim := queue.evict()) is not None:
-                if isinstance(victim.entry, NearEntry):
-                    self._remove(victim.entry, dead)
+                if isinstance(victim, NearEntry):
+                    self._remove(victim, dead)
             self._values[names[0]] = (*self._values.get(names[0], ()), kept)
             for name in names[1:]:
                 self._members.setdefault(name, set()).add(kept)
             ear.entries += 1
-            queue.enter(kept.resident)
+            queue.enter(kept)
             self._round.append(kept)
             self._sweep(_SWEPT_PER_KEEP, now, dead)
             # A collection of garbage may have run a destructor above, and that an invalidation.
@@ -251,9 +252,9 @@ class Near:
         """Return how many entries under *prefix* of *namespace* may be served."""
         now = self.now()
         return sum(
-            now < min(entry.ends, entry.ear.until) and address.key.startswith(prefix)
+            now < min(entry.ends, entry.ear.until) and entry.key.startswith(prefix)
             for entry in self._entries()
-            if (address := entry.resident) is not None and address.namespace == namespace
+            if entry.space == namespace
         )
 
     # What has changed
@@ -280,8 +281,7 @@ class Near:
         with self._lock:
             self._note(namespace, self._noted_spaces)
             for entry in self._entries():
-                resident = entry.resident
-                if resident and resident.namespace == namespace and fits(resident.key):
+                if entry.space == namespace and fits(entry.key):
                     self._remove(entry, dead)
 
     def changed_all(self) -> None:
@@ -367,14 +367,13 @@ class Near:
 
     def _remove(self, entry: NearEntry, dead: list[object]) -> None:
         """Make *entry* useless, and then take it out; its value lives as long as *dead*."""
-        resident, entry.resident = entry.resident, None
+        there, entry.there = entry.there, False
         dead.append(getattr(entry, "value", None))
         entry.kill()
-        if resident is None:
+        if not there:
             return
-        resident.present = False
         entry.ear.entries -= 1
-        entry.nook.pool.queue.leave(resident)
+        entry.nook.pool.queue.leave(entry)
         own, *others = entry.names
         left = tuple(other for other in self._values.get(own, ()) if other is not entry)
         if left:
@@ -391,7 +390,7 @@ class Near:
     def _sweep(self, most: int, now: float, dead: list[object]) -> None:
         for _ in range(min(most, len(self._round))):
             entry = self._round.popleft()
-            if entry.resident is None:
+            if not entry.there:
                 continue
             if entry.dies_at() <= now:
                 self._remove(entry, dead)

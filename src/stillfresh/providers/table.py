@@ -6,192 +6,245 @@ here locks, waits or computes: the provider holds its lock.
 
 A collection of garbage may run a destructor in the middle of an operation, and the destructor
 may call back and start another one. So each change is written such that it finds out what
-happened meanwhile, and each resident is taken out of the books exactly once.
+happened meanwhile, and each entry is taken out of the books exactly once.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..entry import Entry, Verdict, judge
-from .base import Address
-from .eviction import Resident, S3Fifo, close_gaps
+from .eviction import CHUNK, S3Fifo
 
 if TYPE_CHECKING:
     from ..tags import TagBook
-    from .aftermath import Aftermath
+    from .aftermath import Aftermath, Reports
+    from .base import Address
 
-_SWEPT_PER_STORE = 2
-_FEW_GAPS = 64
+_LONGEST_REST: Final = 64
+"""Stores between two looks of the sweep, a quarter of what one look may meet."""
 
 
 class Table:
     """At most *max_entries* entries, whose sizes are at most *max_bytes* together."""
 
-    def __init__(self, max_entries: int, max_bytes: int, book: TagBook) -> None:
+    def __init__(self, max_entries: int, max_bytes: int, book: TagBook, reports: Reports) -> None:
         self.max_entries = max_entries
         self.max_bytes = max_bytes
+        self.watchers: dict[str, list[list[str]]] = {}
+        """By namespace: lists that want the key of everything that is placed."""
+        self.book = book
         self.bytes = 0
-        self._book = book
-        self._spaces: dict[str, dict[str, Resident]] = {}
+        self.reports = reports
+        self._count = 0
+        self._spaces: dict[str, dict[str, Entry]] = {}
         self._policy = S3Fifo()
-        self._round: deque[Resident] = deque()
-        """Everybody, in the order in which the sweep looks whether they are over."""
+        self._rest = 0
 
     def __len__(self) -> int:
-        return len(self._policy)
+        return self._count
 
     def keys(self, namespace: str) -> list[str]:
         """Return all keys of *namespace*, also of entries that are over."""
-        return list(self._spaces.get(namespace, ()))
+        space = self._spaces.get(namespace)
+        return [] if space is None else list(space)
+
+    def at(self, namespace: str, key: str) -> Entry | None:
+        """Return what is there, whether it is over or not."""
+        space = self._spaces.get(namespace)
+        return None if space is None else space.get(key)
 
     def holds(self, address: Address, entry: Entry) -> bool:
         """Tell whether *entry* itself is what is at *address*."""
-        resident = self._resident(address)
-        return resident is not None and resident.entry is entry
+        return self.at(*address) is entry
 
     def usable(self, address: Address, now: float, after: Aftermath) -> Entry | None:
         """Return the entry if it is of any use; drop it otherwise."""
-        resident = self._resident(address)
-        if resident is None:
+        entry = self.at(*address)
+        if entry is None:
             return None
-        entry = resident.entry
-        if not self._tags_hold(entry) or judge(entry, now) is Verdict.GONE:
-            self._remove(resident, after)
-            return None
-        return entry
+        if (now < entry.quick_until or judge(entry, now) is not Verdict.GONE) and (
+            entry.epoch == self.book.epoch or self._tags_hold(entry)
+        ):
+            return entry
+        self.remove(entry, after)
+        return None
 
-    def place(self, address: Address, entry: Entry, now: float, after: Aftermath) -> bool:
+    def place(  # noqa: PLR0915  # in one piece: a call costs as much as ten lines here
+        self, address: Address, entry: Entry, now: float, after: Aftermath
+    ) -> bool:
         """
         Write *entry* over what is there, and make room for it; answer whether it was accepted.
 
         One that is over already is accepted, and nothing is there afterwards. One that is
-        larger than all the room is not.
+        larger than all the room is not. An entry that is written over another one waits at the
+        end of the same queue, and counts as touched: somebody asked for it again.
         """
-        if entry.size > self.max_bytes:
-            after.too_large = entry.size
-            after.evicted.append(address)
+        namespace, key = address
+        size = entry.size
+        if size > self.max_bytes:
+            after.refuse(address, size)
             self.drop(address, after)
             return False
-        if judge(entry, now) is Verdict.GONE:
+        fresh, stale, keep, _ = entry.windows
+        gone_at = entry.born + (fresh + (stale if stale > keep else keep))  # noqa: FURB136
+        if now >= gone_at or (entry.expired and judge(entry, now) is Verdict.GONE):
             self.drop(address, after)
             return True
-        namespace, key = address
-        newcomer, empty = Resident(namespace, key, entry), dict[str, Resident]()
+        if entry.chunk is not None and not self.holds(address, entry):
+            entry = _twin(entry)  # one that is elsewhere stays there
+        if self.watchers:
+            for written in self.watchers.get(namespace, ()):
+                written.append(key)
+        policy = self._policy
+        if self._count >= self.max_entries and self.at(namespace, key) is None:
+            self._evict(after)
+        known = False
+        if policy.ghosts:
+            ghost = hash(address)
+            known = ghost in policy.ghosts or ghost in policy.older_ghosts
+            if known:
+                policy.recall(ghost)
+        made: dict[str, Entry] | None = None
+        crowded = False
         while True:
-            there = self._resident(address)
-            grows = entry.size - (there.entry.size if there else 0)
-            full = self.bytes + grows > self.max_bytes or (
-                there is None and len(self._policy) >= self.max_entries
-            )
-            if full and self._evict(after):
+            # From here to the end of the loop nothing is called that does not lead back here,
+            # so no destructor can run in between.
+            spaces = self._spaces
+            if namespace in spaces:
+                space = spaces[namespace]
+            elif made is None:
+                made = {}
                 continue
-            # Nothing is called from here to the end of the loop, so no destructor can run.
-            if there is None:
-                if namespace not in self._spaces:
-                    self._spaces[namespace] = empty
-                if key in self._spaces[namespace]:
-                    continue
-                self._spaces[namespace][key] = newcomer
-                old = None
-            elif there.present:
-                old = there.entry
-                if old is not entry:
-                    old.quick_until = -inf
-                there.entry = entry
-                there.gone_at = newcomer.gone_at
-                there.counted = -1  # to be stored again is a touch: somebody asked for it again
             else:
+                space = made
+            old = space[key] if key in space else None  # noqa: SIM401
+            grows = size if old is None else size - old.size
+            if not crowded and (
+                (old is None and self._count >= self.max_entries)
+                or self.bytes + grows > self.max_bytes
+            ):
+                crowded = not self._evict(after)
+                continue
+            if old is not None and old.chunk is not None:
+                queue = old.chunk.queue
+            else:
+                queue = policy.main if known else policy.small
+            chunk = queue.tail
+            at = chunk.fill
+            if at == CHUNK:
+                queue.grow()
                 continue
             self.bytes += grows
+            if old is entry:
+                entry.looks += 1
+                break
+            if old is None:
+                self._count += 1
+                if not space:
+                    spaces[namespace] = space
+            else:
+                old.quick_until = -inf
+                entry.looks = 1
+            space[key] = entry
+            entry.space, entry.key, entry.chunk = namespace, key, chunk
+            chunk.line[at] = entry
+            chunk.fill = at + 1
+            chunk.alive += 1
+            queue.alive += 1
+            if gone_at < chunk.gone_at:  # noqa: PLR1730
+                chunk.gone_at = gone_at
+            if entry.epoch < chunk.epoch:  # noqa: PLR1730
+                chunk.epoch = entry.epoch
             break
-        if old is None:
-            self._policy.enter(newcomer)
-            self._round.append(newcomer)
-            if not newcomer.present:  # dropped by a destructor meanwhile
-                self._policy.leave(newcomer)
-        elif old is not entry:
+        if old is not None and old is not entry:
             after.retire(old)
-        self._sweep(now, after)
+            policy.leave(old)
+        self._rest -= 1
+        if self._rest < 0:
+            self._sweep(now, after)
         return True
 
     def drop(self, address: Address, after: Aftermath) -> None:
         """Take out what is at *address*, if anything."""
-        resident = self._resident(address)
-        if resident is not None:
-            self._remove(resident, after)
+        entry = self.at(*address)
+        if entry is not None:
+            self.remove(entry, after)
 
     def drop_all(self, after: Aftermath) -> None:
         """Take out everything, and forget who left."""
         for space in list(self._spaces.values()):
-            for resident in list(space.values()):
-                resident.present = False
-                after.retire(resident.entry)
+            for entry in list(space.values()):
+                after.retire(entry)
+                entry.chunk = None
+        self._policy.forget()
         self._spaces = {}
-        self._policy = S3Fifo()
-        self._round = deque()
-        self.bytes = 0
+        self._count = self.bytes = 0
 
-    def _resident(self, address: Address) -> Resident | None:
-        space = self._spaces.get(address.namespace)
-        return None if space is None else space.get(address.key)
+    def remove(self, entry: Entry, after: Aftermath) -> None:
+        """Take *entry* out. It is dead before nobody finds it any more, never after."""
+        entry.quick_until = -inf
+        spaces, namespace, key = self._spaces, entry.space, entry.key
+        if namespace in spaces:
+            space = spaces[namespace]
+            if key in space and space[key] is entry:
+                del space[key]
+                self._count -= 1
+                self.bytes -= entry.size
+                if not space:
+                    del spaces[namespace]
+        entry.expired = True
+        try:
+            after.values.append(entry.value)
+            del entry.value
+        except AttributeError:
+            pass  # a destructor took it out meanwhile
+        if entry.chunk is not None:
+            self._policy.leave(entry)
+
+    def _evict(self, after: Aftermath) -> bool:
+        victim = self._policy.evict()
+        if victim is None:
+            return False
+        if self.reports.listeners:
+            after.report(victim)
+        self.remove(victim, after)
+        return True
 
     def _tags_hold(self, entry: Entry) -> bool:
-        epoch = self._book.epoch
-        if entry.epoch == epoch:
-            return True
+        epoch = self.book.epoch
         for marker in entry.markers:
             if marker.dead:
                 return False
         entry.epoch = epoch
         return True
 
-    def _evict(self, after: Aftermath) -> bool:
-        victim = self._policy.evict()
-        if victim is None:
-            return False
-        after.evicted.append(Address(victim.namespace, victim.key))
-        self._remove(victim, after)
-        return True
-
-    def _remove(self, resident: Resident, after: Aftermath) -> None:
-        """Take *resident* out. It is dead before nobody finds it any more, never after."""
-        entry = resident.entry
-        entry.quick_until = -inf
-        if not resident.present:
-            return
-        resident.present = False
-        self.bytes -= entry.size
-        namespace, key = resident.namespace, resident.key
-        if namespace in self._spaces and key in self._spaces[namespace]:
-            if self._spaces[namespace][key] is resident:
-                del self._spaces[namespace][key]
-            if not self._spaces[namespace]:
-                del self._spaces[namespace]
-        after.retire(entry)
-        self._policy.leave(resident)
-        if len(self._round) > 2 * len(self._policy) + _FEW_GAPS:
-            close_gaps(self._round)
-
     def _sweep(self, now: float, after: Aftermath) -> None:
         """
-        Look at the next few entries, and drop those that are over.
+        Look through the next chunk of a queue, and drop what is over.
 
-        A store adds one and looks at two, so everybody's turn comes within as many stores as
-        there are entries.
+        The next look is a quarter as many stores away as there were entries in it. So
+        everybody's turn comes within half as many stores as there are entries, and mostly it is
+        a look at two numbers.
         """
-        epoch = self._book.epoch
-        for _ in range(_SWEPT_PER_STORE):
-            try:
-                resident = self._round.popleft()
-            except IndexError:
-                return
-            if not resident.present:
-                continue
-            entry = resident.entry
-            if resident.gone_at <= now or (entry.epoch != epoch and not self._tags_hold(entry)):
-                self._remove(resident, after)
-            else:
-                self._round.append(resident)
+        chunk = self._policy.turn()
+        self._rest = min(chunk.alive // 4, _LONGEST_REST)
+        epoch = self.book.epoch
+        if chunk.gone_at > now and chunk.epoch == epoch:
+            return
+        chunk.gone_at, chunk.epoch = inf, epoch
+        for entry in chunk.entries():
+            gone_at = entry.dies_at()
+            if gone_at <= now or (entry.epoch != epoch and not self._tags_hold(entry)):
+                self.remove(entry, after)
+            elif gone_at < chunk.gone_at:
+                chunk.gone_at = gone_at
+
+
+def _twin(entry: Entry) -> Entry:
+    """Return a copy that is nowhere yet."""
+    twin = Entry(entry.value, entry.born, entry.windows, entry.tags, entry.size)
+    twin.expired, twin.quick_until = entry.expired, entry.quick_until
+    twin.markers, twin.epoch = entry.markers, entry.epoch
+    return twin
