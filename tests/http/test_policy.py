@@ -87,6 +87,18 @@ def test_a_whole_app_has_no_lifetime_of_its_own():
         HttpCache.for_app("fast")
 
 
+def test_a_whole_app_takes_the_options_of_routes():
+    """What is given goes before what the profile says; a ttl is a route's."""
+    policy = HttpCache.for_app("rfc", targeted=["X"], heuristics=False, ranges=False)
+    assert policy.targets == (b"x",)
+    assert not policy.heuristics
+    assert not policy.ranges
+    assert policy.etag == "off"
+    assert HttpCache.for_app("safe", heuristics=True).heuristics
+    with pytest.raises(InvalidOption, match=r"ttl=5: a whole application marks.*@http_cache"):
+        HttpCache.for_app("safe", ttl=5)
+
+
 def test_it_shows_what_it_is():
     """Short, for logs."""
     assert repr(HttpCache("30 seconds")) == "HttpCache(ttl=30.0)"

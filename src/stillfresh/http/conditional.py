@@ -173,6 +173,7 @@ _NOT_UPDATED = frozenset(
     {
         b"content-length",
         b"content-encoding",
+        b"content-md5",
         b"content-range",
         b"content-type",
         b"transfer-encoding",

@@ -7,7 +7,7 @@ Two profiles of the same rules: `safe` fails closed, `rfc` is a plain shared cac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..errors import InvalidOption
 from ..options import FIVE_MINUTES, lifetime
@@ -27,6 +27,20 @@ SAFE_STATUSES: Final = frozenset({200, 203, 204, 301, 308})
 ALL_STATUSES: Final = frozenset(range(200, 600)) - {206, 304}
 
 ONE_MIB: Final = 1_048_576
+
+_OF_PROFILE: Final[dict[Profile, dict[str, Any]]] = {
+    "safe": {},
+    "rfc": {
+        "etag": "off",
+        "ranges": True,
+        "sort_query": False,
+        "statuses": ALL_STATUSES,
+        "store_nonces": True,
+        # Such a cache stands where a CDN does.
+        "targeted": ("Stillfresh-Cache-Control", "CDN-Cache-Control"),
+        "trust_forwarded": True,
+    },
+}
 
 
 class HttpCache:
@@ -268,25 +282,35 @@ class HttpCache:
         return f"HttpCache(ttl={None if self.fresh == float('inf') else self.fresh!r})"
 
     @classmethod
-    def for_app(cls, profile: Profile) -> HttpCache:
+    def for_app(
+        cls, profile: Profile, *, heuristics: bool | None = None, **options: Any
+    ) -> HttpCache:
         """
         Return what a whole application gets: nothing is fresh that it does not mark itself.
 
+        *options* are those of a route, but for `ttl`. *heuristics* makes a response without
+        freshness fresh for a tenth of the time since its Last-Modified (RFC 9111 section
+        4.2.2): in the profile `rfc` unless it says otherwise.
+
         Raises:
-            InvalidOption: There is no such profile.
+            InvalidOption: There is no such profile, or it takes no `ttl`.
         """
-        policy = cls()
+        profile = checks.a_choice(profile, "profile", ("safe", "rfc"))
+        if "ttl" in options:
+            msg = (
+                f"ttl={options['ttl']!r}: a whole application marks what is fresh itself, with "
+                "Cache-Control. Write @http_cache on the routes that need a ttl."
+            )
+            raise InvalidOption(msg)
+        policy = cls(**{**_OF_PROFILE[profile], **options})
         policy.fresh = None
-        policy.profile = checks.a_choice(profile, "profile", ("safe", "rfc"))
+        policy.profile = profile
+        policy.heuristics = (
+            profile == "rfc" if heuristics is None else checks.a_bool(heuristics, "heuristics")
+        )
         if profile == "rfc":
-            policy.heuristics = True
-            policy.statuses = ALL_STATUSES
-            policy.sort_query = False
-            policy.ranges = True
-            policy.store_nonces = True
-            policy.trust_forwarded = True
-            policy.normalizers = dict(LOOSE_NORMALIZERS)
-            policy.etag = "off"
+            given = checks.some_normalizers(options.get("normalize"))
+            policy.normalizers = {**LOOSE_NORMALIZERS, **given}
         return policy
 
     @property

@@ -258,7 +258,7 @@ def storable(headers: Headers, policy: HttpCache) -> Headers:
     dropped = HOP_BY_HOP | _REMADE | connection_options(headers)
     dropped |= {name for name in policy.targets if name != CDN_TARGET}
     if policy.profile == "safe":
-        dropped |= {b"set-cookie", b"set-cookie2"}
+        dropped |= {b"set-cookie"}
     kept: list[tuple[bytes, bytes]] = []
     for name, value in headers:
         if name in dropped:
