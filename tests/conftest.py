@@ -92,6 +92,14 @@ def own(tmp_path: Path) -> Iterator[Restartable]:
 
 
 @pytest.fixture
+def outdated(tmp_path: Path) -> Iterator[Restartable]:
+    """One that knows nothing of the newer protocol, over which servers push."""
+    server = Restartable(tmp_path / "valkey", **{"rename-command": 'HELLO ""'})
+    yield server
+    server.close()
+
+
+@pytest.fixture
 def durable(tmp_path: Path) -> Iterator[Restartable]:
     """One that writes each change to its disk before it answers."""
     server = Restartable(tmp_path / "valkey", appendonly="yes", appendfsync="always")
@@ -193,7 +201,10 @@ class Proxy:
             while data := await source.read(65_536):
                 if gate is self.requests:
                     self.seen += 1
+                held = not gate.is_set()
                 await gate.wait()
+                if held and source._buffer:  # what came meanwhile arrives with it, at once
+                    data += await source.read(65_536)
                 await asyncio.sleep(self.pace)
                 sink.write(data)
                 await sink.drain()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import hiredis
 
 from ...errors import ProviderUnavailable
+from .bells import Bell
 from .client import FAULTS, Refusal, made, pack, pack_read, read_run, unavailable
 from .listening import Listener
 
@@ -372,6 +373,10 @@ class Links:
     async def pause(self, seconds: float) -> None:
         """Let others run for so long."""
         await asyncio.sleep(seconds)
+
+    def bell(self) -> Bell:
+        """Return something that a push can ring, for a coroutine that waits."""
+        return Bell()
 
     def ear(self) -> Ear | None:
         """Return who listens on the connection of this loop; from now on it does."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ...entry import Entry
     from ..base import Address, Lease
+    from .bells import Bell, ThreadBell
     from .client import Command
     from .frame import Versions
 
@@ -200,9 +201,21 @@ class Storing(Leasing):
         """
         Return when the lease at *address* is another one, or none, or after *seconds*.
 
-        It asks again and again, after pauses that grow with the time it has waited. The answer is
-        whether a holder has ended without a value since `acquire` answered that one was busy.
+        It asks again and again, after pauses that grow with the time it has waited; where the
+        server pushes what changes, the entry that is stored ends them. The answer is whether a
+        holder has ended without a value since `acquire` answered that one was busy.
         """
+        bell = self.wire.bell()
+        if self.tier is None:
+            return await self._wait(address, seconds, bell)
+        near, value = self.tier.near, self.names.value(address)
+        near.watch(value, bell.ring)
+        try:
+            return await self._wait(address, seconds, bell)
+        finally:
+            near.unwatch(value, bell.ring)
+
+    async def _wait(self, address: Address, seconds: float, bell: Bell | ThreadBell) -> bool:
         lease = self.names.lease(address)
         known = self._busy.get(address)
         begin = time.monotonic()
@@ -218,4 +231,6 @@ class Storing(Leasing):
             if waited >= seconds:
                 return False
             pause = min(max(waited / 4, _SHORTEST_PAUSE), _LONGEST_PAUSE)
-            await self.wire.pause(min(pause * random.uniform(0.8, 1.2), seconds - waited))
+            pause = min(pause * random.uniform(0.8, 1.2), seconds - waited)
+            if await bell.rings_within(pause):
+                return False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
+from .bells import ThreadBell
 from .client import FAULTS, Refusal, made, pack, pack_read, read_run, unavailable
 
 if TYPE_CHECKING:
@@ -107,6 +108,10 @@ class Lines:
 
     def post(self, commands: Sequence[Command]) -> None:
         """Nothing is sent behind a caller's back here: whoever was interrupted cut its line."""
+
+    def bell(self) -> ThreadBell:
+        """Return something that a push can ring, for a thread that waits."""
+        return ThreadBell()
 
     async def pause(self, seconds: float) -> None:
         """Block the thread for so long."""
