@@ -17,6 +17,7 @@ from stillfresh import (
     RedisCacheProvider,
     cache,
 )
+from stillfresh.providers.redis.listening import Listener
 
 
 class Service:
@@ -221,6 +222,29 @@ async def test_a_change_here_counts_at_once(app, change):
     service = app.get(Service)
     old = await warm(service.f)
     await CHANGES[change](app, service)
+    assert await service.f() != old
+
+
+async def test_what_was_read_before_a_change_arrived_does_not_outlive_it(app, monkeypatch):
+    """
+    Also without the push, which may come later than the answer to the change.
+
+    1. invalidate()   is asked for; its command is not sent yet
+    2. f()            reads the old value, and keeps it
+    3. invalidate()   arrives, and returns: what was kept meanwhile is gone
+    """
+    monkeypatch.setattr(Listener, "pushed", lambda *_: None)
+    service, provider = app.get(Service), app.get(CacheProvider)
+    old = await warm(service.f)
+    ask = provider.ask_as
+
+    async def ask_later(make):
+        monkeypatch.setattr(provider, "ask_as", ask)
+        assert await warm(service.f) == old
+        return await ask(make)
+
+    monkeypatch.setattr(provider, "ask_as", ask_later)
+    await service.f.invalidate()
     assert await service.f() != old
 
 

@@ -8,8 +8,8 @@ A reader that looks nearby first: in what this process has kept of a shared prov
                                                  (unless something changed since `begin`)
 
 Only what was read is kept, never what this process has stored: the push about its own store may
-come after the reply, and would be taken for a change. While the guard owes a change nothing near
-is served: another app on the same provider may have kept what the change is to drop.
+come after the reply, and would be taken for a change. What each reader has kept is its own, so a
+change that its guard could not deliver is never undone by what another app has read.
 """
 
 from __future__ import annotations
@@ -67,8 +67,6 @@ class NearReader(Reader):
         return True
 
     def near(self, key: str) -> Entry | None:
-        if self.region.guard.debts:
-            return None
         [name] = self._tier.names_of(self.region.address(key))
         return self._tier.near.find(self._nook, name)
 
@@ -112,7 +110,6 @@ class NearReader(Reader):
         if (
             read is None
             or entry is None
-            or self.region.guard.debts
             or judge(entry, self.region.clock.now()) is not Verdict.FRESH
         ):
             return opened
