@@ -42,7 +42,13 @@ ERRORS = {
     "StillfreshError",
     "UnstableArgument",
 }
-LAZY = {"RedisCacheProvider", "action"}  # need an extra; not loaded by a star import
+LAZY = {
+    "HttpCache",
+    "HttpCacheMiddleware",
+    "RedisCacheProvider",
+    "action",
+    "http_cache",
+}  # need an extra; not loaded by a star import
 TYPES = {"Computation", "Event", "Explanation", "Stats"}  # what users get, to annotate with
 TESTING = {
     "ChaosProvider",

@@ -39,6 +39,9 @@ from .report import Explanation, Stats
 
 if TYPE_CHECKING:
     from .http.actions import action as action
+    from .http.middleware import HttpCacheMiddleware as HttpCacheMiddleware
+    from .http.middleware import http_cache as http_cache
+    from .http.policy import HttpCache as HttpCache
     from .providers.redis import RedisCacheProvider as RedisCacheProvider
 
 __all__ = [
@@ -80,8 +83,11 @@ __all__ = [
 
 
 _LAZY = {
+    "HttpCache": ".http.policy",
+    "HttpCacheMiddleware": ".http.middleware",
     "RedisCacheProvider": ".providers.redis",
     "action": ".http.actions",
+    "http_cache": ".http.middleware",
 }
 
 

@@ -26,6 +26,14 @@ class Server(Protocol):
         """The FastAPI object behind the actions."""
         ...
 
+    def route_of(self, action: object) -> Any:
+        """Return what keeps the responses of *action*."""
+        ...
+
+    def forget(self) -> None:
+        """Learn anew what may be answered how: the app has changed."""
+        ...
+
     def check(self) -> None:
         """Look at all actions: the app is about to start."""
         ...
@@ -61,6 +69,11 @@ class Served:
             ImportError: The extra is missing; the message has the command.
         """
         return self.server.http
+
+    @property
+    def has_server(self) -> bool:
+        """Somebody has asked for it."""
+        return self._server is not None
 
     @property
     def server(self) -> Server:

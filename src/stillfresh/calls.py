@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Call:
     """One call of a cached function, as far as the path needs to know it."""
 
-    __slots__ = ("key", "late_tags", "quick", "run", "tagged", "tags")
+    __slots__ = ("behind", "key", "late_tags", "quick", "run", "seen", "tagged", "tags")
 
     def __init__(
         self,
@@ -40,6 +40,10 @@ class Call:
         """The key in the short-cut index, or None where the call has none."""
         self.tagged = tagged
         """The short cut looks whether tags were dropped."""
+        self.seen: Entry | None = None
+        """The entry that a computation is to replace."""
+        self.behind = False
+        """The computation is a refresh: nobody waits for it."""
 
 
 class Answer(NamedTuple):

@@ -186,6 +186,7 @@ class Reader(Shelf):
         take: bool = False,
         behind: bool = False,
     ) -> None:
+        call.seen, call.behind = seen, behind
         worker = behind or self.policy.in_worker
         if worker and not driver.suspends and self.region.app.background.is_stuck():
             # A thread cannot be ended from outside, so they must not pile up.

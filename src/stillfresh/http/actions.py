@@ -12,11 +12,19 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
+from ..app import registry
+from ..current import which_app
 from ..errors import InvalidOption
+from .policy import HttpCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Self
+
+    from ..app import App
+    from ..durations import Duration
+    from ..report import Stats
+    from .routes import CachedRoute
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,12 +42,28 @@ class Plan:
 
     path: str
     method: str
+    cache: HttpCache | None
+    kept: bool
+    """Responses are stored; else only conditions are answered."""
+    invalidates: tuple[object, ...]
     options: Mapping[str, Any]
     """Whatever else FastAPI's routes take."""
 
 
+class Target:
+    """An action with arguments: what `invalidates=[action.args(...)]` names."""
+
+    def __init__(self, action: Action[Any, Any], arguments: Mapping[str, object]) -> None:
+        self.action = action
+        self.arguments = arguments
+
+
 class Action(Generic[P, R]):
-    """A method behind a route. Calling it is a plain call: no HTTP, no cache."""
+    """
+    A method behind a route. Calling it is a plain call: no HTTP, no cache.
+
+    The controls are those of the cached responses of this route, whatever their host and variant.
+    """
 
     __wrapped__: Any
 
@@ -84,10 +108,63 @@ class Action(Generic[P, R]):
         action.name = self.name
         return action
 
+    # Controls
+
+    async def invalidate(self, /, **arguments: object) -> None:
+        """
+        Drop the responses to a call with these arguments: of every host, in every variant.
+
+        Arguments are those that come from the request, by name; what is left out has its default.
+
+        Raises:
+            TypeError: The action has no such argument, or one is missing.
+            NotRunning: The app does not run.
+            ProviderUnavailable: Nobody knows whether it happened; it is done before this
+                process reads them again.
+        """
+        await self._route("invalidate").invalidate(arguments)
+
+    async def invalidate_matching(self, pattern: str) -> None:
+        """Drop the responses whose `key()` matches *pattern*, where `*` is any text."""
+        await self._route("invalidate_matching").invalidate_matching(pattern)
+
+    async def clear(self) -> None:
+        """Drop all responses of this action."""
+        await self._route("clear").clear()
+
+    def key(self, /, **arguments: object) -> str:
+        """Return the text of a call with these arguments, as `invalidate_matching` sees it."""
+        return self._route().key_of(arguments)
+
+    @property
+    def stats(self) -> Stats:
+        """How requests were answered, and how many responses there are; live numbers."""
+        return self._route().stats
+
+    def args(self, /, **arguments: object) -> Target:
+        """Name the responses to one call, for `invalidates=[action.args(product_id=7)]`."""
+        return Target(self, arguments)
+
+    def _route(self, change: str = "") -> CachedRoute:
+        app = self.app()
+        if change:
+            app.must_run(f"{self.title}.{change}()")
+        return cast("CachedRoute", app.server.route_of(self))
+
+    def app(self) -> App:
+        """Return the app to which the instance belongs, or else the one that runs."""
+        owner = None if self.instance is None else registry.owner_of(self.instance)
+        return owner or which_app(self.title)
+
 
 def action(
     path: str,
     method: str = "GET",
+    *,
+    cache: bool | Duration | HttpCache | None = None,
+    etag: object = None,
+    last_modified: Callable[..., object] | None = None,
+    invalidates: Iterable[object] = (),
     **route: Any,
 ) -> Callable[[Callable[P, R]], Action[P, R]]:
     """
@@ -96,10 +173,24 @@ def action(
     It is a FastAPI endpoint: parameters, validation and OpenAPI come from the signature, and
     *route* is whatever else `FastAPI.get` takes (`status_code`, `dependencies`, `tags`...).
 
+    *cache* keeps the responses: True for five minutes, a duration, or an `HttpCache`. *etag* and
+    *last_modified* are functions of the method's arguments that say cheaply whether a response
+    has changed; `etag=True` answers conditional requests without keeping anything.
+    *invalidates* names what a successful call drops: actions, `action.args(...)`, or tags.
+
     Raises:
-        InvalidOption: A path without `/`, or a method that is no word.
+        InvalidOption: A path without `/`, or a cache on a method that is not GET.
+        InvalidDuration: A length of time that cannot be read.
     """
-    plan = Plan(_checked_path(path), _checked_method(method), route)
+    verb = _checked_method(method)
+    policy, kept = checked_cache(cache, etag, last_modified)
+    if policy is not None and verb not in policy.methods:
+        msg = (
+            f"@action({path!r}, method={verb!r}) with a cache: only responses to GET are kept. "
+            "Leave out cache, etag and last_modified; invalidates= says what it changes."
+        )
+        raise InvalidOption(msg)
+    plan = Plan(_checked_path(path), verb, policy, kept, tuple(invalidates), route)
 
     def decorate(function: Callable[P, R]) -> Action[P, R]:
         if inspect.isclass(function) or not callable(function):
@@ -119,6 +210,32 @@ def _checked_method(method: object) -> str:
     if isinstance(method, str) and method.isalpha():
         return method.upper()
     raise InvalidOption(f"@action(method={method!r}): expected a method, such as 'POST'.")
+
+
+def checked_cache(
+    cache: object, etag: object = None, last_modified: object = None
+) -> tuple[HttpCache | None, bool]:
+    """
+    Return the policy that *cache*, *etag* and *last_modified* ask for, and whether it stores.
+
+    Raises:
+        InvalidOption: An `HttpCache` has options of its own, and would be overridden.
+        InvalidDuration: A length of time that cannot be read.
+    """
+    if isinstance(cache, HttpCache):
+        if etag is not None or last_modified is not None:
+            raise InvalidOption("etag= and last_modified= beside an HttpCache: write them into it.")
+        return cache, True
+    given: dict[str, Any] = {}
+    if etag is not None:
+        given["etag"] = etag
+    if last_modified is not None:
+        given["last_modified"] = last_modified
+    if cache is None or cache is False:
+        return (HttpCache(**given), False) if given else (None, False)
+    if cache is not True:
+        given["ttl"] = cache
+    return HttpCache(**given), True
 
 
 def actions_of(kind: type) -> dict[str, Action[Any, Any]]:

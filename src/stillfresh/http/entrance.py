@@ -33,6 +33,18 @@ class HttpExtension(Extension):
         if any(actions.actions_of(type(service)) for service in app.services()):
             app.server.check()
 
+    def changed(self, app: App, *, provider: bool) -> None:
+        del provider
+        self.closed(app)
+
+    def closed(self, app: App) -> None:
+        if app.has_server:
+            app.server.forget()
+        middleware = sys.modules.get(f"{__package__}.middleware")
+        if middleware is not None:
+            for engine in list(middleware.engines):
+                engine.readings.forget_all()
+
 
 App.make_server = staticmethod(_make_server)
 extensions.append(HttpExtension())

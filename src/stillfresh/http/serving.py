@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,15 +22,29 @@ from fastapi.exceptions import FastAPIError
 from ..app import current_app
 from ..errors import InvalidOption
 from ..injection import injected_in
-from .actions import Action, actions_of
+from ..templates import TagTemplate
+from .actions import Action, Target, actions_of
+from .desk import MARK, run_under
+from .endpoints import parameters_of
+from .engine import Engine
+from .exchange import Answered, exchange_here
+from .routes import CachedRoute
+from .taint import watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from fastapi.routing import APIRoute
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from ..app import App
     from ..asgi import Receive, Scope, Send
+    from .policy import HttpCache
+
+
+class Registered:
+    """An action of one app, and what keeps its responses."""
+
+    def __init__(self, action: Action[Any, Any]) -> None:
+        self.action = action
+        self.cached: CachedRoute | None = None
 
 
 class AppServer:
@@ -38,7 +53,8 @@ class AppServer:
     def __init__(self, app: App) -> None:
         self.app = app
         self.http = FastAPI(title=_title(app))
-        self._routes: dict[tuple[type, str], APIRoute] = {}
+        self.engine = Engine(self.http, lambda: app)
+        self._routes: dict[tuple[type, str], Registered] = {}
         for kind in _kinds(app):
             self._register(kind)
 
@@ -51,7 +67,7 @@ class AppServer:
             return
         token = current_app.set(self.app)
         try:
-            await self.http(scope, receive, send)
+            await self.engine(scope, receive, send)
         finally:
             current_app.reset(token)
 
@@ -78,51 +94,159 @@ class AppServer:
         """Register also what is known only now: the actions of what was provided for a class."""
         for service in self.app.services():
             self._register(type(service))
+        for registered in self._routes.values():
+            for target in registered.action.plan.invalidates:
+                self._dropper(registered.action, target)
+
+    def forget(self) -> None:
+        """Learn anew what may be answered how: the app has changed."""
+        self.engine.readings.forget_all()
 
     # Routes
+
+    def route_of(self, action: object) -> CachedRoute:
+        """
+        Return what keeps the responses of *action*.
+
+        Raises:
+            InvalidOption: It is none of this app's, or it has no cache.
+        """
+        assert isinstance(action, Action)  # noqa: S101  # nobody else asks
+        for (kind, name), registered in self._routes.items():
+            same = registered.action is action or registered.action.plan is action.plan
+            if same or (isinstance(action.instance, kind) and name == action.name):
+                if registered.cached is None:
+                    msg = f"{action.title} has no cache. Write @action(..., cache=True)."
+                    raise InvalidOption(msg)
+                return registered.cached
+        msg = f"{action.title} is no action of {self.app!r}. Give its class to App(...)."
+        raise InvalidOption(msg)
 
     def _register(self, kind: type) -> None:
         for name, action in actions_of(kind).items():
             if not any(issubclass(kind, known) and name == own for known, own in self._routes):
-                self._routes[kind, name] = self._route(kind, name, action)
+                registered = self._routes[kind, name] = Registered(action)
+                self._add(kind, name, registered)
 
-    def _route(self, kind: type, name: str, action: Action[Any, Any]) -> APIRoute:
-        plan = action.plan
+    def _add(self, kind: type, name: str, registered: Registered) -> None:
+        plan = registered.action.plan
         options: dict[str, Any] = {"name": name, **plan.options}
-        endpoint = self._endpoint(kind, name, action)
+        if plan.cache is not None:
+            options["responses"] = {304: {"description": "Not Modified"}} | options.get(
+                "responses", {}
+            )
+        endpoint = self._endpoint(kind, name, registered)
         router = self.http.router
         try:
             router.add_api_route(plan.path, endpoint, methods=[plan.method], **options)
         except FastAPIError as error:
             if "response_model" in options:
-                raise InvalidOption(f"{action.title}: {error}") from error
+                raise InvalidOption(f"{registered.action.title}: {error}") from error
             # A type of result that is not FastAPI's: its JSON is ours.
             options["response_model"] = None
             endpoint = _in_json(endpoint)
             router.add_api_route(plan.path, endpoint, methods=[plan.method], **options)
-        route: APIRoute = router.routes[-1]  # type: ignore[assignment]  # just made
+        route: Any = router.routes[-1]
+        if plan.cache is not None:
+            registered.cached = self._cached(registered.action, route.dependant, plan.cache)
         if plan.method == "GET":
             options["include_in_schema"] = False
             router.add_api_route(plan.path, endpoint, methods=["HEAD"], **options)
         self.http.openapi_schema = None
-        return route
 
-    def _endpoint(self, kind: type, name: str, action: Action[Any, Any]) -> Callable[..., Any]:
+    def _cached(self, action: Action[Any, Any], dependant: Any, policy: HttpCache) -> CachedRoute:
+        parameters = parameters_of(dependant, action.title)
+        cached = CachedRoute(lambda: self.app, action.__wrapped__, policy, parameters)
+        cached.closed = self._is_closed
+        cached.kept = action.plan.kept
+        cached.marked = lambda: any(
+            _names(target, action)
+            for one in self._routes.values()
+            for target in one.action.plan.invalidates
+        )
+        return cached
+
+    def _is_closed(self) -> bool:
+        """Tell whether nothing of the user's stands around the actions (HTTP.md A6)."""
+        http = self.http
+        return not (http.user_middleware or http.router.dependencies or http.dependency_overrides)
+
+    def _endpoint(self, kind: type, name: str, registered: Registered) -> Callable[..., Any]:
         """Make the function that FastAPI calls: the action's parameters, without `self`."""
-        app, original = self.app, action.__wrapped__
+        app, action = self.app, registered.action
+        original = action.__wrapped__
 
         async def endpoint(**values: Any) -> Any:
-            method = getattr(app.get(kind, by=action.title), name)
-            function = method.function if isinstance(method, Action) else method
-            if inspect.iscoroutinefunction(function):
-                return await function(**values)
-            result = await run_in_threadpool(function, **values)
-            return await result if inspect.isawaitable(result) else result
+            async def run() -> Any:
+                method = getattr(app.get(kind, by=action.title), name)
+                function = method.function if isinstance(method, Action) else method
+                if inspect.iscoroutinefunction(function):
+                    return await function(**values)
+                result = await run_in_threadpool(function, **values)
+                return await result if inspect.isawaitable(result) else result
+
+            exchange = exchange_here.get()
+            if exchange is None:
+                return await run()
+            for target in action.plan.invalidates:
+                exchange.drops.append(partial(self._dropper(action, target), values))
+            if registered.cached is None:
+                return await run()
+            watched(exchange, values)
+            found = await exchange.engine.at_endpoint(exchange, registered.cached, values)
+            return placeholder() if isinstance(found, Answered) else await run_under(found, run)
 
         _, *parameters = inspect.signature(original).parameters.values()
         wrapper: Any = functools.wraps(original)(endpoint)
         wrapper.__signature__ = inspect.signature(original).replace(parameters=parameters)
         return endpoint
+
+    def _dropper(
+        self, action: Action[Any, Any], target: object
+    ) -> Callable[[Mapping[str, object]], Awaitable[None]]:
+        """
+        Return what a success of *action* does for one of its `invalidates=`.
+
+        Raises:
+            InvalidOption: It names nothing that can be dropped.
+        """
+        if isinstance(target, str):
+            names = list(inspect.signature(action.__wrapped__).parameters)[1:]
+            template = TagTemplate(target, names, option="invalidates")
+            return lambda values: self.app.invalidate_tags(template.render(values))
+        if isinstance(target, Action):
+            route = self.route_of(target)
+            return lambda _: route.clear()
+        if isinstance(target, Target):
+            named = self.route_of(target.action)
+            given = target.arguments
+
+            def filled(values: Mapping[str, object]) -> dict[str, object]:
+                return {name: _filled(value, values) for name, value in given.items()}
+
+            return lambda values: named.invalidate(filled(values))
+        msg = (
+            f"{action.title}: invalidates= has {target!r}. Name an action, action.args(...), or "
+            "a tag."
+        )
+        raise InvalidOption(msg)
+
+
+def _filled(value: object, values: Mapping[str, object]) -> object:
+    """Return an argument as it was written, or for "{name}" that of the call."""
+    if isinstance(value, str) and value[:1] == "{" and value[-1:] == "}":
+        return values.get(value[1:-1], value)
+    return value
+
+
+def _names(target: object, action: Action[Any, Any]) -> bool:
+    named = target.action if isinstance(target, Target) else target
+    return isinstance(named, Action) and named.plan is action.plan
+
+
+def placeholder() -> Response:
+    """Return what an endpoint sends where the cache has the response."""
+    return Response(headers={MARK.decode(): "1"})
 
 
 def _in_json(endpoint: Callable[..., Any]) -> Callable[..., Any]:

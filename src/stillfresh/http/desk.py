@@ -1,0 +1,228 @@
+"""
+What an endpoint asks, once routing, guards and dependencies have let a request pass.
+
+Its answer is one of three: the cache has the response; the handler runs, and what it sends is
+kept; or it runs, and nothing is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..computation import Computation, current_computation
+from ..errors import UnstableArgument
+from ..events import log
+from . import asking, storing
+from .capture import BUFFER_BREAKERS, Capture
+from .conditional import inward
+from .endpoints import results_text
+from .exchange import ANSWERED, Answered, Exchange, exchange_here
+from .filling import Fill, spared, validators
+from .message import first
+from .planning import NobodyError, Plan, dresser, undressed
+from .reading import Pass
+from .replies import answer, keep
+from .scope import inner_scope, target_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from ..app import App
+    from ..asgi import AsgiApp, Message, Scope, Send
+    from .message import Headers, Request, Response
+    from .reading import Readings
+    from .replies import Reply
+    from .routes import CachedRoute
+
+MARK = b"stillfresh-answered"
+"""A field by which the engine knows the response of an endpoint that it has answered for."""
+
+
+class Desk:
+    """Where the endpoints of one application ask."""
+
+    def __init__(self, inner: AsgiApp, app: Callable[[], App], readings: Readings) -> None:
+        self.inner = inner
+        self.find_app = app
+        self.readings = readings
+        self.baseline = copy_context()
+
+    async def at_endpoint(
+        self, exchange: Exchange, route: CachedRoute, values: Mapping[str, object]
+    ) -> Answered | Computation | None:
+        """
+        Say what the endpoint of *route* does with a request.
+
+        `ANSWERED`: nothing, the cache has the response. A computation: the handler runs as this
+        one. None: it runs, and nothing is kept.
+        """
+        capture = exchange.capture
+        if capture is None or exchange.passing or not route.find_app().running:
+            return None
+        if exchange.filling is not None:
+            if exchange.filling.route is not route:
+                self.readings.defer(exchange.filling)
+                exchange.tainted = "its route has a policy of its own"
+            return None
+        exchange.route = route
+        plan = self._plan(exchange, route, values)
+        if isinstance(plan, str):
+            if plan:
+                tell_once(route, f"it is not cached: {plan}")
+            capture.dress = undressed(route)
+            return None
+        if not (plan.asked.look or plan.asked.store):
+            capture.dress = dresser(plan)
+            return None
+        if not route.kept:
+            return self._conditional(exchange, capture, plan)
+        if route.early:
+            plan.target = target_of(plan.request)
+            self.readings.learn_route(plan)
+        return await self._read(exchange, capture, plan)
+
+    def _plan(
+        self, exchange: Exchange, route: CachedRoute, values: Mapping[str, object]
+    ) -> Plan | str:
+        """Return what is asked, or why nothing can be kept of the answer."""
+        why = self._personal(route)
+        if why:
+            return why
+        request = exchange.request
+        asked = asking.ask(request, route.cache, pure=route.pure)
+        try:
+            text = route.parameters.text(values)
+            extra = [] if route.early else results_text(route.parameters, values)
+            return Plan(route, request, asked, text, values, scope=exchange.scope, extra=extra)
+        except NobodyError:
+            return ""
+        except UnstableArgument as error:
+            return str(error)
+
+    async def _read(
+        self, exchange: Exchange, capture: Capture, plan: Plan
+    ) -> Answered | Computation | None:
+        way = partial(self.inward, plan.request, exchange.scope, nowhere)
+        fill = Fill(plan, plan.route.reader(), inward=way, inside=exchange)
+        reading = asyncio.get_running_loop().create_task(self.readings.read(plan, fill))
+        try:
+            await fill.led_or(reading)
+        except BaseException:
+            reading.cancel()
+            raise
+        if fill.led.done():
+            exchange.reading = reading
+            return fill.led.result()
+        found = reading.result()
+        if isinstance(found, Pass):
+            capture.dress = dresser(plan)
+            return None
+        return self._answered(exchange, capture, found.reply)
+
+    @staticmethod
+    def _answered(exchange: Exchange, capture: Capture, reply: Reply | None) -> Answered:
+        exchange.reply = reply
+        capture.keep = lambda _, headers: first(headers, MARK) is not None
+        capture.limit = 1_000
+        return ANSWERED
+
+    def _conditional(self, exchange: Exchange, capture: Capture, plan: Plan) -> Answered | None:
+        """Answer the conditions of a request, and keep nothing."""
+        tag, modified = validators(plan.route, plan.values)
+        reply = spared(plan, tag, modified)
+        if reply is not None:
+            return self._answered(exchange, capture, reply)
+        policy = plan.route.cache
+        capture.keep = lambda code, _: code == 200
+        capture.limit, capture.tee = policy.max_body, False
+
+        def finish(response: Response) -> Reply:
+            kept = keep(
+                plan.request,
+                response,
+                storing.Verdict(store=False, headers=response.headers),
+                policy,
+                added=(),
+                tag=tag,
+                modified=modified,
+                behind=False,
+            )
+            now = self.readings.wall()
+            return answer(
+                kept.stored, plan.request, policy, resident=0.0, how="miss", member=b"", now=now
+            )
+
+        exchange.finish = finish
+        return None
+
+    def inward(
+        self, request: Request, scope: Scope, send: Send, fill: Fill, conditions: Headers
+    ) -> Capture:
+        """Make a request of our own, for whoever waits for its response."""
+        headers = inward(request.headers)
+        if fill.call is not None and fill.call.behind:
+            headers = asking.background(headers, fill.plan.route.cache)
+        inner = inner_scope(scope, method="GET", headers=[*headers, *conditions])
+        for name in BUFFER_BREAKERS:
+            inner.get("extensions", {}).pop(name, None)
+        capture = Capture(self.inner, inner, None, send)
+        exchange = Exchange(self, request, inner, filling=fill.plan)
+        fill.exchange = exchange
+        exchange.capture = capture
+        capture.context.run(exchange_here.set, exchange)
+        return capture
+
+    def _personal(self, route: CachedRoute) -> str:
+        """Return why the code around the handler may know who asks (HTTP.md A6)."""
+        if route.early or route.cache.per is not None:
+            return ""
+        for variable, value in copy_context().items():
+            name = variable.name
+            if self.baseline.get(variable) is not value and not is_harmless(name):
+                return (
+                    f"something has set the context variable {name!r} for this request. Say "
+                    "public=True if everybody gets the same, or per= whose response it is"
+                )
+        return ""
+
+
+_HARMLESS_VARIABLES = (
+    "stillfresh_",
+    "correlation_id",
+    "current_context",  # OpenTelemetry's
+    "current_scope",  # Sentry's
+    "isolation_scope",
+    "request_id",
+    "transaction_id",
+)
+"""Variables of tracing and logging, by the beginnings of their names: no response shows them."""
+
+
+def is_harmless(name: str) -> bool:
+    """Tell whether a context variable says nothing about who asks."""
+    return name.startswith(_HARMLESS_VARIABLES)
+
+
+def tell_once(route: CachedRoute, why: str) -> None:
+    """Write one log line per route and reason."""
+    if why not in route.warned:
+        route.warned.add(why)
+        log.warning("%s: %s", route.title, why)
+
+
+async def nowhere(message: Message) -> None:
+    """Send to nobody."""
+
+
+async def run_under(computation: Computation | None, run: Callable[[], Awaitable[Any]]) -> Any:
+    """Run a handler as the computation of its response, so that it may say what it wants."""
+    if computation is None:
+        return await run()
+    token = current_computation.set(computation)
+    try:
+        return await run()
+    finally:
+        current_computation.reset(token)

@@ -1,0 +1,112 @@
+"""
+What FastAPI has found out about an endpoint: which arguments are in the key, and which cannot be.
+
+    path, query, header     declared parameters: in the key by value; a header also in Vary
+    a dependency's result   in the key by value, if it has a stable text; else it must not come
+                            from the request at all, as a database session does not
+    cookie, body, Request   nothing is known: the rules for cookies and bodies, and `taint`
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import UnstableArgument
+from ..keys import encode
+from .routes import Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PERSONAL_FIELDS: Final = frozenset({b"cookie", b"authorization"})
+
+
+def parameters_of(dependant: Any, title: str) -> Parameters:
+    """Return the parameters of the endpoint behind *dependant*, which is FastAPI's."""
+    headers = tuple(field.alias.lower().encode("latin-1") for field in dependant.header_params)
+    fields = {
+        field.name: field
+        for field in (
+            *dependant.path_params,
+            *dependant.query_params,
+            *dependant.header_params,
+        )
+    }
+    alone = not (
+        dependant.dependencies
+        or dependant.cookie_params
+        or dependant.body_params
+        or dependant.request_param_name
+        or dependant.http_connection_param_name
+        or dependant.security_scopes_param_name
+    )
+
+    def complete(arguments: Mapping[str, object]) -> dict[str, object]:
+        unknown = arguments.keys() - fields.keys()
+        if unknown:
+            known = ", ".join(fields) or "none"
+            msg = f"{title} has no argument {min(unknown)!r}. There are: {known}."
+            raise TypeError(msg)
+        return {name: _value(field, arguments, title) for name, field in fields.items()}
+
+    return Parameters(
+        tuple(fields),
+        complete=complete,
+        headers=headers,
+        whole_query=not alone,
+        pure=alone and _PERSONAL_FIELDS.isdisjoint(headers),
+        results=tuple(
+            (one.name, _reads_request(one)) for one in dependant.dependencies if one.name
+        ),
+    )
+
+
+def _value(field: Any, arguments: Mapping[str, object], title: str) -> object:
+    name = field.name
+    if name not in arguments:
+        if field.field_info.is_required():
+            msg = f"{title}: expected the argument {name!r}, which has no default."
+            raise TypeError(msg)
+        return field.get_default()
+    value, errors = field.validate(arguments[name], {}, loc=(name,))
+    if errors:
+        msg = f"{title}: {name}={arguments[name]!r} is no such argument: {errors[0]['msg']}."
+        raise TypeError(msg)
+    return value
+
+
+def _reads_request(dependant: Any) -> bool:
+    """Tell whether a dependency, or one that it needs, sees anything of the request."""
+    return bool(
+        dependant.header_params
+        or dependant.cookie_params
+        or dependant.body_params
+        or dependant.request_param_name
+        or dependant.http_connection_param_name
+        or dependant.security_scopes_param_name
+        or any(_reads_request(one) for one in dependant.dependencies)
+    )
+
+
+def results_text(parameters: Parameters, values: Mapping[str, object]) -> list[bytes]:
+    """
+    Return parts of a key: what dependencies have given the handler.
+
+    Raises:
+        UnstableArgument: One comes from the request, and has no stable text.
+    """
+    parts: list[bytes] = []
+    for name, reads_request in parameters.results:
+        if name not in values:
+            continue
+        try:
+            parts.append(f"{name}={encode(values[name], name)}".encode("utf-8", "surrogatepass"))
+        except UnstableArgument as error:
+            if reads_request:
+                msg = (
+                    f"the dependency {name!r} sees the request, and what it gives has no stable "
+                    f"place in a key ({error}). Say public=True if everybody gets the same, or "
+                    "per= whose response it is."
+                )
+                raise UnstableArgument(msg, values[name]) from None
+    return parts

@@ -1,0 +1,302 @@
+"""
+One request to the cache for one route, and what happens where nothing usable is stored.
+
+`Fill.run` is what the path calls: there the decision to compute is made, as for functions. It
+looks whether the old response still holds, sends the request inward (or lets the request that is
+inside already go on), and says what becomes of the response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from ..computation import Computation, current_computation
+from ..drivers import ON_LOOP
+from ..entry import MISSING
+from ..events import log
+from . import conditional, status, storing
+from .capture import BUFFER_BREAKERS, Capture
+from .frame import Stored
+from .message import Response, first, without
+from .planning import added, dressed, member_of
+from .replies import Kept, Reply, as_date, as_tag, keep, lifetimes, lived_on, with_ttl
+from .routes import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..calls import Call
+    from ..entry import Entry
+    from ..readthrough import Reader
+    from .exchange import Exchange
+    from .message import Headers
+    from .planning import Plan
+    from .routes import CachedRoute
+    from .storing import Verdict
+
+BEHIND_SECONDS = 30.0
+"""How long a refresh may take that nobody waits for."""
+
+
+class Unkept:
+    """A response that is not stored, and was for the one who led alone."""
+
+    def __init__(self, fill: Fill, reply: Reply | None = None) -> None:
+        self.fill = fill
+        self.reply = reply
+        """What the client gets; None where it gets it from inside, as it comes."""
+
+
+class Fill:
+    """The way inward of one request, taken if nothing usable is stored."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        reader: Reader,
+        *,
+        inward: Callable[[Fill, Headers], Capture],
+        inside: Exchange | None = None,
+    ) -> None:
+        self.plan = plan
+        self.reader = reader
+        self.call: Call | None = None
+        self.led: asyncio.Future[Computation] = asyncio.get_running_loop().create_future()
+        """Done when this very request goes inward."""
+        self.capture: Capture | None = None
+        self.verdict: Verdict | None = None
+        self.seen: Entry | None = None
+        """The entry that is there, although nobody asked the path for it."""
+        self.unshared = False
+        """The variants of this URL are too many: nothing more is stored."""
+        self._inward = inward
+        self._inside = inside
+        self._usable = self._validating = False
+        self._began = 0.0
+        self._tag: bytes | None = None
+        self._modified: bytes | None = None
+        self.exchange = inside
+
+    async def led_or(self, reading: asyncio.Task[Any]) -> None:
+        """Wait until this request goes inward, or is answered without."""
+        waits: list[asyncio.Future[Any]] = [reading, self.led]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+
+    # What the path calls
+
+    async def run(self) -> Stored | Unkept:
+        """Return a response to store; or skip, and say that there is none."""
+        call = cast("Call", self.call)
+        computation = current_computation.get() or Computation(call.key)
+        self._began = self.reader.region.clock.now()
+        old = await self._old(call)
+        cheap = self._cheap(call, old, computation)
+        if cheap is not None:
+            return cheap
+        if not call.behind:
+            response = await self._response(call, computation, old)
+        else:
+            async with asyncio.timeout(BEHIND_SECONDS):
+                response = await self._response(call, computation, old)
+        if response is None:
+            computation.skip()
+            return Unkept(self)
+        if self._validating and old is not None and response.status == 304:
+            if conditional.confirms(old.headers, response.headers):
+                return self._confirmed(old, computation, response.headers)
+            self._validating = False  # it speaks of another one: ask without conditions
+            response = await self._again()
+            if response is None:
+                computation.skip()
+                return Unkept(self)
+        if self._usable and storing.failed(response.status):
+            headers = self.dress(response.status, response.headers)
+            raise Failure(None, Reply(response.status, headers, response.body), usable=True)
+        return self._settled(computation, response)
+
+    async def _old(self, call: Call) -> Stored | None:
+        """Return the old response, unless something has invalidated it meanwhile."""
+        if call.seen is None and self.seen is None:
+            return None
+        entry, value = await self.reader.look(call.key, ON_LOOP)
+        if entry is None or value is MISSING or not isinstance(value, Stored):
+            return None
+        age = self.reader.region.clock.now() - entry.born
+        self._usable = age < entry.windows.fresh + value.after_error
+        return value
+
+    # Cheap validators: the user's functions say whether anything has changed
+
+    def _cheap(
+        self, call: Call, old: Stored | None, computation: Computation
+    ) -> Stored | Unkept | None:
+        policy, plan = self.plan.route.cache, self.plan
+        if not callable(policy.etag) and policy.last_modified is None:
+            return None
+        self._tag, self._modified = validators(self.plan.route, plan.values)
+        if old is not None:
+            same_tag = self._tag is None or self._tag == old.tag
+            modified = first(old.headers, b"last-modified")
+            same_date = self._modified is None or self._modified == modified
+            if same_tag and same_date:
+                return self._confirmed(old, computation, ())
+        reply = None if call.behind else spared(plan, self._tag, self._modified)
+        if reply is None:
+            return None
+        computation.skip()
+        return Unkept(self, reply)
+
+    def _confirmed(self, old: Stored, computation: Computation, fresh: Headers) -> Stored:
+        headers = conditional.freshened(old.headers, fresh) if fresh else old.headers
+        said = headers if fresh else without(headers, {b"date", b"age"})
+        verdict = self._judge(Response(old.status, said))
+        if not verdict.store:
+            computation.skip()
+            return old
+        computation.windows = lifetimes(verdict, behind=self.plan.route.early)
+        return lived_on(old, verdict, headers)
+
+    # The way inward
+
+    async def _response(
+        self, call: Call, computation: Computation, old: Stored | None
+    ) -> Response | None:
+        if call.behind or self._inside is None:
+            conditions = conditional.validators(old.headers) if old and not old.own_tag else ()
+            self._validating = bool(conditions)
+            capture = self._inward(self, conditions)
+            capture.gone = capture.gone or call.behind
+        else:
+            capture = cast("Capture", self._inside.capture)
+            _strip(self._inside)
+        self._watch(capture)
+        if not call.behind:
+            self.capture = capture
+            if not self.led.done():
+                self.led.set_result(computation)
+        if capture.task is None:
+            capture.start()
+        return await self._whole(capture)
+
+    async def _again(self) -> Response | None:
+        capture = self._inward(self, ())
+        capture.gone = True  # the client waits for the answer, not for this run
+        self._watch(capture)
+        capture.start()
+        return await self._whole(capture)
+
+    def _watch(self, capture: Capture) -> None:
+        policy = self.plan.route.cache
+        capture.keep, capture.dress = self._worth_keeping, self.dress
+        capture.limit, capture.tee = policy.max_body, policy.stream == "tee"
+
+    async def _whole(self, capture: Capture) -> Response | None:
+        try:
+            await asyncio.wait([capture.whole])
+        except BaseException:  # the flight ends, and with it whatever it has sent inward
+            if capture.task is not None:
+                capture.task.cancel()
+            raise
+        if capture.whole.cancelled():
+            raise asyncio.CancelledError
+        error = capture.whole.exception()
+        if error is not None:
+            raise Failure(error, usable=self._usable) from None
+        return capture.whole.result()
+
+    def _worth_keeping(self, code: int, headers: Headers) -> bool:
+        if self._validating and code == 304:
+            return True
+        if self._usable and storing.failed(code):
+            return True
+        return self._judge(Response(code, headers)).store
+
+    def _judge(self, response: Response) -> Verdict:
+        plan = self.plan
+        verdict = storing.judge(
+            plan.request,
+            response,
+            plan.asked,
+            plan.route.cache,
+            received=time.time(),
+            delay=max(0.0, self.reader.region.clock.now() - self._began),
+        )
+        tainted = "" if self.exchange is None else self.exchange.taint(verdict.vary)
+        if verdict.store and (tainted or self.unshared):
+            why = tainted or "too many variants of one URL"
+            verdict = storing.Verdict(store=False, why=why, private=bool(tainted))
+            self._tell_once(why)
+        self.verdict = verdict
+        return verdict
+
+    def _tell_once(self, why: str) -> None:
+        route = self.plan.route
+        if why not in route.warned:
+            route.warned.add(why)
+            log.warning("%s: a response is not stored: %s", route.title, why)
+
+    def _settled(self, computation: Computation, response: Response) -> Stored | Unkept:
+        plan, policy = self.plan, self.plan.route.cache
+        verdict = self._judge(response)
+        if not verdict.store:
+            computation.skip()
+            headers = self.dress(response.status, response.headers)
+            body = b"" if plan.request.method == "HEAD" else response.body
+            return Unkept(self, Reply(response.status, headers, body))
+        own = computation.fresh_or(-1.0)
+        if own >= 0 and not verdict.explicit:
+            verdict = self.verdict = with_ttl(verdict, own)
+        kept: Kept = keep(
+            plan.request,
+            response,
+            verdict,
+            policy,
+            added=added(plan, response.status, response.headers, verdict),
+            tag=self._tag,
+            modified=self._modified,
+            behind=plan.route.early,
+            shortened=policy.jitter * random.random(),
+        )
+        computation.windows = kept.windows
+        computation.tags |= kept.tags
+        return kept.stored
+
+    def dress(self, code: int, headers: Headers) -> Headers:
+        """Return the fields of a response that goes to a client as it comes."""
+        return dressed(self.plan, code, headers, self._judge(Response(code, headers)))
+
+
+def validators(
+    route: CachedRoute, values: Mapping[str, object]
+) -> tuple[bytes | None, bytes | None]:
+    """Return the entity tag and the date that the user's functions give for a call."""
+    policy = route.cache
+    arguments: dict[str, Any] = {
+        name: values[name] for name in route.parameters.known if name in values
+    }
+    tag = as_tag(policy.etag(**arguments), route.title) if callable(policy.etag) else None
+    modified = None
+    if policy.last_modified is not None:
+        modified = as_date(policy.last_modified(**arguments), route.title)
+    return tag, modified
+
+
+def spared(plan: Plan, tag: bytes | None, modified: bytes | None) -> Reply | None:
+    """Return the 304 of a response that need not even be made, if the client has it."""
+    if not conditional.not_modified(plan.request.headers, tag, modified, None, time.time()):
+        return None
+    fields = ((b"etag", tag), (b"last-modified", modified))
+    headers = tuple((name, value) for name, value in fields if value is not None)
+    member = member_of(plan, status.forwarded(b"uri-miss"))
+    return Reply(304, status.with_status(headers, member) if member else headers, b"")
+
+
+def _strip(exchange: Exchange) -> None:
+    """Let the handler make the whole response, in a way that can be seen (C6, A15)."""
+    headers = exchange.scope["headers"]
+    headers[:] = [line for line in headers if line[0] not in conditional.PRECONDITIONS]
+    for name in BUFFER_BREAKERS:
+        exchange.scope.get("extensions", {}).pop(name, None)

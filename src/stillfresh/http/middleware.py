@@ -1,0 +1,292 @@
+"""
+The engine in front of a user's own application: `HttpCacheMiddleware`, and `@http_cache` below a
+route's decorator. Pure ASGI; it knows no framework but by looking at what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
+from weakref import WeakKeyDictionary, WeakSet
+
+from ..current import which_app
+from ..errors import InvalidOption
+from ..events import log
+from .checking import check_routes, decorated
+from .desk import MARK, Desk, run_under
+from .endpoints import parameters_of
+from .engine import Engine
+from .exchange import Answered, exchange_here
+from .planning import is_litestar
+from .policy import HttpCache, Profile
+from .routes import CachedRoute, Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from ..app import App
+    from ..asgi import AsgiApp, Receive, Scope, Send
+    from ..durations import Duration
+    from .exchange import Exchange
+
+P = ParamSpec("P")
+R = TypeVar("R")
+K = TypeVar("K", bound=type)
+
+
+class EndpointDecorator(Protocol):
+    """What `http_cache(...)` returns. A sync endpoint runs in a thread, so it is one to await."""
+
+    @overload
+    def __call__(self, endpoint: K, /) -> K: ...
+    @overload
+    def __call__(
+        self, endpoint: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, endpoint: Callable[P, R], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+
+
+engines: WeakSet[Engine] = WeakSet()
+"""Those of middleware: they learn anew when an app starts, stops or changes."""
+
+
+class HttpCacheMiddleware:
+    """
+    A cache in front of an ASGI application: add it once, and `@http_cache` to routes.
+
+    With a *profile* it caches the whole application, as far as the responses mark themselves as
+    fresh: "safe" fails closed, "rfc" is a plain shared cache (RFC 9111). *policy* is an
+    `HttpCache.for_app(...)` with other options. *cache_app* is the `App` whose provider keeps the
+    responses: the one that runs, or the default one.
+
+    Raises:
+        InvalidOption: There is no such profile.
+    """
+
+    def __init__(
+        self,
+        app: AsgiApp,
+        profile: Profile | None = None,
+        *,
+        policy: HttpCache | None = None,
+        cache_app: App | None = None,
+    ) -> None:
+        self.app = app
+        self.engine = Engine(app, self._app)
+        self._given = cache_app
+        self._checked = False
+        if profile is not None or policy is not None:
+            whole = policy or HttpCache.for_app(cast("Profile", profile))
+            self.engine.whole_app = CachedRoute(self._app, HttpCacheMiddleware, whole)
+        engines.add(self.engine)
+
+    def _app(self) -> App:
+        return self._given or which_app("HttpCacheMiddleware")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if not self._checked:
+            self._checked = True
+            check_routes(scope.get("app"))
+        await self.engine(scope, receive, send)
+
+
+@overload
+def http_cache(endpoint: K, /) -> K: ...
+@overload
+def http_cache(
+    endpoint: Callable[P, Coroutine[Any, Any, R]], /
+) -> Callable[P, Coroutine[Any, Any, R]]: ...
+@overload
+def http_cache(
+    ttl: bool | Duration | HttpCache | None = ...,  # noqa: FBT001  # True is "as usual"
+    /,
+    *,
+    invalidates: Iterable[str] = ...,
+    **options: Any,
+) -> EndpointDecorator: ...
+@overload
+def http_cache(endpoint: Callable[P, R], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+def http_cache(  # HttpCache says what the options are
+    ttl: Any = True,  # noqa: FBT002
+    /,
+    *,
+    invalidates: Iterable[str] = (),
+    **options: Any,
+) -> Any:
+    """
+    Cache the responses of an endpoint: `@http_cache("30 seconds", tags=["products"])`.
+
+    Below the decorator of the route, in an application under `HttpCacheMiddleware`. *ttl* is a
+    duration, or an `HttpCache`; *options* are those of `HttpCache`. *invalidates* are tags that a
+    success drops, for endpoints of unsafe methods.
+
+    Guards and dependencies of the route run before the cache answers, unless it is `public=True`.
+    Without the middleware the endpoint is called as if it were not decorated; one log line says so.
+
+    Raises:
+        InvalidDuration: A length of time that cannot be read.
+        InvalidOption: An option that is unknown, impossible, or contradicts another one.
+    """
+    if inspect.isroutine(ttl) or inspect.isclass(ttl):
+        return _decorated(ttl, HttpCache(), ())
+    policy = _policy(ttl, options)
+    drops = tuple(invalidates)
+
+    def decorate(endpoint: Any) -> Any:
+        return _decorated(endpoint, policy, drops)
+
+    return decorate
+
+
+def _policy(ttl: object, options: dict[str, Any]) -> HttpCache:
+    if isinstance(ttl, HttpCache):
+        if options:
+            msg = f"http_cache({ttl!r}, {min(options)}=...): write the options into the HttpCache."
+            raise InvalidOption(msg)
+        return ttl
+    if ttl is False or callable(ttl):
+        raise InvalidOption(f"http_cache({ttl!r}): expected a duration, or an HttpCache.")
+    given: dict[str, Any] = options if ttl is True else {"ttl": ttl, **options}
+    try:
+        return HttpCache(**given)
+    except TypeError as error:
+        raise InvalidOption(f"http_cache(): {error}. See HttpCache for what there is.") from None
+
+
+def _decorated(endpoint: Any, policy: HttpCache, drops: tuple[str, ...]) -> Any:
+    if inspect.isclass(endpoint):
+        method = getattr(endpoint, "get", None)
+        if method is None:
+            raise InvalidOption(f"http_cache on {endpoint!r}: expected an endpoint with get().")
+        cast("Any", endpoint).get = _decorated(method, policy, drops)
+        return endpoint
+    if not callable(endpoint):
+        raise InvalidOption(f"http_cache on {endpoint!r}: expected a function.")
+    return Endpoint(endpoint, policy, drops).wrapper()
+
+
+class Endpoint:
+    """A decorated endpoint of a user's own application."""
+
+    def __init__(
+        self, function: Callable[..., Any], policy: HttpCache, drops: tuple[str, ...]
+    ) -> None:
+        self.function = function
+        self.policy = policy
+        self.drops = drops
+        self._signature = inspect.signature(function)
+        self._routes: WeakKeyDictionary[Desk, CachedRoute] = WeakKeyDictionary()
+        self._warned = False
+
+    def wrapper(self) -> Any:
+        """Return the function that the framework calls: with the signature of the user's own."""
+
+        @functools.wraps(self.function)
+        async def endpoint(*args: Any, **kwargs: Any) -> Any:
+            return await self.call(args, kwargs)
+
+        cast("Any", endpoint).__stillfresh_endpoint__ = self
+        decorated.add(endpoint)
+        return endpoint
+
+    async def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Answer a request from the cache, or by the function."""
+        exchange = exchange_here.get()
+        if exchange is None:
+            self._warn()
+            return await self._run(args, kwargs)
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        values = dict(bound.arguments)
+        args, kwargs = self._watched(exchange, args, kwargs)
+        for tag in self.drops:
+            exchange.drops.append(functools.partial(_drop, exchange, tag, values))
+        route = self._route(exchange)
+        if exchange.request.method not in {"GET", "HEAD"}:
+            return await self._run(args, kwargs)
+        found = await exchange.engine.at_endpoint(exchange, route, values)
+        if isinstance(found, Answered):
+            return placeholder(exchange.scope)
+        return await run_under(found, lambda: self._run(args, kwargs))
+
+    async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if inspect.iscoroutinefunction(self.function):
+            return await self.function(*args, **kwargs)
+        call = functools.partial(self.function, *args, **kwargs)
+        return await in_thread(call)
+
+    def _route(self, exchange: Exchange) -> CachedRoute:
+        desk = cast("Desk", exchange.engine)
+        found = self._routes.get(desk)
+        if found is None:
+            dependant = getattr(exchange.scope.get("route"), "dependant", None)
+            parameters = self._parameters(dependant)
+            found = CachedRoute(desk.find_app, self.function, self.policy, parameters)
+            self._routes[desk] = found
+        return found
+
+    def _parameters(self, dependant: Any) -> Parameters:
+        names = list(self._signature.parameters)
+        if dependant is None:
+            return Parameters(known=names)
+        found = parameters_of(dependant, self.function.__qualname__)
+        found.pure = False  # in a foreign application a signature proves nothing
+        found.whole_query = True
+        found.known = tuple(names)
+        return found
+
+    def _watched(
+        self, exchange: Exchange, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if "starlette.requests" not in sys.modules:
+            return args, kwargs
+        from .taint import watched
+
+        positional: dict[Any, Any] = dict(enumerate(args))
+        watched(exchange, positional)
+        watched(exchange, kwargs)
+        return tuple(positional.values()), kwargs
+
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "%s.%s: @http_cache has no effect without HttpCacheMiddleware; add it to the "
+                "application",
+                self.function.__module__,
+                self.function.__qualname__,
+            )
+
+
+async def _drop(exchange: Exchange, tag: str, values: dict[str, Any]) -> None:
+    from ..templates import TagTemplate
+
+    name = TagTemplate(tag, list(values), option="invalidates").render(values)
+    await cast("Desk", exchange.engine).find_app().invalidate_tags(name)
+
+
+async def in_thread(call: Callable[[], Any]) -> Any:
+    """Run a sync endpoint where its framework would: in the thread pool of anyio."""
+    if "anyio" in sys.modules:
+        from anyio import to_thread
+
+        return await to_thread.run_sync(copy_context().run, call)
+    return await asyncio.get_running_loop().run_in_executor(None, copy_context().run, call)
+
+
+def placeholder(scope: Scope) -> Any:
+    """Return what an endpoint sends where the cache has the response; the engine knows it."""
+    headers = {MARK.decode(): "1"}
+    if is_litestar(scope):
+        from litestar import Response as LitestarResponse
+
+        return LitestarResponse(b"", headers=headers, media_type="application/octet-stream")
+    from starlette.responses import Response
+
+    return Response(headers=headers)

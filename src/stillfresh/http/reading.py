@@ -1,0 +1,276 @@
+"""
+Reading: from a plan to what the client gets, by way of `Reader.read`.
+
+A URL has one primary entry. If its response varies, that entry is its first variant, and names
+the fields by which it does; every other variant has an entry under a key of its own. So where
+nothing varies there is one look-up, and a change that drops the primary entry drops nothing
+else: what is told by tags reaches all variants.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ..calls import Call
+from ..drivers import ON_LOOP
+from ..entry import Verdict, judge
+from ..errors import ComputeCancelled, ProviderUnavailable
+from . import asking, key, status
+from .filling import Fill, Unkept
+from .frame import Stored
+from .planning import member_of, request_object
+from .replies import Reply, answer
+from .routes import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..calls import Answer
+    from ..entry import Entry
+    from ..readthrough import Reader
+    from .fields import CacheControl
+    from .planning import Plan
+    from .routes import CachedRoute
+
+ROUNDS: Final = 4
+"""How many keys are tried for one request; each one knows more fields than the one before."""
+HIT_FOR_MISS: Final = 5.0
+"""Seconds for which requests do not wait for one whose response they could not share."""
+MOST_KNOWN: Final = 10_000
+
+
+class Found(NamedTuple):
+    """What the client gets."""
+
+    reply: Reply | None
+    """None: the client gets it from inside, or there is an error to raise."""
+    how: str = ""
+    key: str = ""
+    reader: Reader | None = None
+
+
+class Pass(NamedTuple):
+    """The handler has to answer, and nothing is shared."""
+
+
+class Learnt(NamedTuple):
+    """What is known about the variants of one URL."""
+
+    names: tuple[bytes, ...]
+    first: str
+    """The variant in the primary entry."""
+    seen: set[str]
+
+
+class Readings:
+    """How requests are answered from what is stored, in one process."""
+
+    def __init__(self) -> None:
+        self.known: dict[object, tuple[CachedRoute, str, Mapping[str, object]]] = {}
+        """The routes and arguments behind requests that may be answered before routing."""
+        self._learnt: dict[str, Learnt] = {}
+        self._resting: dict[str, float] = {}
+        self._deferred: dict[object, None] = {}
+        self.wall = time.time
+
+    def forget_all(self) -> None:
+        """The app has changed: learn anew."""
+        self.known.clear()
+        self._learnt.clear()
+        self._resting.clear()
+        self._deferred.clear()
+
+    def learn_route(self, plan: Plan) -> None:
+        """Remember which route answers such a request."""
+        if plan.route.parameters.headers:
+            return  # what the request looks like does not say it all
+        if len(self.known) >= MOST_KNOWN:
+            self.known.clear()
+        self.known[plan.target] = (plan.route, plan.text, plan.values)
+
+    def defer(self, plan: Plan) -> None:
+        """Remember that the endpoint has to be asked about such a request."""
+        if len(self._deferred) >= MOST_KNOWN:
+            self._deferred.clear()
+        self._deferred[plan.target] = None
+
+    def is_deferred(self, target: object) -> bool:
+        """Tell whether the endpoint has to be asked."""
+        return target in self._deferred
+
+    async def read(self, plan: Plan, fill: Fill) -> Found | Pass:
+        """Answer a request from what is stored, or by way of *fill*."""
+        reader = fill.reader
+        now = reader.region.clock.now()
+        if self._rests(plan.key, now):
+            return Pass()
+        wished = self._wished(plan)
+        if wished is not None and wished.has(b"no-store"):
+            return Pass()
+        names = self._names(plan)
+        for _ in range(ROUNDS):
+            call = self._call(plan, fill, names)
+            answered = await self._one(plan, fill, call, wished)
+            if answered is None:
+                return Pass()
+            if answered.error is not None:
+                return self._failed(fill, answered.error)
+            value = answered.value
+            if isinstance(value, Unkept):
+                return self._unkept(plan, fill, value, now)
+            if not isinstance(value, Stored):
+                return Pass()
+            mine = fill.led.done() or self._fits(plan, value)
+            self._learn(plan, value, names)
+            if not mine:
+                names = tuple(sorted({*names, *value.vary}))
+                continue
+            if plan.asked.open_only and not value.open:
+                return Pass()
+            return self._found(plan, fill, call, answered, value)
+        return Pass()
+
+    # One key
+
+    def _call(self, plan: Plan, fill: Fill, names: tuple[bytes, ...]) -> Call:
+        text = plan.key
+        if names:
+            normalizers = plan.route.cache.normalizers
+            variant = key.variant(names, plan.request.headers, normalizers)
+            text = f"{text}|{variant}"
+            learnt = self._learnt.get(plan.key)
+            if learnt is not None and variant not in learnt.seen:
+                fill.unshared = len(learnt.seen) >= plan.route.cache.max_variants
+        quick = None if names or plan.target is None else plan.target
+        call = Call(text, fill.run, plan.tags, quick=quick, tagged=True)
+        fill.call = call
+        return call
+
+    async def _one(
+        self, plan: Plan, fill: Fill, call: Call, wished: CacheControl | None
+    ) -> Answer | None:
+        reader = fill.reader
+        if plan.asked.store and wished is None:
+            return await reader.read(call, ON_LOOP)
+        entry, value = await reader.look(call.key, ON_LOOP)
+        now = reader.region.clock.now()
+        verdict = judge(entry, now)
+        if isinstance(value, Stored) and entry is not None:
+            age = value.age + now - entry.born
+            if wished is not None:
+                usable = asking.satisfies(wished, age, value.lifetime)
+            else:
+                usable = verdict in {Verdict.FRESH, Verdict.STALE}
+            if usable:
+                fresh = verdict is Verdict.FRESH
+                return reader.done("hit" if fresh else "stale", call.key, value, entry)
+        if wished is not None and wished.has(b"only-if-cached"):
+            gone = Reply(504, ((b"content-length", b"0"),), b"")
+            return reader.done("bypass", call.key, Unkept(fill, gone))
+        if not plan.asked.store:
+            return None
+        fill.seen = entry
+        return await reader.refresh(call, ON_LOOP)
+
+    @staticmethod
+    def _wished(plan: Plan) -> CacheControl | None:
+        cache = plan.route.cache
+        if cache.request_directives == "ignore":
+            return None
+        if cache.trusted is not None and not cache.trusted(request_object(plan.scope)):
+            return None
+        return asking.wishes(plan.request.headers)
+
+    # What came of it
+
+    def _failed(self, fill: Fill, error: BaseException) -> Found | Pass:
+        if isinstance(error, Failure):
+            return Found(error.reply, "failed") if fill.led.done() else Pass()
+        if isinstance(error, ComputeCancelled | ProviderUnavailable) and not fill.led.done():
+            return Pass()
+        raise error
+
+    def _unkept(self, plan: Plan, fill: Fill, value: Unkept, now: float) -> Found | Pass:
+        if value.fill is fill:
+            return Found(value.reply, "miss")
+        if len(self._resting) >= MOST_KNOWN:
+            self._resting.clear()
+        self._resting[plan.key] = now + HIT_FOR_MISS
+        return Pass()
+
+    def _rests(self, name: str, now: float) -> bool:
+        until = self._resting.get(name)
+        if until is None:
+            return False
+        if now < until:
+            return True
+        self._resting.pop(name, None)
+        return False
+
+    def _found(self, plan: Plan, fill: Fill, call: Call, answered: Answer, value: Stored) -> Found:
+        entry = answered.entry
+        now = fill.reader.region.clock.now()
+        resident = max(0.0, now - entry.born) if entry is not None else 0.0
+        reply = answer(
+            value,
+            plan.request,
+            plan.route.cache,
+            resident=resident,
+            how=answered.status,
+            member=member_of(plan, self._member(call, answered, value, entry, resident)),
+            now=self.wall(),
+        )
+        return Found(reply, answered.status, call.key, fill.reader)
+
+    @staticmethod
+    def _member(
+        call: Call, answered: Answer, value: Stored, entry: Entry | None, resident: float
+    ) -> bytes:
+        remaining = value.lifetime - value.age - resident
+        match answered.status:
+            case "hit" | "stale":
+                return status.hit(remaining)
+            case "fallback":
+                return status.forwarded(b"stale")
+            case "coalesced":
+                return status.forwarded(b"uri-miss", collapsed=True)
+            case _:
+                reason = b"stale" if call.seen is not None else b"uri-miss"
+                return status.forwarded(reason, stored=entry is not None)
+
+    # Variants
+
+    def _names(self, plan: Plan) -> tuple[bytes, ...]:
+        """Return the fields to look under at once: none, if the primary entry is the one."""
+        learnt = self._learnt.get(plan.key)
+        if learnt is None:
+            return ()
+        variant = key.variant(learnt.names, plan.request.headers, plan.route.cache.normalizers)
+        return () if variant == learnt.first else learnt.names
+
+    def _fits(self, plan: Plan, value: Stored) -> bool:
+        if not value.vary:
+            return True
+        normalizers = plan.route.cache.normalizers
+        return key.variant(value.vary, plan.request.headers, normalizers) == value.variant
+
+    def _learn(self, plan: Plan, value: Stored, names: tuple[bytes, ...]) -> None:
+        if not value.vary:
+            return
+        learnt = self._learnt.get(plan.key)
+        if not names and (
+            learnt is None or learnt.names != value.vary or learnt.first != value.variant
+        ):
+            if len(self._learnt) >= MOST_KNOWN:
+                self._learnt.clear()
+            seen = set() if learnt is None else learnt.seen
+            learnt = self._learnt[plan.key] = Learnt(value.vary, value.variant, seen)
+        if learnt is not None and len(learnt.seen) < plan.route.cache.max_variants:
+            learnt.seen.add(value.variant)
+
+    async def forget(self, found: Found) -> None:
+        """Drop a response whose application raised after it was whole."""
+        if found.reader is not None:
+            region = found.reader.region
+            await region.delete(ON_LOOP.ops(region.guard), [found.key])
