@@ -17,6 +17,7 @@ from stillfresh import (
     RedisCacheProvider,
     cache,
 )
+from stillfresh.nearby import NearReader
 from stillfresh.providers.redis.listening import Listener
 
 
@@ -118,6 +119,19 @@ async def test_a_near_hit_hands_out_the_stored_object(app, raw, prefix):
     assert str(await service.f.explain()).splitlines()[0].startswith("hit: f 1")
     assert await tier(service.f) == "RedisCacheProvider, near"
     assert service.calls == 1
+
+
+async def test_a_warm_near_hit_takes_the_short_cut(app, monkeypatch):
+    """As on memory: nothing is asked, neither the provider nor the table of what is near."""
+    service = app.get(Service)
+    found = await warm(service.f)
+    await service.f()
+    monkeypatch.setattr(NearReader, "look", None)
+    for _ in range(10):
+        assert await service.f() is found
+    near_of(app).changed_all()
+    with pytest.raises(TypeError):  # the long way
+        await service.f()
 
 
 async def test_own_stores_are_not_kept_until_they_are_read(app):
