@@ -30,7 +30,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from math import inf
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 from ..clock import Clock
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ..options import MemoryTier
     from .base import Address
 
+K = TypeVar("K")
 MOST_NOTED: Final = 4_096
 """Changes that are told apart; with more of them every read that is under way counts as changed."""
 _SWEPT_PER_KEEP: Final = 2
@@ -147,6 +148,7 @@ class Near:
         self._lock = threading.RLock()
         self._values: dict[Hashable, tuple[NearEntry, ...]] = {}
         self._members: dict[Hashable, set[NearEntry]] = {}
+        self._spaces: dict[str, set[NearEntry]] = {}
         self._round: deque[NearEntry] = deque()
         self._pools: WeakKeyDictionary[MemoryTier, Pool] = WeakKeyDictionary()
         self._ears: WeakSet[Ear] = WeakSet()
@@ -228,6 +230,7 @@ class Near:
             self._values[names[0]] = (*self._values.get(names[0], ()), kept)
             for name in names[1:]:
                 self._members.setdefault(name, set()).add(kept)
+            self._spaces.setdefault(kept.space, set()).add(kept)
             ear.entries += 1
             queue.enter(kept)
             self._round.append(kept)
@@ -253,8 +256,7 @@ class Near:
         now = self.now()
         return sum(
             now < min(entry.ends, entry.ear.until) and entry.key.startswith(prefix)
-            for entry in self._entries()
-            if entry.space == namespace
+            for entry in list(self._spaces.get(namespace, ()))
         )
 
     # What has changed
@@ -280,8 +282,8 @@ class Near:
         dead: list[object] = []
         with self._lock:
             self._note(namespace, self._noted_spaces)
-            for entry in self._entries():
-                if entry.space == namespace and fits(entry.key):
+            for entry in list(self._spaces.get(namespace, ())):
+                if fits(entry.key):
                     self._remove(entry, dead)
 
     def changed_all(self) -> None:
@@ -318,12 +320,24 @@ class Near:
             self.changed_all()
 
     def after_fork(self) -> None:
-        """Get ready for the child of a fork: the connections are its parent's."""
+        """
+        Get ready for the child of a fork: the connections are its parent's.
+
+        Another thread may have been at work under the lock, and its work is half done for ever.
+        """
         self._lock = threading.RLock()
+        entries = self._entries()
+        self._values, self._members, self._spaces = {}, {}, {}
+        self._round, self._watchers = deque(), {}
+        for pool in list(self._pools.values()):
+            pool.queue = S3Fifo()
+        for entry in entries:
+            entry.there = False
+            entry.kill()
         for ear in list(self._ears):
+            ear.entries = 0
             ear.close()
-        self._watchers = {}
-        self.changed_all()
+        self._forget_notes()
 
     # Waiting
 
@@ -381,11 +395,8 @@ class Near:
         else:
             self._values.pop(own, None)
         for name in others:
-            members = self._members.get(name)
-            if members is not None:
-                members.discard(entry)
-                if not members:
-                    self._members.pop(name, None)
+            _discard(self._members, name, entry)
+        _discard(self._spaces, entry.space, entry)
 
     def _sweep(self, most: int, now: float, dead: list[object]) -> None:
         for _ in range(min(most, len(self._round))):
@@ -396,3 +407,12 @@ class Near:
                 self._remove(entry, dead)
             else:
                 self._round.append(entry)
+
+
+def _discard(sets: dict[K, set[NearEntry]], name: K, entry: NearEntry) -> None:
+    """Take *entry* out of the set at *name*, and the set out when it is empty."""
+    found = sets.get(name)
+    if found is not None:
+        found.discard(entry)
+        if not found:
+            sets.pop(name, None)
