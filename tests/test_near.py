@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import random
+import sys
 import threading
+from functools import partial
 from math import inf
 
 import pytest
@@ -413,3 +416,69 @@ def test_the_child_of_a_fork_serves_nothing_of_its_parent(bench):
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert bench.value() == "old"
+
+
+def test_in_many_threads_nothing_older_than_a_change_is_found():
+    """
+    Readers read and keep, a writer changes what they read, in front of it and behind it.
+
+    Whoever looks after a change has returned finds nothing from before it.
+    """
+    near = Near()
+    ear, nook = near.ear(), near.nook(MemoryTier(max_entries=6))
+    ear.opened(LINE)
+    ear.heard(LINE, near.now())
+    server = dict.fromkeys("abcdefgh", 0)
+    returned = dict(server)
+    old, found = [], 0
+    over = threading.Event()
+
+    def read() -> None:
+        nonlocal found
+        while not over.is_set():
+            key = random.choice("abcdefgh")
+            least = returned[key]
+            entry = near.find(nook, key)
+            value = getattr(entry, "value", None)  # gone, if it was dropped since
+            if value is not None:
+                found += 1
+                if value < least:
+                    old.append((key, value, least))
+                continue
+            read = near.begin(ear)
+            value, fresh = server[key], Entry(b"", read.at, Windows(60.0))
+            address = Address("space", key)
+            near.keep(read, nook, address, fresh, value=value, names=[key, f"tag of {key}"])
+
+    def write(key: str, change) -> None:
+        change()
+        server[key] += 1
+        change()
+        returned[key] = server[key]
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for reader in readers:
+            reader.start()
+        for number in range(4_000):
+            key = random.choice("abcdefgh")
+            write(
+                key,
+                [
+                    partial(near.changed, [key]),
+                    partial(near.changed, [f"tag of {key}"]),
+                    partial(near.changed_keys, "space", key.__eq__),
+                    near.changed_all,
+                ][number % 4],
+            )
+            ear.heard(LINE, near.now())
+    finally:
+        over.set()
+        for reader in readers:
+            reader.join()
+        sys.setswitchinterval(interval)
+    assert old == []
+    assert found > 0
+    assert ear.entries == len(near) <= 6
