@@ -6,6 +6,7 @@ import asyncio
 import random
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -232,3 +233,103 @@ async def proxy(url):
     found.url = await found.start()
     yield found
     await found.stop()
+
+
+class Cluster:
+    """Three servers that share the slots; each may be killed and started again."""
+
+    def __init__(self, folder: Path, nodes: int = 3, **config: str) -> None:
+        options = {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": "1000",
+            "cluster-require-full-coverage": "no",
+            **config,
+        }
+        self.nodes = [Restartable(folder / str(number), **options) for number in range(nodes)]
+        clients = [redis.Redis.from_url(node.url) for node in self.nodes]
+        self.clients = clients
+        share = 16_384 // nodes
+        for number in range(nodes):
+            last = 16_383 if number == nodes - 1 else (number + 1) * share - 1
+            self.say(number, "CLUSTER", "ADDSLOTSRANGE", number * share, last)
+            self.say(number, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            if number:
+                self.say(number, "CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
+        self.wait(lambda: all(self.agreed(client) for client in clients))
+        self.ids = [self.say(number, "CLUSTER", "MYID").decode() for number in range(nodes)]
+        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def say(self, number: int, *command: object) -> Any:
+        """Send a command to one of the servers, and return what it answers."""
+        return self.clients[number].execute_command(*command)
+
+    def agreed(self, client: redis.Redis) -> bool:
+        """One server knows all the others, and who has which slot."""
+        info = client.execute_command("CLUSTER", "INFO")
+        slots = client.execute_command("CLUSTER", "SLOTS")
+        return "cluster_state:ok" in _text(info) and len(slots) == len(self.nodes)
+
+    @staticmethod
+    def wait(condition: Callable[[], bool]) -> None:
+        """Return when it is so."""
+        until = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+    def owner(self, slot: int) -> int:
+        """Return which server has *slot*, by its own word."""
+        for number in range(len(self.nodes)):
+            for first, last, *_ in self.say(number, "CLUSTER", "SLOTS"):
+                if first <= slot <= last:
+                    address = self.say(number, "CLUSTER", "SLOTS")
+                    ports = [row[2][1] for row in address if row[0] <= slot <= row[1]]
+                    return [node.port for node in self.nodes].index(ports[0])
+        raise AssertionError
+
+    def begin(self, slot: int, source: int, to: int) -> None:
+        """Let *slot* be on its way from one server to another."""
+        self.say(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.ids[source])
+        self.say(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.ids[to])
+
+    def move(self, slot: int, source: int, to: int) -> None:
+        """Move the keys of *slot*."""
+        while names := self.say(source, "CLUSTER", "GETKEYSINSLOT", slot, 100):
+            address = ("127.0.0.1", self.nodes[to].port)
+            self.say(source, "MIGRATE", *address, "", 0, 5000, "KEYS", *names)
+
+    def end(self, slot: int, to: int) -> None:
+        """Let *slot* belong to its new server, and all know it."""
+        for number in (to, *(other for other in range(len(self.nodes)) if other != to)):
+            self.say(number, "CLUSTER", "SETSLOT", slot, "NODE", self.ids[to])
+
+    def flush(self) -> None:
+        """Drop everything."""
+        for number in range(len(self.nodes)):
+            self.say(number, "FLUSHALL")
+
+    def close(self) -> None:
+        """End all of them."""
+        for client, node in zip(self.clients, self.nodes, strict=True):
+            client.close()
+            node.close()
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster for the whole session; slots that a test moves it moves back."""
+    found = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster for this test alone."""
+    found = Cluster(tmp_path / "cluster")
+    yield found
+    found.close()

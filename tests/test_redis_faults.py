@@ -90,7 +90,8 @@ async def test_the_url_comes_from_the_environment(monkeypatch, url):
 @pytest.mark.parametrize(
     "url",
     [
-        *["localhost:6379", "redis+sentinel://h/0", "redis+cluster://h", "http://h", "", 7],
+        *["localhost:6379", "redis+sentinel://h", "redis+cluster://h/1", "http://h", "", 7],
+        *["redis+cluster://", "redis+sentinel://h:port/m", "unix+cluster://h", "redis+raft://h"],
         *["redis://h/0?unheard=1", "rediss://h?ssl_cert_reqs=perhaps", "redis://h:port"],
     ],
 )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ...entry import Entry, Verdict, judge
 from ...errors import ProviderUnavailable
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ...entry import Windows
     from ...tags import Scope
     from .client import Command, OnRun
+    from .urls import Place
 
 _FRONT_BYTES: Final = 4_096
 """How much of an entry is read where its value is not wanted."""
@@ -46,6 +47,9 @@ _PUT_LEASE_MS: Final = 1_000
 _PUT_SECONDS: Final = 6.0
 _PAGE: Final = 1_000
 _LARGEST: Final = 2**63 - 1
+_WALKS: Final = 3
+Work: TypeAlias = "Callable[[list[bytes]], Coroutine[Any, Any, None]]"
+"""What is done with the names on a page."""
 
 
 class Changing(Storing):
@@ -83,7 +87,9 @@ class Changing(Storing):
 
     async def _put_once(self, entries: list[tuple[Address, Entry]]) -> list[Address]:
         attempts = [Attempt(b"p") for _ in entries]
-        noted = [await self.noted(address, entry.tags) for address, entry in entries]
+        markers = [self.all_markers(address, entry.tags) for address, entry in entries]
+        known = await self.noted([name for some in markers for name in some], fences=False)
+        noted = [[known.pop(0) for _ in some] if known else [] for some in markers]
         acquiring = [
             self.acquiring(attempt, address, entry.tags, known, mode=b"put", ms=_PUT_LEASE_MS)
             for attempt, (address, entry), known in zip(attempts, entries, noted, strict=True)
@@ -149,7 +155,12 @@ class Changing(Storing):
         fences = sorted({self.names.fence(tag) for tag in names})
         markers = [self.names.marker(scope, tag) for tag in names]
         for at in range(0, len(markers), _PAGE):
-            await self.ask(("UNLINK", *fences), ("UNLINK", *markers[at : at + _PAGE]))
+            versions = ("UNLINK", *markers[at : at + _PAGE])
+            if await self.is_clustered():  # on other servers: one after the other
+                await self.ask(("UNLINK", *fences))
+                await self.ask(versions)
+            else:
+                await self.ask(("UNLINK", *fences), versions)
 
     async def incr(self, address: Address, amount: int, windows: Windows) -> int:
         if abs(amount) > _LARGEST:
@@ -217,19 +228,21 @@ class Changing(Storing):
                 ]
             )
 
-        await self._walk(self.names.glob(self.names.leases, namespace, start), drop_leases)
-        await self._walk(self.names.glob(self.names.values, namespace, start), drop_values)
+        await self._walk_all(
+            (self.names.glob(self.names.leases, namespace, start), drop_leases),
+            (self.names.glob(self.names.values, namespace, start), drop_values),
+        )
 
     async def clear(self, namespace: str) -> None:
-        async def drop(names: list[bytes]) -> None:
-            await self._unlink(names)
-
-        await self._walk(self.names.glob(self.names.leases, namespace, ""), drop)
-        await self._walk(self.names.glob(self.names.values, namespace, ""), drop)
+        await self._walk_all(
+            (self.names.glob(self.names.leases, namespace, ""), self._unlink),
+            (self.names.glob(self.names.values, namespace, ""), self._unlink),
+        )
 
     async def clear_all(self) -> None:
-        for kind in (self.names.leases, self.names.values):
-            await self._walk(f"{kind}*", self._unlink)
+        await self._walk_all(
+            (f"{self.names.leases}*", self._unlink), (f"{self.names.values}*", self._unlink)
+        )
 
     async def keys(self, namespace: str, pattern: str = "*") -> list[str]:
         fits = compile_pattern(pattern)
@@ -255,16 +268,44 @@ class Changing(Storing):
                     found[address.key] = None
 
         start = literal_prefix(pattern)
-        await self._walk(self.names.glob(self.names.values, namespace, start), look)
+        layout = await self.wire.layout()
+        for place in layout.places * layout.sweeps:
+            await self._walk(self.names.glob(self.names.values, namespace, start), look, place)
         return list(found)
 
-    async def _walk(
-        self, glob: str, work: Callable[[list[bytes]], Coroutine[Any, Any, None]]
-    ) -> None:
-        """Do *work* on the names that match, a page at a time; a name may come twice."""
+    async def _walk_all(self, *walks: tuple[str, Work]) -> None:
+        """
+        Do each of *walks* on all servers, one walk after the other.
+
+        Slots of a cluster move meanwhile, and names with them:
+
+            1. a walk    goes over server A
+            2. a slot    moves from server B to A, with a name that matches
+            3. the walk  goes over server B: the name is on neither
+
+        So who has which slot is looked at before and after, and where it has changed all is done
+        again. That works on names that are still there; what was dropped stays dropped.
+
+        Raises:
+            ProviderUnavailable: The slots have moved each time; nobody knows what was missed.
+        """
+        await self.is_clustered()
+        for _ in range(_WALKS):
+            before = await self.wire.layout()
+            for glob, work in walks:
+                for place in before.places * before.sweeps:
+                    await self._walk(glob, work, place)
+            if await self.wire.layout() == before:
+                return
+        raise ProviderUnavailable(f"the slots of the cluster moved, {_WALKS} times in a row")
+
+    async def _walk(self, glob: str, work: Work, place: Place | None) -> None:
+        """Do *work* on the names of a server that match, a page at a time; one may come twice."""
         cursor: bytes = b"0"
         while True:
-            [(cursor, names)] = await self.ask(("SCAN", cursor, "MATCH", glob, "COUNT", _PAGE))
+            scan = ("SCAN", cursor, "MATCH", glob, "COUNT", _PAGE)
+            [reply] = await self.wire.talk_to(place, [scan])
+            cursor, names = expected(reply)
             if names:
                 await work(names)
             if cursor == b"0":

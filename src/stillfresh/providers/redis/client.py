@@ -9,7 +9,6 @@ and one that hands out a lease must not be sent twice.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
-from urllib.parse import urlsplit
 
 import hiredis
 import redis
@@ -19,12 +18,13 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ...errors import InvalidOption, ProviderUnavailable
+from ...errors import ProviderUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .names import Markers
+    from .urls import Place
 
 Command = tuple[str | bytes | int, ...]
 
@@ -35,9 +35,8 @@ class OnRun(NamedTuple):
     key: str
     """One of its keys: it says which server that is."""
     make: Callable[[bytes], Command]
-
-
-SCHEMES: Final = ("redis", "rediss", "unix")
+    plain: Command | None = None
+    """The same command on every run, where only the run is to be known."""
 
 
 class Refusal(Exception):
@@ -92,6 +91,10 @@ class Server(NamedTuple):
     url: str
     connect_timeout: float
     timeout: float
+    place: Place | None = None
+    """Where it is, if not where the URL says."""
+    in_cluster: bool = False
+    """It is known to be one of several."""
 
     # The connections are of the library's own classes, half of whose methods have no types.
 
@@ -110,7 +113,9 @@ class Server(NamedTuple):
         return made.connection_class(**options)
 
     def _ours(self) -> dict[str, Any]:
+        place = {} if self.place is None else {"host": self.place[0], "port": self.place[1]}
         return {
+            **place,
             "socket_connect_timeout": self.connect_timeout,
             "socket_timeout": self.timeout,
             "health_check_interval": 0,
@@ -119,57 +124,48 @@ class Server(NamedTuple):
         }
 
 
-def checked_url(url: object) -> str:
-    """
-    Return *url*, which says where one server is.
+class Layout(NamedTuple):
+    """Where names may be: on which servers, and which slots each has."""
 
-    Raises:
-        InvalidOption: It is no URL of a single server, or cannot be read.
-    """
-    if not isinstance(url, str):
-        raise InvalidOption(f"url={url!r}: expected a text such as 'redis://127.0.0.1:6379/0'.")
-    unreadable = InvalidOption(
-        "url: it cannot be read; is a password in it percent-encoded ('#' as %23, '/' as %2F)? "
-        "Write it like redis://user:password@127.0.0.1:6379/0."
-    )
-    try:
-        scheme = urlsplit(url).scheme
-    except ValueError:  # its text may show a password, as what is raised below
-        raise unreadable from None
-    if scheme not in SCHEMES:
-        # Not the whole URL: there may be a password in it.
-        raise InvalidOption(
-            f"url: the scheme {scheme!r} is not supported; expected redis://, rediss:// (TLS) or "
-            "unix://. Sentinel and Cluster are not supported yet: name one primary."
-        )
-    try:
-        async_connection.parse_url(url)
-        Server(url, 1.0, 1.0).blocking()
-    except ValueError:
-        raise unreadable from None
-    except (TypeError, redis.RedisError):
-        raise InvalidOption(
-            "url: one of the options behind its '?' is none that a connection has, or has a value "
-            "that cannot be. Write it like redis://127.0.0.1:6379/0?socket_keepalive=true."
-        ) from None
-    return url
+    places: tuple[Place | None, ...]
+    slots: tuple[object, ...] = ()
+    sweeps: int = 1
+    """How often to go through all of them, so that nothing on its way is missed."""
 
 
-def read_run(info: object) -> bytes:
+class OneServer:
+    """Where all names are on one server: what those who walk over several ask."""
+
+    async def talk(self, commands: Sequence[Command]) -> list[Any]:
+        """Send *commands*, and return their replies."""
+        raise NotImplementedError
+
+    async def layout(self) -> Layout:
+        """Return where names may be."""
+        return Layout((None,))
+
+    async def talk_to(self, place: Place | None, commands: Sequence[Command]) -> list[Any]:
+        """Talk to the server at *place*."""
+        del place
+        return await self.talk(commands)
+
+
+class ClusterNode(ProviderUnavailable):
+    """The server is one of several, and nothing was asked yet."""
+
+
+def read_run(info: object, server: Server) -> bytes:
     """
     Return the first eight characters of the run id in a reply to INFO.
 
     Raises:
-        ProviderUnavailable: The server is a node of a cluster.
+        ClusterNode: The server is a node of a cluster, which was not known.
     """
     lines = info.splitlines() if isinstance(info, bytes) else []
     fields = dict(line.split(b":", 1) for line in lines if b":" in line)
     mode = fields.get(b"redis_mode", fields.get(b"server_mode", b"standalone"))
-    if mode == b"cluster":
-        raise ProviderUnavailable(
-            "the server is a node of a cluster, and clusters are not supported yet. "
-            "Use a server that is not."
-        )
+    if mode == b"cluster" and not server.in_cluster:
+        raise ClusterNode("the server is a node of a cluster")
     return fields.get(b"run_id", b"")[:8].ljust(8, b"0")
 
 

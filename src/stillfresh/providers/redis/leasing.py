@@ -14,7 +14,7 @@ from ...errors import ProviderUnavailable
 from ...events import log
 from ..base import Busy, Found, Lease, Refused
 from . import scripts
-from .client import OnRun
+from .client import ClusterNode, OnRun
 from .frame import ANY_RUN, RemoteEntry, UnreadableEntry, mark_of, read_entry
 from .names import Markers
 from .renewal import Grant, holder_of
@@ -47,7 +47,11 @@ class Leasing(Talking):
             return entry
         now = self._clock.now()
         markers = self._tags.get(address)
-        left, data = await self.wire.read(self.names.value(address), markers)
+        try:
+            left, data = await self.wire.read(self.names.value(address), markers)
+        except ClusterNode:
+            self.become_cluster()
+            left, data = await self.wire.read(self.names.value(address), markers)
         versions: list[bytes | None] = []
         if markers is not None and data.__class__ is list:
             data, *versions = data
@@ -228,7 +232,7 @@ class Leasing(Talking):
             now = self._clock.now()
             since = time.monotonic()
             try:
-                noted = await self.noted(address, tags)
+                noted = await self.noted(self.all_markers(address, tags))
                 acquiring = self.acquiring(attempt, address, tags, noted, mode=mode, mark=mark)
                 [reply] = await self.ask_as(lambda acquiring=acquiring: [acquiring])  # type: ignore[misc]
                 kind, *rest = expected(reply)
@@ -253,18 +257,18 @@ class Leasing(Talking):
             mark = mark_of(data)
             entry = self._read(address, data, left, now, attempt.run)
             known: dict[str, bytes | None] = dict(
-                zip(self._markers(address, tags), noted or found, strict=False)
+                zip(self.all_markers(address, tags), noted or found, strict=False)
             )
             [holds] = await self.held([(address, entry)], known)
             if entry is not None and holds and judge(entry, now) is Verdict.FRESH:
                 return Found(entry)
 
-    async def noted(self, address: Address, tags: frozenset[str]) -> list[bytes]:
+    async def noted(self, markers: Sequence[str], *, fences: bool = True) -> list[bytes]:
         """
-        Note the versions of *tags*, and the fences, where they are not beside the lease.
+        Note the versions under *markers*, and the fences, where they are not beside the lease.
 
-        In a cluster they are on other nodes. That they were noted before the lease was handed out,
-        and not in the same step, makes no difference to anybody:
+        In a cluster they are on other servers. That they are noted before the lease is handed
+        out, and not in the same step, makes no difference to anybody:
 
             1. noted(t) -> version 1
             2. invalidate_tags(t): another version from here on
@@ -273,19 +277,19 @@ class Leasing(Talking):
         """
         if not await self.is_clustered():
             return []
-        fences = self.names.fences()
-        wanted = [
-            self.versioning(marker, HOLD_MS // 2, HOLD_MS, strict=self.strict)
-            for marker in self._markers(address, tags)
+        names = self.names.fences() if fences else []
+        wanted: list[Command | OnRun] = [
+            self.versioning(marker, HOLD_MS // 2, HOLD_MS, strict=self.strict) for marker in markers
         ]
-        replies = await self.ask_as(lambda: [*wanted, ("MGET", *fences)])
-        *versions, found = [expected(reply) for reply in replies]
-        if None in found:
+        wanted += [("GET", name) for name in names]
+        replies = [expected(reply) for reply in await self.ask_as(lambda: wanted)]
+        found = replies[len(markers) :]
+        missing = [name for name, token in zip(names, found, strict=True) if token is None]
+        if missing:
             # Before the function is called, so that it is seen when one of them is dropped.
-            missing = [fence for fence, token in zip(fences, found, strict=True) if token is None]
-            await self.ask(*(("SET", fence, new_token(), "NX") for fence in missing))
-            [found] = await self.ask(("MGET", *fences))
-        return [version for [version] in versions] + [token or b"" for token in found]
+            await self.ask(*(("SET", name, new_token(), "NX") for name in missing))
+            [found] = await self.ask(("MGET", *names))
+        return [version for [version] in replies[: len(markers)]] + [one or b"" for one in found]
 
     def versioning(self, marker: str, least: int | str, hold: int, *, strict: bool) -> OnRun:
         """Return the command that gets the version under *marker*, made if there is none."""
@@ -309,7 +313,7 @@ class Leasing(Talking):
         ms: int = 0,
     ) -> OnRun:
         """Return the command that asks for the lease; *noted* is what is known of the tags."""
-        markers = [] if noted else self._markers(address, tags)
+        markers = [] if noted else self.all_markers(address, tags)
         keys = [self.names.value(address), self.names.lease(address), *markers]
         if mode != b"put" and not noted:
             keys += self.names.fences()
@@ -323,7 +327,8 @@ class Leasing(Talking):
 
         return OnRun(keys[1], make)
 
-    def _markers(self, address: Address, tags: frozenset[str]) -> list[str]:
+    def all_markers(self, address: Address, tags: frozenset[str]) -> list[str]:
+        """Return where the versions of all *tags* are, in the order of their names."""
         return [marker for tag in sorted(tags) for marker in self.markers(address, tag)]
 
     def _granted(

@@ -23,7 +23,7 @@ import hiredis
 
 from ...errors import ProviderUnavailable
 from .bells import Bell
-from .client import FAULTS, Refusal, made, pack, pack_read, read_run, unavailable
+from .client import FAULTS, OneServer, Refusal, made, pack, pack_read, read_run, unavailable
 from .listening import Listener
 
 if TYPE_CHECKING:
@@ -218,7 +218,9 @@ class Link(asyncio.Protocol):
             async with asyncio.timeout(self._server.connect_timeout):
                 await connection.connect()
                 await connection.send_command("INFO", "server")
-                self.run = read_run(await connection.read_response(disable_decoding=True))
+                self.run = read_run(
+                    await connection.read_response(disable_decoding=True), self._server
+                )
         except TimeoutError:
             raise ProviderUnavailable(
                 f"no connection within {self._server.connect_timeout} s"
@@ -323,7 +325,7 @@ def _retrieve(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
-class Links:
+class Links(OneServer):
     """The connections of the event loops of this process, and how coroutines wait."""
 
     def __init__(self, server: Server, tier: Tier | None = None) -> None:

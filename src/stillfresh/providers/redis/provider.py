@@ -30,6 +30,7 @@ from .changing import Changing
 
 if TYPE_CHECKING:
     from ..ears import Ear
+    from .cluster import ClusterLines
     from .threads import Lines
 
 
@@ -110,7 +111,7 @@ class _BlockingRedis(RedisCacheProvider):
     wires_block = True
 
     @property
-    def wire(self) -> Lines:
+    def wire(self) -> Lines | ClusterLines:
         return self.wires.lines
 
     def ear(self) -> Ear | None:

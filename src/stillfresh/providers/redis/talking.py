@@ -14,7 +14,7 @@ import os
 import threading
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
@@ -24,11 +24,14 @@ from ...errors import InvalidOption, ProviderUnavailable
 from ..base import Refused
 from ..tier import Tiered
 from . import scripts
-from .client import OnRun, Refusal, Server, checked_url, key_of
+from .client import ClusterNode, OnRun, Refusal, Server, key_of
+from .cluster import ClusterLines, ClusterLinks
 from .link import Links
 from .names import Names, checked_prefix
 from .renewal import Renewals, forget_holders
+from .slots import SlotMap
 from .threads import Lines
+from .urls import address_of, read_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +39,9 @@ if TYPE_CHECKING:
     from ..base import Address
     from .client import Command
     from .names import Markers
+    from .urls import Target
 
+BlockingWire: TypeAlias = "Lines | ClusterLines"
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -58,9 +63,16 @@ class Known(dict[K, V]):
 class Wires(NamedTuple):
     """Everything that is tied to this process."""
 
-    links: Links
-    lines: Lines
+    links: Links | ClusterLinks
+    lines: BlockingWire
     renewals: Renewals
+
+    def close(self) -> list[tuple[Address, bytes]]:
+        """Cut all connections; return the leases that were held."""
+        held = self.renewals.close()
+        self.links.close()
+        self.lines.close()
+        return held
 
 
 class Talking(Tiered):
@@ -88,8 +100,7 @@ class Talking(Tiered):
         """What an earlier life of the server wrote does not count."""
         self.names = Names(checked_prefix(prefix))
         self.prefix = prefix
-        self._url = None if url is None else checked_url(url)
-        self._server: Server | None = None
+        self._target = None if url is None else read_url(url)
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self.lease_seconds = lease
@@ -108,12 +119,15 @@ class Talking(Tiered):
         self._busy: Known[Address, tuple[bytes, bytes]] = Known()
         """The lease that was in the way, and the one before it that had ended without a value."""
         self._full = False
-        if self._url is not None:
-            self._server = Server(self._url, connect_timeout, timeout)
+        self.clustered = self._target is not None and self._target.kind == "cluster"
+        """The names of different entries and tags may be on different servers."""
+        self._known = self.clustered
+        """Whether it is a cluster is known: some server has answered."""
+        self._from_environment = url is None
         _living.add(self)
 
     def __repr__(self) -> str:
-        where = urlsplit(self._server.url) if self._server else None
+        where = urlsplit(self._target.url) if self._target else None
         place = f"{where.hostname or where.path}:{where.port or ''}" if where else "REDIS_URL"
         return f"<{type(self).__name__}: {place.rstrip(':')}, prefix {self.prefix!r}>"
 
@@ -126,14 +140,15 @@ class Talking(Tiered):
         Raises:
             InvalidOption: Neither `url` nor the environment says where it is.
         """
-        if self._url is None:
+        if self._from_environment:
             url = os.environ.get("REDIS_URL")
             if not url:
                 raise InvalidOption(
                     "RedisCacheProvider does not know where the server is. Set the environment "
                     "variable REDIS_URL, such as redis://127.0.0.1:6379/0, or give it a url."
                 )
-            self._server = Server(checked_url(url), self._connect_timeout, self._timeout)
+            self._target = read_url(url)
+            self.clustered = self._known = self._target.kind == "cluster"
         with self._lock:
             self._starts += 1
             self._clock = clock
@@ -173,14 +188,21 @@ class Talking(Tiered):
 
     # Asking
 
-    @property
-    def clustered(self) -> bool:
-        """The names of different entries and tags may be on different servers."""
-        return False
-
     async def is_clustered(self) -> bool:
         """Find out whether it is a cluster."""
+        if not self._known:  # nothing was asked yet
+            await self.ask(("GET", self.names.fence("")))
         return self.clustered
+
+    def become_cluster(self) -> None:
+        """A server has said that it is one of several: talk to all of them from now on."""
+        with self._lock:
+            if self.clustered:
+                return
+            self.clustered = self._known = True
+            wires, self._wires = self._wires, None
+        if wires is not None:
+            wires.close()
 
     @property
     def wires(self) -> Wires:
@@ -190,26 +212,29 @@ class Talking(Tiered):
             return found
         with self._lock:
             if self._wires is None:
-                if self._server is None or not self._starts:  # nobody would cut them
+                if self._target is None or not self._starts:  # nobody would cut them
                     raise ProviderUnavailable(f"{self!r} was not started, or was stopped")
-                lines = Lines(self._server)
-                self._wires = Wires(
-                    Links(self._server, self.tier),
-                    lines,
-                    Renewals(
-                        self.lease_ms / 1000,
-                        self._max_hold,
-                        partial(self._renew, lines),
-                        partial(self._let_go, lines),
-                    ),
-                )
+                self._wires = self._connected(self._target)
             return self._wires
+
+    def _connected(self, target: Target) -> Wires:
+        server = Server(target.url, self._connect_timeout, self._timeout)
+        links: Links | ClusterLinks
+        lines: Lines | ClusterLines
+        if self.clustered:
+            slots = SlotMap(target.places or (address_of(target.url),))
+            lines = ClusterLines(server, slots)
+            links = ClusterLinks(server, slots, self.tier)
+        else:
+            lines, links = Lines(server), Links(server, self.tier)
+        renew, let_go = partial(self._renew, lines), partial(self._let_go, lines)
+        return Wires(links, lines, Renewals(self.lease_seconds, self._max_hold, renew, let_go))
 
     wires_block = False
     """This face talks over connections that block."""
 
     @property
-    def wire(self) -> Links | Lines:
+    def wire(self) -> Links | Lines | ClusterLinks | ClusterLines:
         """How this face talks."""
         found = self._wires
         return self.wires.links if found is None else found.links
@@ -221,7 +246,12 @@ class Talking(Tiered):
         Raises:
             ProviderUnavailable: The server is away or too slow, or refused a command.
         """
-        replies = await self.wire.talk(commands)
+        try:
+            replies = await self.wire.talk(commands)
+        except ClusterNode:
+            self.become_cluster()
+            replies = await self.wire.talk(commands)
+        self._known = True
         for reply in replies:
             if isinstance(reply, Refusal):
                 return [expected(reply) for reply in await self._again(commands, replies)]
@@ -232,7 +262,14 @@ class Talking(Tiered):
         commands = make()
         if not commands:
             return []
-        return await self._again(commands, await self.wire.talk_as(commands))
+        try:
+            replies = await self.wire.talk_as(commands)
+        except ClusterNode:
+            self.become_cluster()
+            commands = make()
+            replies = await self.wire.talk_as(commands)
+        self._known = True
+        return await self._again(commands, replies)
 
     async def ask_where(self, commands: Sequence[Command]) -> tuple[list[Any], list[bytes]]:
         """Send *commands*; return the replies, and for each the run of the server it is from."""
@@ -243,7 +280,8 @@ class Talking(Tiered):
             return commands[number]
 
         noted = [
-            OnRun(key_of(command), partial(note, number)) for number, command in enumerate(commands)
+            OnRun(key_of(command), partial(note, number), command)
+            for number, command in enumerate(commands)
         ]
         replies = await self.ask_as(lambda: noted)
         return [expected(reply) for reply in replies], runs
@@ -263,7 +301,7 @@ class Talking(Tiered):
 
     # Leases, from the thread that renews them
 
-    def _renew(self, lines: Lines, leases: list[tuple[Address, bytes]]) -> list[bool]:
+    def _renew(self, lines: BlockingWire, leases: list[tuple[Address, bytes]]) -> list[bool]:
         commands = [
             call(scripts.RENEW, [self.names.lease(address)], head, self.lease_ms)
             for address, head in leases
@@ -271,11 +309,11 @@ class Talking(Tiered):
         # What was refused (the server is busy) says nothing about the lease.
         return [expected(reply) == 1 for reply in self._from_thread(lines, commands)]
 
-    def _let_go(self, lines: Lines, address: Address, head: bytes) -> None:
+    def _let_go(self, lines: BlockingWire, address: Address, head: bytes) -> None:
         command = call(scripts.RELEASE, [self.names.lease(address)], head)
         self._from_thread(lines, [command])
 
-    def _from_thread(self, lines: Lines, commands: list[Command]) -> list[Any]:
+    def _from_thread(self, lines: BlockingWire, commands: list[Command]) -> list[Any]:
         replies = drive(lines.talk(commands))
         if any(isinstance(reply, Refusal) and reply.code == "NOSCRIPT" for reply in replies):
             # Sent again all of them: the first ones change nothing the second time.

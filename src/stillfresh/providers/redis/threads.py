@@ -7,10 +7,19 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MovedError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
 
 from .bells import ThreadBell
-from .client import FAULTS, Refusal, made, pack, pack_read, read_run, unavailable
+from .client import FAULTS, OneServer, Refusal, made, pack, pack_read, read_run, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +31,10 @@ _CODES: dict[type[ResponseError], str] = {
     NoScriptError: "NOSCRIPT",
     OutOfMemoryError: "OOM",
     ReadOnlyError: "READONLY",
+    MovedError: "MOVED",
+    AskError: "ASK",
+    TryAgainError: "TRYAGAIN",
+    ClusterDownError: "CLUSTERDOWN",
 }
 
 
@@ -33,14 +46,22 @@ class Line:
         try:
             self._connection.connect()
             self._connection.send_command("INFO", "server")
-            self.run = read_run(self._connection.read_response(disable_decoding=True))
+            self.run = read_run(self._connection.read_response(disable_decoding=True), server)
         except BaseException:
             self.close()
             raise
 
     def talk(self, data: bytes, count: int) -> list[Any]:
         """Send *count* commands, packed, and wait for their replies."""
+        self.send(data)
+        return self.receive(count)
+
+    def send(self, data: bytes) -> None:
+        """Send commands, packed."""
         self._connection.send_packed_command([data], check_health=False)
+
+    def receive(self, count: int) -> list[Any]:
+        """Wait for *count* replies."""
         return [self._reply() for _ in range(count)]
 
     def _reply(self) -> Any:
@@ -62,7 +83,7 @@ class Line:
             self._connection.disconnect()
 
 
-class Lines:
+class Lines(OneServer):
     """The connections of the threads of this process, and how threads wait."""
 
     def __init__(self, server: Server) -> None:
@@ -143,3 +164,31 @@ class Lines:
             lines, self._idle = self._idle, []
         for line in lines:
             line.close()
+
+
+def talk_all(asked: Sequence[tuple[Lines, Sequence[Command | OnRun]]]) -> list[list[Any]]:
+    """
+    Send to several servers, then wait for the replies of all.
+
+    Raises:
+        ProviderUnavailable: One of them is away, or too slow.
+    """
+    taken: list[tuple[Lines, Line]] = []
+    try:
+        for lines, commands in asked:
+            line = lines.take()
+            taken.append((lines, line))
+            line.send(pack(made(commands, line.run)))
+        replies = [
+            line.receive(len(commands))
+            for (_, line), (_, commands) in zip(taken, asked, strict=True)
+        ]
+    except BaseException as error:
+        for _, line in taken:
+            line.close()
+        if isinstance(error, FAULTS):
+            raise unavailable(error) from error
+        raise
+    for lines, line in taken:
+        lines.put_back(line)
+    return replies

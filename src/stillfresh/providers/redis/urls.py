@@ -1,0 +1,116 @@
+"""
+What a URL names: one server, a cluster, or a primary that sentinels know.
+
+    redis://user:password@host:6379/0        rediss:// with TLS, unix:///path of a socket
+    redis+cluster://host:7000,host:7001      some of its servers, any of which tells the others
+    redis+sentinel://host:26379,host:26380/mymaster/0?sentinel_password=...
+
+User and password are those of the server; a server's options follow behind the `?`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+import redis
+import redis.asyncio.connection as async_connection
+import redis.connection as sync_connection
+
+from ...errors import InvalidOption
+
+SCHEMES: Final = (
+    *("redis", "rediss", "unix"),
+    *("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"),
+)
+_SENTINEL_OPTIONS: Final = ("sentinel_username", "sentinel_password")
+
+Place = tuple[str, int]
+"""Host and port."""
+
+
+class Target(NamedTuple):
+    """What a URL names."""
+
+    url: str
+    """The URL of one server there; only its host may be another one."""
+    kind: str = "server"
+    """Or "cluster", or "sentinel"."""
+    places: tuple[Place, ...] = ()
+    """Servers of the cluster, or the sentinels."""
+    service: str = ""
+    """What the sentinels call the primary."""
+    login: tuple[str | None, str | None] = (None, None)
+    """User and password of the sentinels."""
+
+
+def read_url(url: object) -> Target:
+    """
+    Return what *url* names.
+
+    Raises:
+        InvalidOption: It names nothing that is known, or cannot be read.
+    """
+    if not isinstance(url, str):
+        raise InvalidOption(f"url={url!r}: expected a text such as 'redis://127.0.0.1:6379/0'.")
+    unreadable = InvalidOption(
+        "url: it cannot be read; is a password in it percent-encoded ('#' as %23, '/' as %2F)? "
+        "Write it like redis://user:password@127.0.0.1:6379/0."
+    )
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in SCHEMES:
+            # Not the whole URL: there may be a password in it.
+            raise InvalidOption(
+                f"url: the scheme {parts.scheme!r} is not supported; expected redis://, rediss:// "
+                "(TLS), unix://, redis+cluster:// or redis+sentinel://."
+            )
+        scheme, _, kind = parts.scheme.partition("+")
+        target = _several(url, scheme, kind) if kind else Target(url)
+        async_connection.parse_url(target.url)
+        made = sync_connection.ConnectionPool.from_url(target.url)
+        made.connection_class(**made.connection_kwargs)
+    except ValueError:  # its text may show a password
+        raise unreadable from None
+    except (TypeError, redis.RedisError):
+        raise InvalidOption(
+            "url: one of the options behind its '?' is none that a connection has, or has a value "
+            "that cannot be. Write it like redis://127.0.0.1:6379/0?socket_keepalive=true."
+        ) from None
+    return target
+
+
+def _several(url: str, scheme: str, kind: str) -> Target:
+    parts = urlsplit(url)
+    login, at, hosts = parts.netloc.rpartition("@")
+    places = tuple(_place(host, 6379 if kind == "cluster" else 26379) for host in hosts.split(","))
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    of_sentinels = [options.pop(name, None) for name in _SENTINEL_OPTIONS]
+    service, _, database = parts.path.strip("/").partition("/")
+    if kind == "cluster":
+        if service not in {"", "0"} or database:
+            raise InvalidOption("url: a cluster has no databases. End it after the servers.")
+        service = ""
+    elif not service:
+        raise InvalidOption(
+            "url: it does not say what the sentinels call the primary. "
+            "Write it like redis+sentinel://127.0.0.1:26379/mymaster."
+        )
+    host, port = places[0]
+    shown = f"[{host}]" if ":" in host else host
+    query = f"?{urlencode(options)}" if options else ""
+    one = f"{scheme}://{login}{at}{shown}:{port}/{database}{query}"
+    return Target(one, kind, places, unquote(service), (of_sentinels[0], of_sentinels[1]))
+
+
+def _place(text: str, port: int) -> Place:
+    found = urlsplit(f"//{text}")
+    if not found.hostname:
+        raise ValueError("a server without a name")
+    return found.hostname, found.port or port
+
+
+def address_of(url: str) -> Place:
+    """Return where the one server is that *url* names."""
+    found = urlsplit(url)
+    return found.hostname or "localhost", found.port or 6379
