@@ -26,6 +26,11 @@ class Server(Protocol):
         """The FastAPI object behind the actions."""
         ...
 
+    @property
+    def ready(self) -> Callable[[Scope], tuple[Message, Message] | None]:
+        """Returns the messages that answer a request, where that takes no more than a look."""
+        ...
+
     def route_of(self, action: object) -> Any:
         """Return what keeps the responses of *action*."""
         ...
@@ -58,7 +63,13 @@ class Served:
         Raises:
             ImportError: The extra is missing; the message has the command.
         """
-        await (self._server or self.server)(scope, receive, send)
+        server = self._server or self.server
+        ready = server.ready(scope)
+        if ready is None:
+            await server(scope, receive, send)
+        else:
+            await send(ready[0])
+            await send(ready[1])
 
     @property
     def http(self) -> FastAPI:

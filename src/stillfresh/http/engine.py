@@ -29,6 +29,7 @@ from .message import Response, has, without
 from .planning import Plan, dresser
 from .reading import Found, Pass, Readings
 from .scope import inner_scope, request_of, send_reply, target_of
+from .shortcut import Shortcuts
 from .unsafe import is_unsafe
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Engine:
     def __init__(self, inner: AsgiApp, app: Callable[[], App]) -> None:
         self.inner = inner
         self.find_app = app
-        self.readings = Readings()
+        self.shortcuts = Shortcuts()
+        self.readings = Readings(self.shortcuts)
         self.desk = Desk(inner, app, self.readings)
         self.whole_app: CachedRoute | None = None
         """Keeps the responses of every route, as far as they say themselves that it may."""
@@ -59,6 +61,10 @@ class Engine:
         """Answer one request."""
         if scope["type"] != "http":
             await self.inner(scope, receive, send)
+        elif (ready := self.shortcuts.ready(scope)) is not None:
+            start, body = ready
+            await send(start)
+            await send(body)
         elif scope["method"] in {"GET", "HEAD"}:
             await self._get(scope, receive, send)
         elif is_unsafe(scope["method"]):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .fields import CacheControl
     from .planning import Plan
     from .routes import CachedRoute
+    from .shortcut import Shortcuts
 
 ROUNDS: Final = 4
 """How many keys are tried for one request; each one knows more fields than the one before."""
@@ -66,7 +67,8 @@ class Learnt(NamedTuple):
 class Readings:
     """How requests are answered from what is stored, in one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, shortcuts: Shortcuts) -> None:
+        self._shortcuts = shortcuts
         self.known: dict[object, tuple[CachedRoute, str, Mapping[str, object]]] = {}
         """The routes and arguments behind requests that may be answered before routing."""
         self._learnt: dict[str, Learnt] = {}
@@ -76,6 +78,7 @@ class Readings:
 
     def forget_all(self) -> None:
         """The app has changed: learn anew."""
+        self._shortcuts.clear()
         self.known.clear()
         self._learnt.clear()
         self._resting.clear()
@@ -221,6 +224,8 @@ class Readings:
             member=member_of(plan, self._member(call, answered, value, entry, resident)),
             now=self.wall(),
         )
+        if answered.status == "hit" and entry is not None and call.quick is not None:
+            self._shortcuts.offer(plan, fill.reader, entry)
         return Found(reply, answered.status, call.key, fill.reader)
 
     @staticmethod

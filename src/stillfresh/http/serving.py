@@ -54,6 +54,7 @@ class AppServer:
         self.app = app
         self.http = FastAPI(title=_title(app))
         self.engine = Engine(self.http, lambda: app)
+        self.ready = self.engine.shortcuts.ready
         self._routes: dict[tuple[type, str], Registered] = {}
         for kind in _kinds(app):
             self._register(kind)
