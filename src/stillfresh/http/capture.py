@@ -173,7 +173,8 @@ class Capture:
     def _completed(self) -> None:
         body = b"".join(self._body)
         length = first(self.headers, b"content-length")
-        if length is not None and length != b"%d" % len(body) and self._scope["method"] != "HEAD":
+        bodiless = self.status == 304 or self._scope["method"] == "HEAD"
+        if length is not None and length != b"%d" % len(body) and not bodiless:
             self._fail(Incomplete(f"Content-Length is {length!r}, and {len(body)} bytes came"))
         else:
             self.whole.set_result(Response(self.status, self.headers, body))

@@ -20,7 +20,7 @@ from ..events import log
 from . import conditional, status, storing
 from .capture import BUFFER_BREAKERS, Capture
 from .frame import Stored
-from .message import Response, first, without
+from .message import Response, first, only, without
 from .planning import added, dressed, member_of
 from .replies import Kept, Reply, as_date, as_tag, keep, lifetimes, lived_on, with_ttl
 from .routes import Failure
@@ -105,7 +105,7 @@ class Fill:
             computation.skip()
             return Unkept(self)
         if self._validating and old is not None and response.status == 304:
-            if conditional.confirms(old.headers, response.headers):
+            if conditional.confirms(old.known_inside, response.headers):
                 return self._confirmed(old, computation, response.headers)
             self._validating = False  # it speaks of another one: ask without conditions
             response = await self._again()
@@ -151,13 +151,13 @@ class Fill:
 
     def _confirmed(self, old: Stored, computation: Computation, fresh: Headers) -> Stored:
         headers = conditional.freshened(old.headers, fresh) if fresh else old.headers
-        said = headers if fresh else without(headers, {b"date", b"age"})
+        said = (*headers, *only(fresh, {b"age"})) if fresh else without(headers, {b"date"})
         verdict = self._judge(Response(old.status, said))
         if not verdict.store:
             computation.skip()
             return old
         computation.windows = lifetimes(verdict, behind=self.plan.route.early)
-        return lived_on(old, verdict, headers)
+        return lived_on(old, verdict, verdict.headers)
 
     # The way inward
 
@@ -165,7 +165,7 @@ class Fill:
         self, call: Call, computation: Computation, old: Stored | None
     ) -> Response | None:
         if call.behind or self._inside is None:
-            conditions = conditional.validators(old.headers) if old and not old.own_tag else ()
+            conditions = conditional.validators(old.known_inside) if old else ()
             self._validating = bool(conditions)
             capture = self._inward(self, conditions)
             capture.gone = capture.gone or call.behind

@@ -16,7 +16,7 @@ import msgspec
 from ..codecs.frame import UnreadableFrame, fingerprint_of, seal, unseal
 from .conditional import fields_of_304
 from .fields import TOKEN
-from .message import Headers, first, replaced
+from .message import Headers, first, replaced, without
 
 FINGERPRINT: Final = fingerprint_of("stillfresh http response 1")
 _UNSENDABLE: Final = re.compile(rb"[\x00\r\n]")
@@ -50,6 +50,11 @@ class Stored(msgspec.Struct, array_like=True, frozen=True, dict=True, eq=False):
     def tag(self) -> bytes | None:
         """The entity tag."""
         return first(self.headers, b"etag")
+
+    @property
+    def known_inside(self) -> Headers:
+        """The fields without an entity tag that was made here."""
+        return without(self.headers, {b"etag"}) if self.own_tag else self.headers
 
     @property
     def size(self) -> int:

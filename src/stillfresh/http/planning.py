@@ -106,7 +106,7 @@ def added(plan: Plan, code: int, headers: Headers, verdict: Verdict) -> Headers:
 
 def dressed(plan: Plan, code: int, headers: Headers, verdict: Verdict) -> Headers:
     """Return the fields of a response that was not stored."""
-    headers = without(headers, plan.route.cache.targets)
+    headers = without(headers, plan.route.cache.own_fields)
     headers = merged(headers, added(plan, code, headers, verdict))
     member = member_of(plan, status.forwarded(plan.asked.reason or b"uri-miss"), verdict.why)
     return status.with_status(headers, member) if member else headers
@@ -135,7 +135,7 @@ def undressed(route: CachedRoute) -> Callable[[int, Headers], Headers]:
     verdict = storing.Verdict(store=False, private=True)
 
     def dress(code: int, headers: Headers) -> Headers:
-        headers = without(headers, policy.targets)
+        headers = without(headers, policy.own_fields)
         headers = merged(headers, status.told(headers, code, verdict, policy))
         if not policy.cache_status:
             return headers

@@ -13,6 +13,7 @@ from ..errors import InvalidOption
 from ..options import FIVE_MINUTES, lifetime
 from ..tags import checked_tags
 from . import checks
+from .freshness import CDN_TARGET
 from .key import COMMON_NORMALIZERS, LOOSE_NORMALIZERS, name_matcher
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ class HttpCache:
         "negative",
         "no_transform",
         "normalizers",
+        "own_fields",
         "per",
         "profile",
         "public",
@@ -264,6 +266,8 @@ class HttpCache:
         self.normalizers = {**COMMON_NORMALIZERS, **checks.some_normalizers(normalize)}
         self.max_variants = checks.a_number(max_variants, "max_variants")
         self.targets = checks.some_fields(targeted, "targeted", "CDN-Cache-Control")
+        self.own_fields = frozenset(self.targets) - {CDN_TARGET}
+        """Speak to this cache alone, and are not sent on."""
         self.max_body = checks.a_number(max_body, "max_body", 0)
         self.stream = checks.a_choice(stream, "stream", ("tee", "never"))
         self.trust_forwarded = checks.a_bool(trust_forwarded, "trust_forwarded")

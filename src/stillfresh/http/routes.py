@@ -175,6 +175,8 @@ class CachedRoute:
     @property
     def early(self) -> bool:
         """The cache may answer before routing, guards and dependencies."""
+        if self.cache.fresh is None:  # of a whole application
+            return True
         return self.cache.public or (self.pure and self.cache.per is None)
 
     # Keys and tags

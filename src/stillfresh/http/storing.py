@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from .conditional import has_validator
 from .fields import OWS, TOKEN, members, vary
 from .freshness import (
-    CDN_TARGET,
     Control,
     control,
     explicit_lifetime,
@@ -256,7 +255,7 @@ def storable(headers: Headers, policy: HttpCache) -> Headers:
     at each hit, and in the profile `safe` what would hand on a cookie.
     """
     dropped = HOP_BY_HOP | _REMADE | connection_options(headers)
-    dropped |= {name for name in policy.targets if name != CDN_TARGET}
+    dropped |= policy.own_fields
     if policy.profile == "safe":
         dropped |= {b"set-cookie"}
     kept: list[tuple[bytes, bytes]] = []
