@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from math import inf
 
 import pytest
 
@@ -72,6 +73,8 @@ def test_drop_takes_out_what_it_concerns() -> None:
     flights = Flights()
     one, _ = flights.join("1", lambda: flight("1"))
     two, _ = flights.join("2", lambda: flight("2"))
+    one.begin(inf)
+    two.begin(inf)
     flights.drop(lambda each: each.key == "1")
     assert flights.get("1") is None
     assert flights.get("2") is two

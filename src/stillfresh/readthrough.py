@@ -83,7 +83,7 @@ class Reader(Shelf):
         waited = cancelled = False
         while True:
             if looked is None:
-                entry, value = await self.look(key, driver)
+                entry, value = await self.look_as("coalesced" if waited else "miss", key, driver)
             else:
                 (_, entry, value), looked = looked, None
             now = region.clock.now()
@@ -247,8 +247,10 @@ class Reader(Shelf):
                     address, seen=seen, take=take, tags=call.tags, alive=lambda: not flight.over
                 )
                 if isinstance(answer, Lease):
-                    return answer
-                if not isinstance(answer, Found):
+                    if not flight.must_ask_again():
+                        return answer
+                    await ops.release(answer)
+                elif not isinstance(answer, Found):
                     on_loop = driver.stands_on_loop() or flight.blocks_loop
                     if on_loop and not self.region.guard.provider.shared:
                         return None  # it may be held by a task of the loop that stands still
@@ -258,13 +260,13 @@ class Reader(Shelf):
                     with waiting_for(holder_of(answer.lease)):
                         if await ops.wait(address, patience.seconds()):
                             patience.end()
-                    continue
             except ProviderUnavailable:
                 return None
-            entry, value = self.open(answer.entry)
-            if entry is not None:
-                return Outcome(value=value, asof=sent, entry=entry)
-            seen = answer.entry
+            if isinstance(answer, Found):
+                entry, value = self.open(answer.entry)
+                if entry is not None:
+                    return Outcome(value=value, asof=sent, entry=entry)
+                seen = answer.entry
 
     async def _compute(
         self, call: Call, flight: Flight, driver: Driver, lease: Lease | None
@@ -391,7 +393,7 @@ class Reader(Shelf):
             self.done(_status(outcome, leads=leads), key, None)
             return Answer(None, mistake)
         if failed:
-            entry, value = await self.look(key, driver)
+            entry, value = await self.look_as(_status(outcome, leads=leads), key, driver)
             if value is not MISSING:
                 return self.done("fallback", key, value, entry)
         self.done(_status(outcome, leads=leads), key, None)

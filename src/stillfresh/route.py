@@ -46,7 +46,11 @@ class Route:
         """Answer a call with a value, or with an answer for the caller to unwrap."""
         reader, key = self.reader, self._key(values)
         came = tick()
-        entry, value = await reader.look(key, driver)
+        try:
+            entry, value = await reader.look(key, driver)
+        except BaseException:  # cancelled: it was a call all the same
+            reader.done("miss", key, None)
+            raise
         if entry is not None and reader.hits(entry, key):
             return reader.hand_out(value), None
         return None, await reader.read(self._call(values, key), driver, (came, entry, value))

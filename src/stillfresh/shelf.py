@@ -69,6 +69,14 @@ class Shelf:
             self.open(entry) for entry in await driver.ops(self.region.guard).look_many(addresses)
         ]
 
+    async def look_as(self, status: str, key: str, driver: Driver) -> tuple[Entry | None, object]:
+        """Look; who is cancelled meanwhile was a call all the same, with that *status*."""
+        try:
+            return await self.look(key, driver)
+        except BaseException:
+            self.done(status, key, None)
+            raise
+
     async def peek(self, key: str, driver: Driver) -> object:
         """
         Return the value that a call would be answered with at once, or MISSING.

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _counter = itertools.count(1)
 
+MOST_ASKED: Final = 3
 NEVER: Final = 0
 ALWAYS: Final = 1 << 62
 
@@ -93,6 +94,7 @@ class Flight:
         "_lock",
         "abort",
         "answered",
+        "asked",
         "began",
         "blocks_loop",
         "deadline",
@@ -102,6 +104,7 @@ class Flight:
         "loop",
         "namespace",
         "outcome",
+        "shaken",
         "tags",
         "tags_open",
         "time_out",
@@ -130,6 +133,9 @@ class Flight:
         self.lease: Lease | None = None
         """The right to store the result, once there is one."""
         self.began = NEVER
+        self.shaken = False
+        """Something was changed before it began: the lease that it asks for may have ended."""
+        self.asked = 0
         self.deadline = inf
         self.outcome: Outcome | None = None
         self.abort: Callable[[], object] | None = None
@@ -158,6 +164,16 @@ class Flight:
             self.deadline = deadline
             self._wake()
         return self.began
+
+    def must_ask_again(self) -> bool:
+        """
+        Tell whether a change may have ended the lease that was granted.
+
+        Where changes never pause, one without a lease that holds is computed all the same.
+        """
+        shaken, self.shaken = self.shaken, False
+        self.asked += shaken
+        return shaken and self.asked <= MOST_ASKED
 
     def finish(self, outcome: Outcome) -> bool:
         """End it; answer False when something else has ended it before."""
@@ -227,11 +243,21 @@ class Flights:
                 del self._by_key[flight.key]
 
     def drop(self, concerned: Callable[[Flight], bool]) -> list[Flight]:
-        """Take out every flight that *concerned* picks, and return them; they run on, unjoined."""
+        """
+        Take out every flight that *concerned* picks, and return them; they run on, unjoined.
+
+        One whose function was not called yet stays, shaken: it will see what has changed, and a
+        second one beside it would compute the same.
+        """
         with self._lock:
-            dropped = [flight for flight in self._by_key.values() if concerned(flight)]
-            for flight in dropped:
+            picked = [flight for flight in self._by_key.values() if concerned(flight)]
+            dropped: list[Flight] = []
+            for flight in picked:
+                if flight.began == NEVER:
+                    flight.shaken = True
+                    continue
                 del self._by_key[flight.key]
+                dropped.append(flight)
             return dropped
 
     def __len__(self) -> int:

@@ -1,0 +1,62 @@
+"""
+Many schedules, on all cores; or the story of one.
+
+scripts/simulate [HOW MANY [FROM SEED]]
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import os
+import sys
+import time
+
+from .play import play
+
+PIECE = 50
+
+
+def some(seeds: tuple[int, int]) -> tuple[int, list[str]]:
+    """Run the schedules of a range of seeds; what breaks one in itself is a problem, too."""
+    logging.disable(logging.CRITICAL)
+    problems: list[str] = []
+    for seed in range(*seeds):
+        try:
+            problems += play(seed)
+        except Exception as error:  # the next one is to run all the same
+            problems.append(f"seed {seed}: {type(error).__name__}: {error}")
+    return seeds[1] - seeds[0], problems
+
+
+def main() -> int:
+    """Run them, and tell the seeds of those that broke a promise."""
+    parser = argparse.ArgumentParser(prog="scripts/simulate", description=__doc__)
+    parser.add_argument("count", type=int, nargs="?", default=1_000)
+    parser.add_argument("seed", type=int, nargs="?", default=0)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    given = parser.parse_args()
+    if given.count == 1:
+        problems = play(given.seed, talk=True)
+        print("\n".join(problems) or "no promise was broken")
+        return bool(problems)
+    end = given.seed + given.count
+    pieces = [(at, min(at + PIECE, end)) for at in range(given.seed, end, PIECE)]
+    begin, done, broken = time.perf_counter(), 0, 0
+    with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
+        for count, problems in pool.imap_unordered(some, pieces):
+            done += count
+            broken += len({problem.partition(":")[0] for problem in problems})
+            for problem in problems:
+                print(problem, flush=True)
+            if done % 5_000 < count:
+                print(f"{done} schedules, {broken} broke a promise", flush=True)
+    minutes = (time.perf_counter() - begin) / 60
+    print(f"{done} schedules in {minutes:.1f} min ({done / minutes:.0f} a minute): ", end="")
+    print(f"{broken} broke a promise" if broken else "no promise was broken")
+    return bool(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""What is changed while a call is still on its way to its computation. Found by the simulation."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stillfresh import App, CacheProvider, MemoryCacheProvider, cache
+
+
+class Slow(MemoryCacheProvider):
+    """A provider whose answers are held back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks, self.grants = asyncio.Event(), asyncio.Event()
+        self.looks.set()
+        self.asked = 0
+
+    async def look(self, address):
+        found = await super().look(address)
+        await self.looks.wait()
+        return found
+
+    async def acquire(self, address, **options):
+        answer = await super().acquire(address, **options)
+        self.asked += 1
+        await self.grants.wait()
+        return answer
+
+
+async def turns() -> None:
+    """Let everything happen that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_a_change_before_the_function_is_called_starts_no_second_computation() -> None:
+    """
+    One computes, also when something is invalidated while its lease is asked for.
+
+    1. caller A    asks for the lease; the provider grants it, the grant is on its way
+    2. writer      invalidates: the lease ends
+    3. caller B    comes, and joins: nothing was computed yet that could be old
+    4. caller A    gets the grant, sees that something was changed, and asks for another one
+    5. the function is called once, and its value is stored
+    """
+    provider, calls = Slow(), 0
+
+    @cache(name="once", key="{n}")
+    async def f(n: int) -> int:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0)
+        return calls
+
+    async with App().provide(CacheProvider, provider):
+        first = asyncio.create_task(f(1))
+        await turns()
+        await f.invalidate(1)
+        second = asyncio.create_task(f(1))
+        await turns()
+        provider.grants.set()
+        assert [await first, await second, await f(1)] == [1, 1, 1]
+        assert (calls, provider.asked) == (1, 2)
+
+
+async def test_a_caller_who_is_cancelled_while_it_looks_is_counted() -> None:
+    """Statistics add up: hits, misses and all others together are the calls that were made."""
+    provider = Slow()
+    provider.grants.set()
+
+    @cache(name="counted", key="{n}")
+    async def f(n: int) -> int:
+        return n
+
+    async with App().provide(CacheProvider, provider):
+        assert await f(1) == 1
+        provider.looks.clear()
+        call = asyncio.create_task(f(2))
+        await turns()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert (f.stats.hits, f.stats.misses, f.stats.coalesced) == (0, 2, 0)
