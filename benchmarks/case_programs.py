@@ -1,0 +1,69 @@
+"""The programs beside this one that measure by themselves: they print JSON when asked to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frame import Case, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from run import Scale
+
+HERE = Path(__file__).resolve().parent
+PROGRAMS = {
+    "hot-path": ("hot_path.py", "Warm hit of ours, as a multiple of a bare await"),
+    "redis-reads": ("redis_reads.py", "Reads on a server, times as fast as a bare client"),
+    "near-tier": ("near.py", "The near tier, and what the server pushes"),
+    "http-hits": ("http_hits.py", "HTTP hits in a real server"),
+}
+
+
+def flat(found: Any, name: str = "") -> list[tuple[str, float, Any]]:
+    """Return every number in *found*, with where it was and whether its goal is met."""
+    if isinstance(found, bool) or found is None or isinstance(found, str):
+        return []
+    if isinstance(found, int | float):
+        return [(name, float(found), None)]
+    if isinstance(found, list):
+        return [row for number, part in enumerate(found) for row in flat(part, f"{name} {number}")]
+    if "ratio" in found:
+        return [(name, float(found["ratio"]), found.get("goal"))]
+    return [row for key, part in found.items() for row in flat(part, f"{name}, {key}".strip(", "))]
+
+
+def collected(name: str, program: str, title: str) -> Callable[[Scale], list[Case]]:
+    """Return a case that runs *program*, and keeps what it prints."""
+
+    def run(scale: Scale) -> list[Case]:
+        case = Case(name, title, "")
+        path = HERE / program
+        rounds = ["--rounds", "3"] if scale.quick else []
+        done = subprocess.run(
+            [sys.executable, str(path), "--json", *rounds],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program} failed:\n{done.stderr}")
+        for what, value, limit in flat(json.loads(done.stdout.splitlines()[-1])):
+            case.rows.append(Row(what.removeprefix("ratios, "), [value]))
+            if limit is not None:
+                case.goal(what.removeprefix("ratios, "), limit, value)
+        return [case]
+
+    return run
+
+
+CASES = {
+    name: collected(name, program, title)
+    for name, (program, title) in PROGRAMS.items()
+    if (HERE / program).exists()
+}
