@@ -53,7 +53,7 @@ def collected(name: str, program: str, title: str) -> Callable[[Scale], list[Cas
         )
         if done.returncode:
             raise RuntimeError(f"{program} failed:\n{done.stderr}")
-        for what, value, limit in flat(json.loads(done.stdout.splitlines()[-1])):
+        for what, value, limit in flat(json.loads(done.stdout[done.stdout.index("{") :])):
             case.rows.append(Row(what.removeprefix("ratios, "), [value]))
             if limit is not None:
                 case.goal(what.removeprefix("ratios, "), limit, value)

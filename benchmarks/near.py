@@ -196,8 +196,7 @@ def measure_crowd(url: str) -> dict[str, float]:
         raw.flushall()
     command = [sys.executable, __file__, "--crowd", url]
     processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        for _ in range(PROCESSES)
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)
     ]
     lines = [process.communicate()[0].split() for process in processes]
     begin, end = min(float(line[0]) for line in lines), max(float(line[1]) for line in lines)
