@@ -143,6 +143,7 @@ def test_a_request_that_may_not_fill_stores_nothing(asked):
     assert not found.store
     assert not found.share
     assert found.why == asked.detail
+    assert found.private is (asked is FORWARDED)
 
 
 def test_a_cookie_that_is_named_is_left_out():
@@ -315,5 +316,6 @@ def test_more_groups_than_can_be_kept_forbid_storing():
     """RFC 9875: an invalidation must not get lost. 32 of 32 characters are kept."""
     value = ", ".join(f'"{number:032d}"' for number in range(32)).encode()
     assert len(judge((b"cache-groups", value)).groups) == 32
-    many = ", ".join(f'"{number}"' for number in range(129)).encode()
-    assert not judge((b"cache-groups", many)).store
+    many = ", ".join(f'"{number}"' for number in range(128)).encode()
+    assert judge((b"cache-groups", many)).store
+    assert not judge((b"cache-groups", many + b', "x"')).store

@@ -68,7 +68,6 @@ KEYED_FORWARDING: Final = tuple(sorted(_FORWARDING))
 _BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _CREDENTIALS: Final = frozenset({b"authorization", b"cookie"})
 _CONDITIONS: Final = frozenset({b"if-none-match", b"if-modified-since", b"range", b"if-range"})
-_DIRECTIVES: Final = frozenset({b"cache-control", b"pragma"})
 
 _NOTABLE: Final = _NOT_OURS | _FORWARDING | _BODY_FIELDS | _CREDENTIALS
 NOTABLE: Final = _NOTABLE | _CONDITIONS

@@ -44,10 +44,12 @@ BEHIND_SECONDS = 30.0
 class Unkept:
     """A response that is not stored, and was for the one who led alone."""
 
-    def __init__(self, fill: Fill, reply: Reply | None = None) -> None:
+    def __init__(self, fill: Fill, reply: Reply | None = None, *, lost: bool = False) -> None:
         self.fill = fill
         self.reply = reply
         """What the client gets; None where it gets it from inside, as it comes."""
+        self.lost = lost
+        """The client has got nothing: the handler has to answer once more."""
 
 
 class Fill:
@@ -111,7 +113,7 @@ class Fill:
             response = await self._again()
             if response is None:
                 computation.skip()
-                return Unkept(self)
+                return Unkept(self, lost=True)
         if self._usable and storing.failed(response.status):
             headers = self.dress(response.status, response.headers)
             raise Failure(None, Reply(response.status, headers, response.body), usable=True)

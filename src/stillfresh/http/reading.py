@@ -196,7 +196,7 @@ class Readings:
 
     def _unkept(self, plan: Plan, fill: Fill, value: Unkept, now: float) -> Found | Pass:
         if value.fill is fill:
-            return Found(value.reply, "miss")
+            return Pass() if value.lost else Found(value.reply, "miss")
         if len(self._resting) >= MOST_KNOWN:
             self._resting.clear()
         self._resting[plan.key] = now + HIT_FOR_MISS
