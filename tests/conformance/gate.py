@@ -69,6 +69,24 @@ def faults(report: Mapping[str, Any], expected: Gate) -> list[str]:
     return wrong
 
 
+def unexpected(report: Mapping[str, Any], expected: Gate) -> set[str]:
+    """Return the tests that failed themselves and bring down one that may not fail."""
+    fatal: set[str] = set()
+    looking = [
+        test
+        for test, entry in report.items()
+        if entry["kind"] in KINDS and not passes(report, test) and test not in expected.allowed
+    ]
+    while looking:
+        test = looking.pop()
+        entry = report.get(test)
+        if entry is not None and test not in fatal and not passes(report, test):
+            looking += entry["needs"]
+            if entry["failed"] is not None:
+                fatal.add(test)
+    return fatal
+
+
 def needless(report: Mapping[str, Any], expected: Gate) -> list[str]:
     """Return the tests that may fail and passed: they can leave the list."""
     return [test for test in expected.allowed if passes(report, test)]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import uvicorn
-from gate import counts, faults, gate, needless, why
+from gate import counts, faults, gate, needless, unexpected
 from proxy import Proxy
 from uvicorn.protocols.http import h11_impl
 
@@ -34,6 +34,7 @@ INSTALLED = HERE.parent.parent / "build" / "conformance"
 PACKAGE, VERSION = "http-cache-tests", "0.4.5"
 PROFILES: tuple[Literal["rfc", "safe"], ...] = ("rfc", "safe")
 PATIENCE = 20.0
+MOST_AGAIN = 20
 
 
 def main() -> int:
@@ -71,27 +72,22 @@ def install() -> Path:
 
 async def run(checkout: Path, profile: Literal["rfc", "safe"], tests: Sequence[str]) -> bool:
     """Run the suite against one profile, print what it shows, and say whether that is enough."""
-    async with origin(checkout) as port, cache(profile, port) as url:
-        suite = await asyncio.create_subprocess_exec(
-            "node",
-            "--no-warnings",
-            HERE / "suite.mjs",
-            checkout,
-            url,
-            *tests,
-            stdout=subprocess.PIPE,
-        )
-        output, _ = await suite.communicate()
-    if suite.returncode:
-        print(f"the suite ended with status {suite.returncode}")
-        return False
-    report: dict[str, Any] = json.loads(output.splitlines()[-1])
+    report = await ask(checkout, profile, tests)
     if tests:
         for test in tests:
-            print(f"{profile} {test}: {why(report, test) if report[test]['failed'] else 'passes'}")
+            print(f"{profile} {test}: {report[test]['failed'] or 'passes'}")
         return True
     state = "newest" if (checkout / "test-engine").is_dir() else VERSION
     expected = gate(profile, state)
+    again = unexpected(report, expected)
+    if 0 < len(again) <= MOST_AGAIN:
+        # Many tests live on seconds: on a busy machine, 100 at once may be late. A fault of the
+        # cache fails alone, too.
+        second = await ask(checkout, profile, sorted(again))
+        for test in again:
+            if second[test]["failed"] is None:
+                print(f"  {test} passes alone, not among others: {report[test]['failed']}")
+                report[test] = second[test]
     wrong = faults(report, expected)
     figures = ", ".join(f"{n} of {of} {kind}" for kind, (n, of) in counts(report).items())
     for line in wrong:
@@ -100,6 +96,22 @@ async def run(checkout: Path, profile: Literal["rfc", "safe"], tests: Sequence[s
         print(f"  {test} passes: take it from the list of those that may fail")
     print(f"{'FAILED' if wrong else 'ok'}: profile {profile}, suite {state}: {figures}", flush=True)
     return not wrong
+
+
+async def ask(
+    checkout: Path, profile: Literal["rfc", "safe"], tests: Sequence[str]
+) -> dict[str, Any]:
+    """Run the suite, or some of its *tests*, and return its report."""
+    async with origin(checkout) as port, cache(profile, port) as url:
+        suite = await asyncio.create_subprocess_exec(
+            *("node", "--no-warnings", HERE / "suite.mjs", checkout, url, *tests),
+            stdout=subprocess.PIPE,
+        )
+        output, _ = await suite.communicate()
+    if suite.returncode:
+        sys.exit(f"the suite ended with status {suite.returncode}")
+    report: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return report
 
 
 @asynccontextmanager

@@ -48,6 +48,13 @@ def test_too_few_that_pass_are_a_fault():
     assert faults == ["2 of 3 required pass, expected 3", "0 of 2 optimal pass, expected 1"]
 
 
+def test_what_failed_by_itself_is_tried_again():
+    """Not what only depends on it, and not what may fail."""
+    assert gate.unexpected(REPORT, expected(c="broken", f="x")) == {"c"}
+    assert gate.unexpected(REPORT, expected(d="x", f="x")) == {"c"}
+    assert gate.unexpected(REPORT, expected(**ALL)) == set()
+
+
 def test_what_passes_can_leave_the_list():
     """Each name on the list is one that fails; gone ones are no fault."""
     assert gate.needless(REPORT, expected(a="?", c="broken", gone="?")) == ["a"]
