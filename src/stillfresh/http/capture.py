@@ -73,6 +73,7 @@ class Capture:
     def start(self) -> None:
         """Begin."""
         self.task = self._loop.create_task(self._run(), context=self.context)
+        self.task.add_done_callback(_note)
 
     async def _run(self) -> None:
         error: BaseException | None = None
@@ -233,6 +234,12 @@ class Capture:
         for variable, value in self.context.items():
             if variable not in but and _value(variable) is not value:
                 variable.set(value)
+
+
+def _note(task: asyncio.Task[None]) -> None:
+    """Look at the end of a run: who waits for it raises it, and there may be nobody."""
+    if not task.cancelled():
+        task.exception()
 
 
 _NOTHING = object()

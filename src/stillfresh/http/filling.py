@@ -98,11 +98,7 @@ class Fill:
         cheap = self._cheap(call, old, computation)
         if cheap is not None:
             return cheap
-        if not call.behind:
-            response = await self._response(call, computation, old)
-        else:
-            async with asyncio.timeout(BEHIND_SECONDS):
-                response = await self._response(call, computation, old)
+        response = await self._response(call, computation, old)
         if response is None:
             computation.skip()
             return Unkept(self)
@@ -158,8 +154,11 @@ class Fill:
         if not verdict.store:
             computation.skip()
             return old
-        computation.windows = lifetimes(verdict, behind=self.plan.route.early)
-        return lived_on(old, verdict, verdict.headers)
+        windows = lifetimes(verdict, behind=self.plan.route.early)
+        if not fresh:  # the user's functions have said so, and can say so again
+            windows = windows._replace(keep=max(windows.keep, storing.VALIDATED))
+        computation.windows = windows
+        return lived_on(old, verdict, verdict.headers if fresh else headers)
 
     # The way inward
 
@@ -181,7 +180,15 @@ class Fill:
                 self.led.set_result(computation)
         if capture.task is None:
             capture.start()
-        return await self._whole(capture)
+        if not call.behind:
+            return await self._whole(capture)
+        try:
+            async with asyncio.timeout(BEHIND_SECONDS):
+                return await self._whole(capture)
+        except (Failure, TimeoutError) as error:
+            cause = error.cause if isinstance(error, Failure) else error
+            log.warning("%s: a refresh failed", self.plan.route.title, exc_info=cause)
+            raise
 
     async def _again(self) -> Response | None:
         capture = self._inward(self, ())
@@ -214,6 +221,8 @@ class Fill:
             return True
         if self._usable and storing.failed(code):
             return True
+        if (first(headers, b"content-type") or b"").startswith(b"text/event-stream"):
+            return False  # who reads it wants what comes next, not what came before
         return self._judge(Response(code, headers)).store
 
     def _judge(self, response: Response) -> Verdict:
@@ -264,6 +273,7 @@ class Fill:
         )
         computation.windows = kept.windows
         computation.tags |= kept.tags
+        plan.route.learn_search(plan.request, response.headers)
         return kept.stored
 
     def dress(self, code: int, headers: Headers) -> Headers:

@@ -126,6 +126,7 @@ class Readings:
                 return Pass()
             mine = fill.led.done() or self._fits(plan, value)
             self._learn(plan, value, names)
+            plan.route.learn_search(plan.request, value.headers)
             if not mine:
                 names = tuple(sorted({*names, *value.vary}))
                 continue

@@ -14,6 +14,7 @@ from ..errors import InvalidOption
 from . import conditional, key, status
 from .frame import Stored
 from .message import Headers, Response, first, has, replaced, without
+from .storing import VALIDATED
 from .unsafe import group
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def keep(
         own_tag=own,
     )
     windows = lifetimes(verdict, behind=behind, shortened=shortened)
+    if tag is not None or modified is not None:
+        windows = windows._replace(keep=max(windows.keep, VALIDATED))
     groups = frozenset(
         f"url:{group(request.scheme, request.host, name)}" for name in verdict.groups
     )

@@ -22,6 +22,8 @@ from ..tags import checked_tags
 from ..templates import TagTemplate
 from . import key as keys
 from .frame import FRAMES, Stored
+from .message import has
+from .structured import WHOLE_QUERY, no_vary_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
     from ..app import App
     from ..codecs import Codec
     from ..readthrough import Reader
-    from .message import Request
+    from .message import Headers, Request
     from .policy import HttpCache
     from .replies import Reply
+    from .structured import SearchVariance
 
+MOST_SEARCHES: Final = 1_000
 LONGEST_TEXT: Final = 400
 """Characters of the arguments in a key; longer ones keep their beginning and a digest."""
 
@@ -124,6 +128,7 @@ class CachedRoute:
         given = policy.tags
         self._tags = [] if callable(given) else [TagTemplate(tag, names) for tag in sorted(given)]
         self.warned: set[str] = set()
+        self._searches: dict[tuple[str, bytes], SearchVariance] = {}
 
     # As a source of entries
 
@@ -189,6 +194,9 @@ class CachedRoute:
             query = keys.normal_query(
                 request.query, ignored=cache.is_ignored_parameter, ordered=not cache.sort_query
             )
+            variance = self._searches.get((request.host, request.path))
+            if variance is not None:
+                query = keys.searched(query, variance)
         host = keys.normal_host(request.scheme, request.host) if cache.host_in_key else ""
         digest = keys.primary(
             request.scheme,
@@ -199,6 +207,22 @@ class CachedRoute:
             extra=[text.encode("utf-8", "surrogatepass"), *extra],
         )
         return f"{short(text)}|{digest}"
+
+    def learn_search(self, request: Request, headers: Headers) -> None:
+        """
+        Remember what of a query counts for a path, as a response has said (No-Vary-Search).
+
+        Experimental, like the field. The next requests are answered by it.
+        """
+        if not has(headers, b"no-vary-search"):
+            return
+        variance = no_vary_search(headers)
+        if len(self._searches) >= MOST_SEARCHES:
+            self._searches.clear()
+        if variance == WHOLE_QUERY:
+            self._searches.pop((request.host, request.path), None)
+        else:
+            self._searches[request.host, request.path] = variance
 
     def tags(self, request: Request, text: str, values: Mapping[str, object]) -> frozenset[str]:
         """Return what drops the responses to a request."""

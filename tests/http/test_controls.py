@@ -1,0 +1,305 @@
+"""What drops responses: by arguments, by pattern, by tag, and by what a success names."""
+
+import asyncio
+from typing import Annotated
+
+import pytest
+from fastapi import Header, Request, Response
+
+from stillfresh import (
+    App,
+    CacheProvider,
+    HttpCache,
+    InvalidOption,
+    NotRunning,
+    action,
+    http_cache,
+)
+
+
+class ProductApi:
+    def __init__(self) -> None:
+        self.runs = 0
+
+    @action("/products/{product_id}", cache="1 minute")
+    async def get_product(self, product_id: int, lang: str = "en") -> str:
+        self.runs += 1
+        return f"{product_id} {lang} {self.runs}"
+
+    @action("/greeting", cache="1 minute")
+    async def greet(self, accept_language: Annotated[str, Header()] = "en") -> str:
+        self.runs += 1
+        return f"{accept_language} {self.runs}"
+
+    @action("/tagged/{name}", cache=HttpCache("1 minute", tags=["all", "name:{name}"]))
+    async def tagged(self, name: str) -> int:
+        self.runs += 1
+        return self.runs
+
+    @action("/all", cache="1 minute")
+    async def everything(self) -> int:
+        self.runs += 1
+        return self.runs
+
+    @action(
+        "/products/{product_id}/rename",
+        method="POST",
+        invalidates=[get_product.args(product_id="{product_id}"), everything, "name:{name}"],
+    )
+    async def rename(self, product_id: int, name: str = "x", fail: bool = False) -> Response:
+        return Response(status_code=500 if fail else 204)
+
+
+@pytest.fixture
+async def app(provider):
+    app = App(ProductApi)
+    if provider is not None:
+        app.provide(CacheProvider, provider)
+    async with app:
+        yield app
+
+
+@pytest.fixture
+def api(app):
+    return app.get(ProductApi)
+
+
+@pytest.fixture
+def get(lab, app):
+    return lab.Client(app)
+
+
+async def test_by_arguments(api, get):
+    """Every host and variant of one call goes; what was left out has its default."""
+    await get("/products/7")
+    await get("/products/7", {"Host": "other.example"})
+    await get("/products/7?lang=de")
+    await get("/products/8")
+    assert api.runs == 4
+    await api.get_product.invalidate(product_id=7)
+    assert (await get("/products/7")).text == '"7 en 5"'
+    assert (await get("/products/7", {"Host": "other.example"})).text == '"7 en 6"'
+    assert (await get("/products/7?lang=de")).hit
+    assert (await get("/products/8")).hit
+    await api.get_product.invalidate(product_id="7", lang="de")  # in the type of the parameter
+    assert not (await get("/products/7?lang=de")).hit
+
+
+async def test_by_a_header_parameter(api, get):
+    """A header is an argument by its name, joins the key, and is in Vary."""
+    german = {"Accept-Language": "de"}
+    first = await get("/greeting", german)
+    assert (first.text, first.get("vary")) == ('"de 1"', "Accept-Language")
+    assert (await get("/greeting")).text == '"en 2"'
+    assert (await get("/greeting", german)).hit
+    await api.greet.invalidate(accept_language="de")
+    assert (await get("/greeting", german)).text == '"de 3"'
+    assert (await get("/greeting")).hit
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"produkt": 7}, "has no argument 'produkt'"),
+        ({}, "expected the argument 'product_id'"),
+        ({"product_id": "seven"}, "is no such argument"),
+    ],
+)
+async def test_wrong_arguments_are_errors(api, arguments, text):
+    """They are looked at when the control is called, and named."""
+    with pytest.raises(TypeError, match=text):
+        await api.get_product.invalidate(**arguments)
+
+
+async def test_by_pattern(api, get):
+    """A pattern matches the text of the arguments, as `key()` shows it."""
+    assert api.get_product.key(product_id=7) == '7,"en"'
+    for target in ("/products/7", "/products/7?lang=de", "/products/71"):
+        await get(target)
+    await api.get_product.invalidate_matching("7,*")
+    assert not (await get("/products/7")).hit
+    assert not (await get("/products/7?lang=de")).hit
+    assert (await get("/products/71")).hit
+
+
+async def test_all_of_one_action(api, get):
+    """`clear` leaves other actions alone."""
+    await get("/products/7")
+    await get("/all")
+    await api.get_product.clear()
+    assert not (await get("/products/7")).hit
+    assert (await get("/all")).hit
+
+
+async def test_by_tag(app, get):
+    """Templates take the arguments."""
+    for name in ("a", "b"):
+        await get(f"/tagged/{name}")
+    await app.invalidate_tags("name:a")
+    assert not (await get("/tagged/a")).hit
+    assert (await get("/tagged/b")).hit
+    await app.invalidate_tags("all")
+    assert not (await get("/tagged/b")).hit
+
+
+async def test_what_a_success_invalidates(get):
+    """Actions, one call of an action, and tags; before the response leaves, and not on failure."""
+    for target in ("/products/7", "/products/8", "/all", "/tagged/x"):
+        await get(target)
+    await get("/products/7/rename?fail=true", method="POST")
+    assert (await get("/products/7")).hit
+
+    seen = []
+
+    async def look(message):
+        if message["type"] == "http.response.start":
+            seen.append((await get("/products/7")).hit)
+
+    await get("/products/7/rename", method="POST", on_message=look)
+    assert seen == [False]
+    assert (await get("/products/8")).hit
+    assert not (await get("/all")).hit
+    assert not (await get("/tagged/x")).hit
+
+
+async def test_clients_ask_where_something_invalidates(get):
+    """A browser that would not ask would not see the change."""
+    controls = {
+        target: (await get(target)).get("cache-control")
+        for target in ("/products/7", "/all", "/tagged/a", "/greeting")
+    }
+    assert controls == {
+        "/products/7": "no-cache",
+        "/all": "no-cache",
+        "/tagged/a": "no-cache",
+        "/greeting": "public, max-age=60",
+    }
+
+
+async def test_an_invalidation_wins_over_a_running_handler(lab, provider):
+    """What was read before it is served to who asked before, and never stored."""
+    world, app = lab.World(), App()
+    if provider is not None:
+        app.provide(CacheProvider, provider)
+    get = lab.Client(lab.make["app"](world, app))
+    async with app:
+        world.gate = asyncio.Event()
+        early = asyncio.create_task(get("/things/a"))
+        await world.entered.wait()
+        await app.invalidate_tags("thing:a")
+        gate, world.gate = world.gate, None
+        late = await get("/things/a")
+        gate.set()
+        assert (await early).text in {"run 1", "run 2"}
+        assert late.text == "run 2"
+        assert (await get("/things/a")).text == "run 2"
+
+
+async def test_numbers(api, get):
+    """`stats` counts requests as those of functions are counted."""
+    for _ in range(3):
+        await get("/all")
+    stats = api.everything.stats
+    assert (stats.misses, stats.hits) == (1, 2)
+
+
+async def test_a_stopped_app_passes(lab):
+    """It answers without the cache, and refuses changes that would be lost."""
+    app = App(ProductApi)
+    get, api = lab.Client(app), app.get(ProductApi)
+    assert [(await get("/all")).text for _ in range(2)] == ["1", "2"]
+    with pytest.raises(NotRunning, match=r"everything\.clear\(\)"):
+        await api.everything.clear()
+    async with app:
+        assert [(await get("/all")).text for _ in range(2)] == ["3", "3"]
+    assert (await get("/all")).text == "4"
+    async with app:
+        assert (await get("/all")).text == "5"  # nothing of its earlier life
+
+
+async def test_an_action_without_a_cache_has_no_controls(app, api):
+    """It says what to write."""
+    with pytest.raises(InvalidOption, match="has no cache"):
+        await api.rename.clear()
+
+
+async def test_what_cannot_be_invalidated_fails_at_the_start():
+    """A name in `invalidates=` that means nothing is an error before the first request."""
+
+    class Api:
+        @action("/", method="POST", invalidates=[42])
+        async def change(self) -> None: ...
+
+    with pytest.raises(InvalidOption, match="invalidates= has 42"):
+        async with App(Api):
+            raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"method": "POST", "cache": True}, "only responses to GET are kept"),
+        ({"cache": HttpCache(), "etag": "strong"}, "write them into it"),
+        ({"cache": "10m5"}, "stopped at '5'"),
+    ],
+)
+def test_contradictions_fail_at_decoration(options, text):
+    """Mistakes in code are errors at their line."""
+    with pytest.raises(ValueError, match=text):
+        action("/", **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "text"),
+    [
+        (("10m5",), {}, "stopped at '5'"),
+        ((60,), {"tag": ["x"]}, "tag"),
+        ((HttpCache(),), {"public": True}, "into the HttpCache"),
+        ((False,), {}, "expected a duration"),
+        ((), {"per": lambda r: 1, "public": True}, "Leave one out"),
+    ],
+)
+def test_contradictions_of_the_decorator(arguments, options, text):
+    """The same for `@http_cache`."""
+    with pytest.raises(ValueError, match=text):
+        http_cache(*arguments, **options)
+
+
+async def test_one_response_per_identity(lab):
+    """`per=` keys by who asks, tells clients `private`, and passes where it knows nobody."""
+
+    class Api:
+        runs = 0
+
+        @action("/", cache=HttpCache("1 minute", per=lambda r: r.headers.get("x-user")))
+        async def page(self, request: Request) -> str:
+            Api.runs += 1
+            return f"{request.headers.get('authorization')} {Api.runs}"
+
+    async with App(Api) as app:
+        get = lab.Client(app)
+        ann, bob = ({"X-User": n, "Authorization": n} for n in ("ann", "bob"))
+        texts = [(await get("/", who)).text for who in (ann, bob, ann, bob)]
+        assert texts == ['"ann 1"', '"bob 2"', '"ann 1"', '"bob 2"']
+        assert (await get("/", ann)).get("cache-control") == "private, max-age=60"
+        assert [(await get("/")).text for _ in range(2)] == ['"None 3"', '"None 4"']
+
+
+async def test_cookies_that_count(lab):
+    """`vary_cookies=` keys those values, and no other cookie keeps a page from being shared."""
+
+    class Api:
+        runs = 0
+
+        @action("/", cache=HttpCache("1 minute", vary_cookies=("theme",)))
+        async def page(self, request: Request) -> str:
+            Api.runs += 1
+            return f"{request.cookies.get('theme')} {Api.runs}"
+
+    async with App(Api) as app:
+        get = lab.Client(app)
+        texts = [
+            (await get("/", {"Cookie": cookie})).text
+            for cookie in ("theme=dark; id=1", "theme=light", "id=2; theme=dark")
+        ]
+        assert texts == ['"dark 1"', '"light 2"', '"dark 1"']

@@ -1,0 +1,361 @@
+"""How long responses live: ttl, old ones on purpose, and validation."""
+
+import asyncio
+import logging
+
+import pytest
+from fastapi import Request, Response
+
+from stillfresh import App, HttpCache, HttpCacheMiddleware, action, computation
+from stillfresh.testing import VirtualClock
+
+MINUTE = "1 minute"
+
+
+@pytest.fixture
+def clock():
+    return VirtualClock()
+
+
+async def test_a_response_lives_as_long_as_its_ttl(lab, clock):
+    """Then the handler runs again; Age and ttl count meanwhile."""
+    world = lab.World()
+    async with App(clock=clock) as app:
+        get = lab.Client(lab.make["app"](world, app))
+        await get("/thing")
+        clock.advance("59 seconds")
+        late = await get("/thing")
+        assert (late.text, late.get("age"), late.cache) == ("run 1", "59", "hit; ttl=1")
+        clock.advance("1 second")
+        assert (await get("/thing")).text == "run 2"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ([("cache-control", "max-age=5")], 5),
+        ([("cache-control", "max-age=5, s-maxage=7")], 7),
+        ([("stillfresh-cache-control", "max-age=9"), ("cache-control", "max-age=5")], 9),
+        ([("cache-control", "max-age=5"), ("age", "2")], 3),
+        ([("cdn-cache-control", "max-age=900")], 60),
+    ],
+    ids=repr,
+)
+async def test_the_handler_may_say_how_long(lab, clock, headers, seconds):
+    """What it says goes before the ttl of the route, and is sent on as it is."""
+    world = lab.World()
+    world.headers = headers
+    async with App(clock=clock) as app:
+        get = lab.Client(lab.make["app"](world, app))
+        first = await get("/thing")
+        assert first.get("stillfresh-cache-control") is None
+        clock.advance(f"{seconds - 1} seconds")
+        assert (await get("/thing")).text == "run 1"
+        clock.advance("1 second")
+        assert (await get("/thing")).text == "run 2"
+
+
+async def test_old_ones_are_served_while_one_refresh_runs(clock):
+    """Within `stale` nobody waits; the refresh carries no credentials and no conditions."""
+    seen = []
+
+    class Api:
+        runs = 0
+
+        @action("/", cache=HttpCache(MINUTE, stale="1 hour", public=True))
+        async def page(self, request: Request) -> str:
+            seen.append({name for name, _ in request.headers.items()})
+            Api.runs += 1
+            return f"run {Api.runs}"
+
+    async with App(Api, clock=clock) as app:
+        get = Client(app)
+        await get("/", {"X-Own": "1"})
+        clock.advance("2 minutes")
+        private = {
+            "Authorization": "Bearer x",
+            "Cookie": "a=1",
+            "If-None-Match": '"z"',
+            "Range": "bytes=0-1",
+            "X-Own": "1",
+        }
+        old = await asyncio.gather(*(get("/", private) for _ in range(5)))
+        assert {one.text for one in old} == {'"run 1"'}
+        assert old[0].cache == "hit; ttl=-60"
+        await app.settled()
+        assert (await get("/", private)).text == '"run 2"'
+        assert Api.runs == 2
+        assert seen[1] == {"host", "x-own"}
+
+
+@pytest.mark.parametrize("failure", [LookupError("gone"), 500, 503])
+async def test_old_ones_are_served_when_the_handler_fails(lab, clock, failure):
+    """Within `stale_if_error`, and not after it."""
+    world = lab.World()
+    async with App(clock=clock) as app:
+        get = lab.Client(lab.make["starlette"](world, app))
+        await get("/error")
+        world.status = failure if isinstance(failure, int) else 200
+        world.error = failure if isinstance(failure, Exception) else None
+        clock.advance("2 minutes")
+        old = await get("/error")
+        assert (old.status, old.text, old.cache) == (200, "run 1", "fwd=stale")
+        assert world.runs == 2
+        clock.advance("1 hour")
+        if isinstance(failure, Exception):
+            with pytest.raises(LookupError):
+                await get("/error")
+        else:
+            assert (await get("/error")).status == failure
+
+
+async def test_a_missing_page_is_an_answer(lab, clock):
+    """A 404 is no failure: the old response does not stand in for it."""
+    world = lab.World()
+    async with App(clock=clock) as app:
+        get = lab.Client(lab.make["starlette"](world, app))
+        await get("/error")
+        world.status = 404
+        clock.advance("2 minutes")
+        assert (await get("/error")).status == 404
+
+
+async def test_what_is_not_there_may_be_kept_for_a_moment(clock):
+    """`negative_ttl` says for how long."""
+
+    class Api:
+        runs = 0
+
+        @action("/", cache=HttpCache(MINUTE, negative_ttl={404: 5}))
+        async def page(self) -> Response:
+            Api.runs += 1
+            return Response(status_code=404)
+
+    async with App(Api, clock=clock) as app:
+        get = Client(app)
+        assert [(await get("/")).status for _ in range(3)] == [404] * 3
+        assert Api.runs == 1
+        clock.advance("5 seconds")
+        await get("/")
+        assert Api.runs == 2
+
+
+async def test_a_computation_decides_about_its_response(clock):
+    """`computation()` works in a handler: its ttl, its tags, and skip()."""
+
+    class Api:
+        runs = 0
+
+        @action("/{name}", cache=MINUTE)
+        async def page(self, name: str) -> int:
+            Api.runs += 1
+            if name == "short":
+                computation().ttl = "5 seconds"
+            if name == "skip":
+                computation().skip()
+            computation().tags.add("own")
+            return Api.runs
+
+    async with App(Api, clock=clock) as app:
+        get = Client(app)
+        for _ in range(2):
+            assert (await get("/short")).text == "1"
+        clock.advance("5 seconds")
+        assert (await get("/short")).text == "2"
+        assert [(await get("/skip")).text for _ in range(2)] == ["3", "4"]
+        assert [(await get("/x")).text for _ in range(2)] == ["5", "5"]
+        await app.invalidate_tags("own")
+        assert (await get("/x")).text == "6"
+
+
+class Versions:
+    """A handler with validators that cost nothing."""
+
+    def __init__(self):
+        self.runs = 0
+        self.version = "v1"
+
+    def api(self, **options):
+        outer = self
+
+        class Api:
+            @action("/{number}", **options)
+            async def page(self, number: int) -> str:
+                outer.runs += 1
+                return f"{outer.version} of {number}"
+
+        return Api
+
+
+async def test_a_cheap_validator_spares_the_handler(clock):
+    """Its tag is the same: the old response lives anew. It is another one: the handler runs."""
+    world = Versions()
+    asked = []
+
+    def version(number):
+        asked.append(number)
+        return world.version
+
+    async with App(world.api(cache=MINUTE, etag=version), clock=clock) as app:
+        get = Client(app)
+        first = await get("/7")
+        assert first.get("etag") == 'W/"v1"'
+        clock.advance("2 minutes")
+        again = await get("/7")
+        assert (again.text, world.runs, asked) == ('"v1 of 7"', 1, [7, 7])
+        assert (await get("/7")).hit
+        clock.advance("2 minutes")
+        world.version = "v2"
+        assert (await get("/7")).text == '"v2 of 7"'
+        assert world.runs == 2
+
+
+async def test_a_cheap_validator_answers_who_has_it(clock):
+    """Nothing is stored, and the client has the version that is right: a 304 without the handler."""
+    world = Versions()
+    for options in ({"cache": MINUTE}, {}):
+        api = world.api(etag=lambda number: world.version, **options)
+        async with App(api, clock=clock) as app:
+            get = Client(app)
+            got = await get("/7", {"If-None-Match": '"v1"'})
+            assert (got.status, got.body, got.get("etag")) == (304, b"", 'W/"v1"')
+            assert world.runs == 0
+
+
+async def test_a_date_is_a_validator_too(clock):
+    """`last_modified=` is sent, and answers If-Modified-Since."""
+    world = Versions()
+    api = world.api(cache=MINUTE, last_modified=lambda number: 1_577_836_800)
+    async with App(api, clock=clock) as app:
+        get = Client(app)
+        date = "Wed, 01 Jan 2020 00:00:00 GMT"
+        assert (await get("/7")).get("last-modified") == date
+        assert (await get("/7", {"If-Modified-Since": date})).status == 304
+        clock.advance("2 minutes")
+        await get("/7")
+        assert world.runs == 1
+
+
+async def test_conditions_without_a_cache():
+    """`etag=True` sends a tag and answers conditions; the handler runs each time."""
+    world = Versions()
+    async with App(world.api(etag=True)) as app:
+        get = Client(app)
+        tag = (await get("/7")).get("etag")
+        got = await get("/7", {"If-None-Match": tag})
+        assert (got.status, got.body, world.runs) == (304, b"", 2)
+        world.version = "v2"
+        assert (await get("/7", {"If-None-Match": tag})).text == '"v2 of 7"'
+
+
+class Origin:
+    """An application that validates by itself, as one behind a proxy does."""
+
+    def __init__(self):
+        self.asked = []
+        self.tag = '"1"'
+        self.control = "max-age=5"
+
+    async def __call__(self, scope, receive, send):
+        headers = dict(scope["headers"])
+        self.asked.append(headers.get(b"if-none-match"))
+        same = headers.get(b"if-none-match") == self.tag.encode()
+        fields = [(b"etag", self.tag.encode()), (b"cache-control", self.control.encode())]
+        fields.append((b"x-answer", b"%d" % len(self.asked)))
+        body = b"" if same else b"body " + self.tag.encode()
+        await send(
+            {"type": "http.response.start", "status": 304 if same else 200, "headers": fields}
+        )
+        await send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.parametrize("profile", ["safe", "rfc"])
+async def test_an_application_is_validated_with_its_own_tag(clock, profile):
+    """A 304 from inside gives the old response a new life, and new fields."""
+    origin = Origin()
+    async with App(clock=clock) as app:
+        get = Client(HttpCacheMiddleware(origin, profile, cache_app=app))
+        assert (await get("/")).body == b'body "1"'
+        clock.advance("6 seconds")
+        second = await get("/")
+        assert (second.status, second.body, second.get("x-answer")) == (200, b'body "1"', "2")
+        assert (await get("/")).hit
+        origin.tag = '"2"'
+        clock.advance("6 seconds")
+        assert (await get("/")).body == b'body "2"'
+        assert origin.asked == [None, b'"1"', b'"1"']
+
+
+async def test_no_cache_is_asked_about_before_each_use(clock):
+    """It is stored, and never used unasked."""
+    origin = Origin()
+    origin.control = "no-cache"
+    async with App(clock=clock) as app:
+        get = Client(HttpCacheMiddleware(origin, "safe", cache_app=app))
+        for _ in range(3):
+            assert (await get("/")).body == b'body "1"'
+        assert origin.asked == [None, b'"1"', b'"1"']
+
+
+async def test_a_profile_caches_only_what_is_marked(lab, clock):
+    """Nothing is fresh that does not say so itself."""
+    world = lab.World()
+    plain = lab.make["starlette"](world, App())
+    plain.user_middleware.clear()
+    async with App(clock=clock) as app:
+        get = lab.Client(HttpCacheMiddleware(plain, "safe", cache_app=app))
+        assert [(await get("/who")).text for _ in range(2)] == ["nobody"] * 2
+        assert world.runs == 2
+
+
+class Client:
+    """A client of the kind that the conftest has."""
+
+    made = None
+
+    def __new__(cls, app):
+        return cls.made(app)
+
+
+@pytest.fixture(autouse=True)
+def client_of(lab):
+    Client.made = lab.Client
+
+
+async def test_jitter_shortens_and_is_not_told(clock):
+    """Clients hear the whole lifetime."""
+    world = Versions()
+    async with App(world.api(cache=HttpCache(100, jitter=0.9)), clock=clock) as app:
+        get = Client(app)
+        for number in range(20):
+            assert (await get(f"/{number}")).get("cache-control") == "public, max-age=100"
+        clock.advance("60 seconds")
+        for number in range(20):
+            await get(f"/{number}")
+        assert 20 < world.runs <= 40
+
+
+async def test_a_slow_refresh_does_not_pile_up(clock, caplog):
+    """A refresh that fails is told in the log, and the old response stays within its window."""
+    caplog.set_level(logging.CRITICAL)
+    world = Versions()
+
+    class Api:
+        runs = 0
+
+        @action("/", cache=HttpCache(MINUTE, stale="1 hour"))
+        async def page(self) -> str:
+            Api.runs += 1
+            if Api.runs > 1:
+                raise LookupError("down")
+            return "one"
+
+    del world
+    async with App(Api, clock=clock) as app:
+        get = Client(app)
+        await get("/")
+        clock.advance("2 minutes")
+        for _ in range(3):
+            assert (await get("/")).text == '"one"'
+            await app.settled()
+        assert Api.runs <= 4
