@@ -8,7 +8,7 @@ and one that hands out a lease must not be sent twice.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 import hiredis
 import redis
@@ -85,6 +85,18 @@ def _text(key: str | bytes | int) -> str:
     return key.decode() if isinstance(key, bytes) else str(key)
 
 
+class Finder(Protocol):
+    """Who knows where a server is."""
+
+    async def find(self) -> Place:
+        """Return where it is now."""
+        ...
+
+    def find_blocking(self) -> Place:
+        """Return where it is now; never suspends."""
+        ...
+
+
 class Server(NamedTuple):
     """Where the server is, and how long to wait for it."""
 
@@ -95,6 +107,20 @@ class Server(NamedTuple):
     """Where it is, if not where the URL says."""
     in_cluster: bool = False
     """It is known to be one of several."""
+    finder: Finder | None = None
+    """Who knows where it is, at each new connection."""
+
+    async def reach(self) -> Any:
+        """Return a connection for an event loop, not connected, to where it is now."""
+        return (self if self.finder is None else self.at(await self.finder.find())).waiting()
+
+    def reach_blocking(self) -> Any:
+        """Return a connection for threads, not connected, to where it is now."""
+        return (self if self.finder is None else self.at(self.finder.find_blocking())).blocking()
+
+    def at(self, place: Place) -> Server:
+        """Return the same at another place."""
+        return self._replace(place=place)
 
     # The connections are of the library's own classes, half of whose methods have no types.
 
@@ -171,4 +197,4 @@ def read_run(info: object, server: Server) -> bytes:
 
 def unavailable(error: BaseException) -> ProviderUnavailable:
     """Return the error of this library for a fault of the client."""
-    return ProviderUnavailable(f"{type(error).__name__}: {error}")
+    return ProviderUnavailable(f"{type(error).__name__}: {str(error) or 'it took too long'}")

@@ -25,6 +25,7 @@ from ...errors import ProviderUnavailable
 from .bells import Bell
 from .client import FAULTS, OneServer, Refusal, made, pack, pack_read, read_run, unavailable
 from .listening import Listener
+from .sentinel import checked_role
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Sequence
@@ -187,12 +188,17 @@ class Link(asyncio.Protocol):
     # Connecting
 
     async def _connect(self) -> None:
-        connection = self._server.waiting()
+        connection = None
         try:
-            await self._greet(connection)
-        except BaseException:
-            with suppress(*FAULTS):
-                await connection.disconnect(nowait=True)
+            async with asyncio.timeout(self._server.connect_timeout):
+                connection = await self._server.reach()
+                await self._greet(connection)
+        except BaseException as error:
+            if connection is not None:
+                with suppress(*FAULTS):
+                    await connection.disconnect(nowait=True)
+            if isinstance(error, FAULTS):
+                raise unavailable(error) from error
             raise
         finally:
             self._connecting = None
@@ -214,19 +220,13 @@ class Link(asyncio.Protocol):
                 self._end.asend(None).send(None)
 
     async def _greet(self, connection: Any) -> None:
-        try:
-            async with asyncio.timeout(self._server.connect_timeout):
-                await connection.connect()
-                await connection.send_command("INFO", "server")
-                self.run = read_run(
-                    await connection.read_response(disable_decoding=True), self._server
-                )
-        except TimeoutError:
-            raise ProviderUnavailable(
-                f"no connection within {self._server.connect_timeout} s"
-            ) from None
-        except FAULTS as error:
-            raise unavailable(error) from error
+        await connection.connect()
+        await connection.send_command("INFO", "server")
+        info = await connection.read_response(disable_decoding=True)
+        if self._server.finder is not None:
+            await connection.send_command("ROLE")
+            checked_role(await connection.read_response(disable_decoding=True))
+        self.run = read_run(info, self._server)
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None]:
         try:

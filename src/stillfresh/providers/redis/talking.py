@@ -29,6 +29,7 @@ from .cluster import ClusterLines, ClusterLinks
 from .link import Links
 from .names import Names, checked_prefix
 from .renewal import Renewals, forget_holders
+from .sentinel import Sentinels
 from .slots import SlotMap
 from .threads import Lines
 from .urls import address_of, read_url
@@ -217,8 +218,17 @@ class Talking(Tiered):
                 self._wires = self._connected(self._target)
             return self._wires
 
+    def _look_for_primary(self) -> None:
+        """Connect anew: the server has become a replica, and the sentinels know another one."""
+        with self._lock:
+            if self._target is None or not self._target.sentinels or self._wires is None:
+                return
+            wires, self._wires = self._wires, None
+        wires.close()
+
     def _connected(self, target: Target) -> Wires:
-        server = Server(target.url, self._connect_timeout, self._timeout)
+        finder = Sentinels(target, self._connect_timeout) if target.sentinels else None
+        server = Server(target.url, self._connect_timeout, self._timeout, finder=finder)
         links: Links | ClusterLinks
         lines: Lines | ClusterLines
         if self.clustered:
@@ -293,6 +303,8 @@ class Talking(Tiered):
             for number, reply in enumerate(replies)
             if isinstance(reply, Refusal) and reply.code == "NOSCRIPT"
         ]
+        if any(isinstance(reply, Refusal) and reply.code == "READONLY" for reply in replies):
+            self._look_for_primary()
         if unknown:
             again = [in_full(sent[number]) for number in unknown]
             for number, reply in zip(unknown, await self.wire.talk_as(again), strict=True):

@@ -20,6 +20,7 @@ from redis.exceptions import (
 
 from .bells import ThreadBell
 from .client import FAULTS, OneServer, Refusal, made, pack, pack_read, read_run, unavailable
+from .sentinel import checked_role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,11 +43,14 @@ class Line:
     """One connection, used by one thread at a time."""
 
     def __init__(self, server: Server) -> None:
-        self._connection = server.blocking()
+        self._connection = server.reach_blocking()
         try:
             self._connection.connect()
             self._connection.send_command("INFO", "server")
             self.run = read_run(self._connection.read_response(disable_decoding=True), server)
+            if server.finder is not None:
+                self._connection.send_command("ROLE")
+                checked_role(self._connection.read_response(disable_decoding=True))
         except BaseException:
             self.close()
             raise

@@ -11,7 +11,7 @@ User and password are those of the server; a server's options follow behind the 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import redis
 import redis.asyncio.connection as async_connection
@@ -40,8 +40,8 @@ class Target(NamedTuple):
     """Servers of the cluster, or the sentinels."""
     service: str = ""
     """What the sentinels call the primary."""
-    login: tuple[str | None, str | None] = (None, None)
-    """User and password of the sentinels."""
+    sentinels: tuple[str, ...] = ()
+    """The URL of each."""
 
 
 def read_url(url: object) -> Target:
@@ -58,18 +58,12 @@ def read_url(url: object) -> Target:
         "Write it like redis://user:password@127.0.0.1:6379/0."
     )
     try:
-        parts = urlsplit(url)
-        if parts.scheme not in SCHEMES:
-            # Not the whole URL: there may be a password in it.
-            raise InvalidOption(
-                f"url: the scheme {parts.scheme!r} is not supported; expected redis://, rediss:// "
-                "(TLS), unix://, redis+cluster:// or redis+sentinel://."
-            )
-        scheme, _, kind = parts.scheme.partition("+")
-        target = _several(url, scheme, kind) if kind else Target(url)
+        target = _read(url)
         async_connection.parse_url(target.url)
         made = sync_connection.ConnectionPool.from_url(target.url)
         made.connection_class(**made.connection_kwargs)
+    except InvalidOption:
+        raise
     except ValueError:  # its text may show a password
         raise unreadable from None
     except (TypeError, redis.RedisError):
@@ -78,6 +72,18 @@ def read_url(url: object) -> Target:
             "that cannot be. Write it like redis://127.0.0.1:6379/0?socket_keepalive=true."
         ) from None
     return target
+
+
+def _read(url: str) -> Target:
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        # Not the whole URL: there may be a password in it.
+        raise InvalidOption(
+            f"url: the scheme {parts.scheme!r} is not supported; expected redis://, rediss:// "
+            "(TLS), unix://, redis+cluster:// or redis+sentinel://."
+        )
+    scheme, _, kind = parts.scheme.partition("+")
+    return _several(url, scheme, kind) if kind else Target(url)
 
 
 def _several(url: str, scheme: str, kind: str) -> Target:
@@ -90,17 +96,24 @@ def _several(url: str, scheme: str, kind: str) -> Target:
     if kind == "cluster":
         if service not in {"", "0"} or database:
             raise InvalidOption("url: a cluster has no databases. End it after the servers.")
-        service = ""
     elif not service:
         raise InvalidOption(
             "url: it does not say what the sentinels call the primary. "
             "Write it like redis+sentinel://127.0.0.1:26379/mymaster."
         )
-    host, port = places[0]
-    shown = f"[{host}]" if ":" in host else host
     query = f"?{urlencode(options)}" if options else ""
-    one = f"{scheme}://{login}{at}{shown}:{port}/{database}{query}"
-    return Target(one, kind, places, unquote(service), (of_sentinels[0], of_sentinels[1]))
+    one = f"{scheme}://{login}{at}{_with_port(places[0])}/{database}{query}"
+    if kind == "cluster":
+        return Target(one, kind, places)
+    user, password = (quote(text or "", safe="") for text in of_sentinels)
+    own = f"{user}:{password}@" if password else ""
+    sentinels = tuple(f"{scheme}://{own}{host}{query}" for host in map(_with_port, places))
+    return Target(one, kind, places, unquote(service), sentinels)
+
+
+def _with_port(place: Place) -> str:
+    host, port = place
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _place(text: str, port: int) -> Place:
