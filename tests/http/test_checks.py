@@ -1,6 +1,7 @@
 """The look at an application as it starts, and the decorator in three frameworks."""
 
 import logging
+from typing import Annotated
 
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
@@ -84,7 +85,7 @@ async def test_an_argument_without_a_key_is_named(lab, cached, told):
 
     @site.get("/")
     @http_cache("1 minute")
-    async def page(user: User = Depends(user)) -> str:
+    async def page(user: Annotated[User, Depends(user)]) -> str:
         return user.name
 
     client = lab.Client(site)
@@ -107,7 +108,7 @@ async def test_a_dependency_that_is_no_part_of_the_request_is_no_part_of_the_key
 
     @site.get("/")
     @http_cache("1 minute")
-    def page(session: Session = Depends(session)) -> int:
+    def page(session: Annotated[Session, Depends(session)]) -> int:
         runs.append(session)
         return len(runs)
 
@@ -128,7 +129,7 @@ async def test_a_dependency_with_a_text_is_in_the_key(lab, cached):
 
     @site.get("/")
     @http_cache("1 minute")
-    async def page(tenant: str = Depends(tenant)) -> str:
+    async def page(tenant: Annotated[str, Depends(tenant)]) -> str:
         runs.append(tenant)
         return tenant
 
