@@ -146,23 +146,25 @@ def test_unknown_hosts_go_past():
     assert verdict(ask(request(host="xexample.com"), policy)) == ""
 
 
-def test_a_plain_request_needs_no_second_look():
-    """What browsers send with every GET does not lead off the shortest way; what decides does."""
-    usual = [
-        (name, b"x")
-        for name in (b"host", b"accept", b"user-agent", b"accept-encoding", b"cache-control")
-    ]
-    assert asking.is_plain(usual)
-    for name in (
-        b"cookie",
-        b"authorization",
-        b"if-none-match",
-        b"range",
-        b"content-length",
-        b"expect",
-        b"forwarded",
-    ):
-        assert not asking.is_plain([*usual, (name, b"x")])
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (request(), b""),
+        (request(method="HEAD"), b"method"),
+        (request(method="POST"), b"method"),
+        (request((b"content-length", b"1")), b"bypass"),
+        (request((b"if-match", b"*")), b"bypass"),
+        (request(host="other"), b"bypass"),
+        (request(AUTH), b"bypass"),
+        (request(COOKIE), b"bypass"),
+        (request(FORWARDED), b"bypass"),
+    ],
+)
+def test_a_verdict_says_why(sent, reason):
+    """RFC 9211 2.2: the word for `fwd`, and a text for whoever looks for a fault."""
+    found = ask(sent, HttpCache(hosts=["example.com"]))
+    assert found.reason == reason
+    assert bool(found.detail) is bool(reason)
 
 
 # Cookies

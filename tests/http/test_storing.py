@@ -292,26 +292,6 @@ def test_what_this_cache_said_is_not_replayed():
     assert judge("cache-status: stillfresh; hit", MARKED).headers == (MARKED,)
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ((b"a", b"b"), True),
-        ((b"a", b""), True),
-        ((b"a", b"\xfc\t "), True),
-        ((b"a", b"b\r\nx: y"), False),
-        ((b"a", b"b\n"), False),
-        ((b"a", b"b\0"), False),
-        ((b"a b", b""), False),
-        ((b"a:", b""), False),
-        ((b"a\r\n", b""), False),
-        ((b"", b""), False),
-    ],
-)
-def test_nothing_in_a_stored_field_ends_its_line(line, expected):
-    """HTTP.md J, RFC 9110 5.5: response splitting ends when an entry is read back."""
-    assert storing.is_sound((line,)) is expected
-
-
 def test_more_groups_than_can_be_kept_forbid_storing():
     """RFC 9875: an invalidation must not get lost. 32 of 32 characters are kept."""
     value = ", ".join(f'"{number:032d}"' for number in range(32)).encode()

@@ -67,20 +67,7 @@ KEYED_FORWARDING: Final = tuple(sorted(_FORWARDING))
 """Where a proxy is trusted, what it says joins the key: the handler may answer by it."""
 _BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _CREDENTIALS: Final = frozenset({b"authorization", b"cookie"})
-_CONDITIONS: Final = frozenset({b"if-none-match", b"if-modified-since", b"range", b"if-range"})
-
 _NOTABLE: Final = _NOT_OURS | _FORWARDING | _BODY_FIELDS | _CREDENTIALS
-NOTABLE: Final = _NOTABLE | _CONDITIONS
-
-
-def is_plain(lines: Iterable[tuple[bytes, bytes]]) -> bool:
-    """
-    Tell whether a GET with these fields is answered from the cache without a further look.
-
-    For the shortest way of a hit. Names are lower-case, as ASGI has them. False says only that
-    `ask`, and the conditions of the request, have to be looked at.
-    """
-    return NOTABLE.isdisjoint(dict(lines))
 
 
 def ask(request: Request, policy: HttpCache, *, pure: bool = False) -> Ask:

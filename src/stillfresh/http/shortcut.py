@@ -57,6 +57,7 @@ class Shortcut:
         "status",
         "tag",
         "unchanged",
+        "wary",
     )
 
     def __init__(self, plan: Plan, reader: Reader, entry: Entry, book: TagBook) -> None:
@@ -69,6 +70,8 @@ class Shortcut:
         """When the response was made: its age counts from here."""
         self.status = stored.status
         self.tag = stored.tag if stored.status == 200 else None
+        self.wary = plan.route.cache.fresh is None and plan.route.cache.profile == "safe"
+        """The handler is not known, so a cookie may change its answer (HTTP.md A6)."""
         self._told = bool(plan.route.cache.cache_status)
         self.age = -1
         self.full: Fields = []
@@ -131,7 +134,7 @@ class Shortcuts:
             ]
         except KeyError:
             return None
-        if not SLOW.isdisjoint(fields):
+        if not SLOW.isdisjoint(fields) or (way.wary and b"cookie" in fields):
             return None
         entry, now = way.entry, way.now()
         if not (now < entry.quick_until and entry.epoch == way.book.epoch):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from .conditional import has_validator
-from .fields import OWS, TOKEN, members, vary
+from .fields import OWS, members, vary
 from .freshness import (
     Control,
     control,
@@ -286,13 +286,3 @@ def without_own_member(value: bytes) -> bytes:
             if member.partition(b";")[0].strip(OWS).strip(b'"').lower() != OWN_NAME
         ]
     )
-
-
-def is_sound(headers: Headers) -> bool:
-    """Tell whether fields can be sent: nothing in them ends a line (RFC 9110 section 5.5)."""
-    return all(
-        TOKEN.fullmatch(name) and _FORBIDDEN_BYTES.isdisjoint(value) for name, value in headers
-    )
-
-
-_FORBIDDEN_BYTES: Final = frozenset(b"\0\r\n")
