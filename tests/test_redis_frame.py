@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillfresh.entry import Entry, Verdict, Windows, judge
+from stillfresh.entry import Entry, Verdict, Windows, judge, refresh_due
 from stillfresh.errors import InvalidOption
 from stillfresh.providers.base import Address
+from stillfresh.providers.redis.client import Refusal
 from stillfresh.providers.redis.frame import (
+    ANY_RUN,
+    Markers,
     UnreadableEntry,
+    fresh_value,
     is_counter,
     life_ms,
     mark_of,
@@ -226,3 +231,88 @@ def test_a_prefix_is_plain(prefix):
     with pytest.raises(InvalidOption, match="letters, digits"):
         checked_prefix(prefix)
     assert checked_prefix("shop:prod-1.x_y") == "shop:prod-1.x_y"
+
+
+def token(number: int) -> bytes:
+    return b"0123abcd:%016d" % number
+
+
+TAGS = st.lists(st.sampled_from(["t", "u", "product:1", "\u00e9"]), unique=True, max_size=3)
+SPANS = st.sampled_from([0.0, 0.5, 10.0, inf])
+
+
+@settings(max_examples=500)
+@given(
+    tags=TAGS,
+    asked=st.none() | TAGS | st.just("the same"),
+    fresh=st.sampled_from([0.5, 10.0, inf]),
+    stale=SPANS,
+    ahead=SPANS,
+    left=st.sampled_from([-2, -1, 0, 1, 400, 9_700, 10_000, 15_000, 19_990, 30_000]),
+    passed=st.sampled_from([0.0, 0.4, 9.9]),
+    expired=st.booleans(),
+    run=st.sampled_from([RUN, ANY_RUN]),
+    changed=st.none() | st.integers(0, 5),
+)
+def test_a_value_that_is_simply_fresh_is_what_the_long_way_calls_fresh(  # noqa: PLR0917
+    tags: list[str],
+    asked: Any,
+    fresh: float,
+    stale: float,
+    ahead: float,
+    left: int,
+    passed: float,
+    *,
+    expired: bool,
+    run: bytes,
+    changed: int | None,
+):
+    """
+    The short reading of a frame gives its value exactly where the long one finds a fresh entry.
+
+    Fresh, not expired by hand, no refresh due at the moment of the reply, and all of its tags
+    asked for, with the versions that it was written with.
+    """
+    tags = sorted(tags)
+    asked = tags if asked == "the same" else None if asked is None else sorted(asked)
+    versions = {tag: (token(2 * n), token(2 * n + 1)) for n, tag in enumerate(tags)}
+    made = Entry(b"value", 0.0, Windows(fresh, stale, 0.0, ahead), frozenset(tags), 5)
+    made.expired = expired
+    data = seal(made, run, MARK, versions, None)
+    found, markers = data, None
+    if asked:
+        markers = Markers(tuple(asked), [f"marker:{n}" for n in range(2 * len(asked))])
+        now_there = [token(n) for n in range(2 * len(asked))]
+        if changed is not None and changed < len(now_there):
+            now_there[changed] = None if changed % 2 else token(99)
+        found = [data, *now_there]
+
+    entry = read_entry(data, left, 100.0)
+    now = 100.0 + passed
+    simply = judge(entry, now) is Verdict.FRESH and not refresh_due(entry, now)
+    if tags or asked:
+        same = asked == tags and now_there == [one for tag in tags for one in versions[tag]]
+        simply = simply and same and run != ANY_RUN
+    assert fresh_value(left, found, passed, markers) == (b"value" if simply else None)
+
+
+@pytest.mark.parametrize(
+    ("left", "found"),
+    [
+        (1_000, None),
+        (1_000, b""),
+        (1_000, b"12"),
+        (1_000, b"SF"),
+        (1_000, [None, None, None]),
+        (None, sealed()),
+        (b"1000", sealed()),
+        (Refusal("ERR"), sealed()),
+        (1_000, Refusal("WRONGTYPE")),
+    ],
+)
+def test_nothing_else_is_simply_fresh(left, found):
+    """Counters, garbage, refusals and missing entries are for the long way."""
+    markers = Markers(("t",), ["a", "b"])
+    assert fresh_value(left, found, 0.0, None) is None
+    assert fresh_value(left, [found, None, None], 0.0, markers) is None
+    assert fresh_value(left, found, 0.0, markers) is None

@@ -64,7 +64,7 @@ class Definition(Site):
         place = self.place(instance)
         if not place.app.running or not self.policy.is_enabled():
             return None, await self._bypass(place, values, driver)
-        route = Route(self.reader(place), partial(self.key, place), partial(self.call, place))
+        route = Route(self.reader(place), self.keys(place), partial(self.call, place))
         found = await route.answer(values, driver)
         if shortcut is not None and self._is_lasting(place, instance):
             shortcut.connect(route, now, quick=self._may_connect(place, route.reader))

@@ -66,6 +66,10 @@ class NearReader(Reader):
     def quick(self) -> bool:
         return True
 
+    @cached_property
+    def glances(self) -> bool:
+        return False
+
     def near(self, key: str) -> Entry | None:
         [name] = self._tier.names_of(self.region.address(key))
         return self._tier.near.find(self._nook, name)

@@ -83,11 +83,16 @@ class Packer:
             value: object = entry.value
             if not self.serialized:
                 return value
-            if not isinstance(value, bytes):
-                return MISSING
-            if len(value) <= _LONGEST_COUNTER and value.removeprefix(b"-").isdigit():
-                return int(value)  # a counter, see CacheProvider.incr
-            return self.codec.decode(value)
+        except AttributeError:
+            return MISSING
+        return self.read(value) if isinstance(value, bytes) else MISSING
+
+    def read(self, data: bytes) -> object:
+        """Return the value in the bytes of an entry, or MISSING where there is none of its type."""
+        try:
+            if len(data) <= _LONGEST_COUNTER and data.removeprefix(b"-").isdigit():
+                return int(data)  # a counter, see CacheProvider.incr
+            return (self._codec or self.codec).decode(data)
         except (AttributeError, UnreadableFrame, NotSerializable, ValueError):
             return MISSING
 

@@ -60,22 +60,12 @@ class Reader(Shelf):
             not self.region.serialized and type(self.region.guard.provider) is MemoryCacheProvider
         )
 
+    @cached_property
+    def glances(self) -> bool:
+        """A hit may end with the bytes that the provider has: nothing is kept of it here."""
+        return self.region.serialized
+
     # Reading
-
-    def hits(self, entry: Entry, key: str) -> bool:
-        """
-        Count a hit, if *entry* is simply fresh; False where the path has to decide.
-
-        So it has where a short cut is to remember the entry.
-        """
-        region, windows = self.region, entry.windows
-        age = region.clock.now() - entry.born
-        if self.quick or entry.expired or age >= windows.fresh or age >= windows.ahead:
-            return False
-        self.counts.hit += 1
-        region.emit("hit", key)
-        return True
-
     async def read(self, call: Call, driver: Driver, looked: Looked | None = None) -> Answer:
         """Answer one call; *looked* says when it came, and what it has found since."""
         came = tick() if looked is None else looked[0]

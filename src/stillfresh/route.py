@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .entry import MISSING
+from .errors import ProviderUnavailable
 from .singleflight import tick
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from .calls import Answer, Call
     from .drivers import Driver
+    from .entry import Entry
     from .readthrough import Reader
     from .shape import Values
 
@@ -46,11 +49,23 @@ class Route:
         """Answer a call with a value, or with an answer for the caller to unwrap."""
         reader, key = self.reader, self._key(values)
         came = tick()
+        region = reader.region
+        entry: Entry | None = None
+        value: object = MISSING
         try:
-            entry, value = await reader.look(key, driver)
+            if not reader.glances:
+                entry, value = await reader.look(key, driver)
+            else:
+                found = await driver.ops(region.guard).glance(region.address(key))
+                if not isinstance(found, bytes):
+                    entry, value = reader.open(found)
+                elif (value := reader.packer.read(found)) is not MISSING:
+                    reader.counts.hit += 1
+                    region.emit("hit", key)
+                    return reader.hand_out(value), None
+        except ProviderUnavailable:
+            pass
         except BaseException:  # cancelled: it was a call all the same
             reader.done("miss", key, None)
             raise
-        if entry is not None and reader.hits(entry, key):
-            return reader.hand_out(value), None
         return None, await reader.read(self._call(values, key), driver, (came, entry, value))

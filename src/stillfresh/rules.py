@@ -38,6 +38,8 @@ class KeyRule:
             raise InvalidOption(msg)
         self.written = option is not None
         """The user wrote the key: in a shared store it is exactly the store's key."""
+        self.plain = option is None and shape.simple
+        """The key is nothing but the arguments, one after the other."""
         self.quick = self._callable is None and (
             self._template is None or _only_names(self._template, shape.names)
         )
@@ -56,7 +58,7 @@ class KeyRule:
         if self._callable is not None:
             positional = self._shape.positional(values)
             return _own_text(self._callable(*positional, **self._shape.named(values)))
-        if self._shape.simple:
+        if self.plain:
             return ",".join(map(encode, values, self._shape.names))
         texts = [encode_all(self._shape.positional(values), self._shape.names)]
         extra = self._shape.named(values)

@@ -9,6 +9,7 @@ One decorated function as the owner of entries: what it is, and where they are.
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from .app import registry
@@ -231,6 +232,16 @@ class Site:
         if self.root is not None and not place.claim.local:
             self.root.claim(place.app)
         return ledger_of(place.app).reader(self, place.claim)
+
+    def keys(self, place: Place) -> Callable[[Values], str]:
+        """Return what makes the keys there: as `key`, without what is the same each time."""
+        if self.policy.vary or not self.key_rule.plain:
+            return partial(self.key, place)
+        head, names = place.head, self.shape.names
+        if len(names) == 1:
+            [name] = names
+            return lambda values: head + encode(values[0], name)
+        return lambda values: head + ",".join(map(encode, values, names))
 
     def key(self, place: Place, values: Values) -> str:
         """Return the text of the key of a call."""

@@ -48,7 +48,7 @@ class ItemsNode(Node):
 
     def lift(self, plain: object) -> object:
         items = shaped_list(plain)
-        value = self._cls(map(self._item.lift, items))
+        value = self._cls(self._item.lift_all(items))
         if len(value) != len(items):
             raise BadShape("two items of a set are equal")
         return value
@@ -75,7 +75,7 @@ class DequeNode(ItemsNode):
         maxlen, items = shaped_list(plain, 2)
         if maxlen is not None:
             maxlen = exact(int, maxlen)
-        return deque(map(self._item.lift, shaped_list(items)), maxlen)
+        return deque(self._item.lift_all(shaped_list(items)), maxlen)
 
 
 class TupleNode(Node):
@@ -135,14 +135,23 @@ class DictNode(Node):
         return flat
 
     def lift(self, plain: object) -> object:
-        value = self._cls()
-        self._fill(value, plain)
+        value: dict[object, object]
+        if self._cls is dict:
+            flat = shaped_list(plain)
+            keys, items = self._key.lift_all(flat[::2]), self._value.lift_all(flat[1::2])
+            value = dict(zip(keys, items))  # noqa: B905  # the lengths are compared below
+            if 2 * len(value) != len(flat):
+                raise BadShape("two keys of a dict are equal, or one has no value")
+        else:
+            value = self._cls()
+            self._fill(value, plain)
         return value
 
     def _fill(self, value: dict[object, object], plain: object) -> None:
         flat = shaped_list(plain)
-        for key, item in zip(flat[::2], flat[1::2], strict=True):
-            value[self._key.lift(key)] = self._value.lift(item)
+        keys, items = self._key.lift_all(flat[::2]), self._value.lift_all(flat[1::2])
+        for key, item in zip(keys, items, strict=True):
+            value[key] = item  # noqa: PERF403  # it may be a Counter, which would count them
         if 2 * len(value) != len(flat):
             raise BadShape("two keys of a dict are equal")
 

@@ -116,6 +116,14 @@ class Node(ABC):
                 wrote may raise anything.
         """
 
+    def lift_all(self, plain: list[object]) -> list[object]:
+        """Lift each of many; what lifts to itself may come back as the same list."""
+        out: list[object] = []
+        # A loop: a comprehension is one more frame per level on Python 3.11.
+        for one in plain:
+            out.append(self.lift(one))  # noqa: PERF401
+        return out
+
     @abstractmethod
     def describe(self, book: Book) -> str:
         """Spell the type."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class Scalar(Node):
     """A value of exactly one class, by a function down and a function up."""
 
-    __slots__ = ("_cls", "_down", "_up")
+    __slots__ = ("_cls", "_down", "_only", "_up")
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Scalar(Node):
         up: Callable[[Any], object],
     ) -> None:
         self._cls = cls
+        self._only = frozenset({cls})
         self._down = down
         self._up = up
 
@@ -66,6 +67,11 @@ class Scalar(Node):
         if type(value) is not self._cls:
             raise BadShape(f"expected {name_of(self._cls)}")
         return value
+
+    def lift_all(self, plain: list[object]) -> list[object]:
+        if self._up is _same and self._only.issuperset(map(type, plain)):
+            return plain
+        return super().lift_all(plain)
 
     def describe(self, book: Book) -> str:  # noqa: ARG002 - a leaf is spelled by its name
         return self._cls.__name__

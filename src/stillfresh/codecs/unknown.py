@@ -78,6 +78,9 @@ class UnknownNode(Node):
         # Whatever plain data says is what it means.
         return plain
 
+    def lift_all(self, plain: list[object]) -> list[object]:
+        return plain
+
     def describe(self, book: Book) -> str:  # noqa: ARG002 - there is nothing to say
         return "unknown"
 

@@ -130,6 +130,14 @@ class CacheProvider:
         """Return the entry if it is there, its tags hold, and its last window is not over."""
         raise NotImplementedError(_missing(self, "look"))
 
+    async def glance(self, address: Address) -> bytes | Entry | None:
+        """
+        Return what `look` would; of an entry that is simply fresh its bytes are enough.
+
+        That is in its first window, and not to be refreshed yet. Asked where `serialized`.
+        """
+        return await self.look(address)
+
     async def acquire(
         self,
         address: Address,

@@ -151,17 +151,24 @@ class Operations:
 
     async def look(self, address: Address) -> Entry | None:
         """Return the usable entry."""
-        found: object
-        if self._guard.down or self._deadline is not None:
-            found = await self._run(self._provider.look(address))
-        else:  # as that does, without its layers: this is what a hit waits for
-            try:
-                found = await self._provider.look(address)
-            except Exception as error:  # noqa: BLE001  # raised again, as one kind of error
-                self._fault(error, None)
+        found: object = await self._run(self._provider.look(address))
         if found is None or isinstance(found, Entry):
             return found
         raise self._garbage("look", found)
+
+    async def glance(self, address: Address) -> bytes | Entry | None:
+        """Return the usable entry, or the bytes of one that is simply fresh."""
+        found: object
+        if self._guard.down or self._deadline is not None:
+            found = await self._run(self._provider.glance(address))
+        else:  # as that does, without its layers: this is what a hit waits for
+            try:
+                found = await self._provider.glance(address)
+            except Exception as error:  # noqa: BLE001  # raised again, as one kind of error
+                self._fault(error, None)
+        if found is None or isinstance(found, bytes | Entry):
+            return found
+        raise self._garbage("glance", found)
 
     async def look_many(self, addresses: Sequence[Address]) -> list[Entry | None]:
         """Return the usable entries, in the order of *addresses*."""

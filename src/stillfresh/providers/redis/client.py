@@ -23,7 +23,7 @@ from ...errors import ProviderUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .names import Markers
+    from .frame import Markers
     from .urls import Place
 
 Command = tuple[str | bytes | int, ...]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..ears import Ear
     from ..tier import Tier
     from .client import Command, Server
-    from .names import Markers
+    from .frame import Markers
     from .slots import SlotMap
     from .urls import Place
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from math import inf
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ...entry import Entry, Windows
 from .names import written
@@ -45,6 +45,12 @@ ANY_RUN: Final = b"0" * 8
 
 _FRONT: Final = struct.Struct(">3sc8s24s32sHI")
 _LENGTHS: Final = struct.Struct(">QQQQ")
+_COUNTS: Final = slice(68, 74)
+"""Where it says how many tags there are, and how long the key is."""
+_COUNTED: Final = struct.Struct(">HI")
+_NEITHER: Final = _COUNTED.pack(0, 0)
+_LIVES: Final = slice(36, 68)
+_FRESH: Final = MAGIC + WRITTEN
 _EVER: Final = (1 << 64) - 1
 _LONGEST_MS: Final = 100 * 365 * 86_400_000
 """The server counts no longer than that: a hundred years."""
@@ -197,6 +203,14 @@ def read_entry(data: bytes, left_ms: int, now: float, *, whole: bool = True) -> 
     if len(data) <= LONGEST_COUNTER and is_counter(data):
         windows = Windows(inf if left_ms == -1 else max(0, left_ms) / 1000)
         return RemoteEntry(data, now, windows, mark_of(data), {}, expired=False)
+    if data[: len(MAGIC)] == MAGIC and data[_COUNTS] == _NEITHER:
+        # No tags and no long key, as most: there is nothing to cut apart.
+        _, state, run, mark, lengths, _, _ = _FRONT.unpack_from(data)
+        if state in {WRITTEN, EXPIRED}:
+            windows, life = _known.get(lengths) or _windows(lengths)
+            age = 0.0 if life is None else max(0, life - max(0, left_ms)) / 1000
+            value, expired = data[_FRONT.size :], state == EXPIRED
+            return RemoteEntry(value, now - age, windows, mark, {}, expired=expired, run=run)
     frame = read_front(data, whole=whole)
     life = frame.life
     age = 0.0 if life is None else max(0, life - max(0, left_ms)) / 1000
@@ -210,6 +224,68 @@ def read_entry(data: bytes, left_ms: int, now: float, *, whole: bool = True) -> 
         run=frame.run,
         cut=frame.cut,
     )
+
+
+class Markers:
+    """The tags of an entry: their versions' names, how to ask for them, where a frame has them."""
+
+    __slots__ = ("counts", "end", "front", "names", "packed", "spelled", "tags", "versions")
+
+    def __init__(self, tags: tuple[str, ...], names: list[str]) -> None:
+        self.tags = tags
+        self.names = names
+        spelled = [written(tag).encode("utf-8", "surrogatepass") for tag in tags]
+        self.spelled: list[tuple[slice, bytes]] = []
+        """Where a frame with these tags has their names, each behind its length."""
+        self.versions: list[slice] = []
+        """Where it has the versions."""
+        self.counts = _COUNTED.pack(len(tags), 0)
+        """What it says of how many there are, and of a long key that is not there."""
+        at = _FRONT.size
+        for name in spelled:
+            whole = len(name).to_bytes(2, "big") + name
+            self.spelled.append((slice(at, at + len(whole)), whole))
+            at += len(whole)
+            self.versions += [slice(at, at + TOKEN), slice(at + TOKEN, at + 2 * TOKEN)]
+            at += 2 * TOKEN
+        self.end = at
+        """Where its value begins."""
+        self.front = b"*%d\r\n$4\r\nMGET\r\n" % (len(names) + 2)
+        """What stands before the value's name in a command that reads it with them."""
+        packed = [name.encode("ascii") for name in names]
+        self.packed = b"".join([b"$%d\r\n%b\r\n" % (len(name), name) for name in packed])
+
+
+def fresh_value(left_ms: Any, found: Any, passed: float, markers: Markers | None) -> bytes | None:
+    """
+    Return the value of a frame that is simply fresh: no refresh is due, and its tags hold.
+
+    *found* are the bytes, or with *markers* a list of them and of the versions. *passed* are the
+    seconds since before they were asked for. None says nothing: `read_entry` tells.
+    """
+    start = _FRONT.size
+    if markers is None:
+        data, counts = found, _NEITHER
+    elif found.__class__ is list and (data := found[0]).__class__ is bytes:
+        counts, start = markers.counts, markers.end
+        if [data[part] for part in markers.versions] != found[1:]:
+            return None
+        if data[4:12] == ANY_RUN or any(data[part] != tag for part, tag in markers.spelled):
+            return None
+    else:
+        return None
+    if data.__class__ is not bytes or left_ms.__class__ is not int:
+        return None
+    if data[: len(_FRESH)] != _FRESH or data[_COUNTS] != counts:
+        return None
+    windows, life = _known.get(data[_LIVES]) or _windows(data[_LIVES])
+    if life is not None:
+        age = max(0, life - max(0, left_ms)) / 1000 + passed
+        if age >= windows.fresh or age >= windows.ahead:
+            return None
+    elif passed >= windows.ahead:
+        return None
+    return data[start:]
 
 
 def mark_of(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Reading, and the right to compute: look, acquire."""
+"""The right to compute: acquire."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ...errors import ProviderUnavailable
 from ...events import log
 from ..base import Busy, Found, Lease, Refused
 from . import scripts
-from .client import ClusterNode, OnRun
-from .frame import ANY_RUN, RemoteEntry, UnreadableEntry, mark_of, read_entry
-from .names import Markers
+from .client import OnRun
+from .frame import RemoteEntry, mark_of
+from .reading import Reading
 from .renewal import Grant, holder_of
-from .talking import Talking, call, expected
+from .talking import call, expected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,189 +31,8 @@ HOLD_MS: Final = 3_600_000
 """How long a version lives at least, before the life of an entry is known."""
 
 
-class Leasing(Talking):
+class Leasing(Reading):
     """One computes, and whoever comes later is not given anything older."""
-
-    # Reading
-
-    async def look(self, address: Address) -> Entry | None:
-        """
-        Read an entry and the versions of its tags, in one round trip if the tags are known.
-
-        The life that is left comes first: what is stored in between looks older than it is.
-        """
-        if self.strict:
-            [entry] = await self.look_many([address])
-            return entry
-        now = self._clock.now()
-        markers = self._tags.get(address)
-        try:
-            left, data = await self.wire.read(self.names.value(address), markers)
-        except ClusterNode:
-            self.become_cluster()
-            left, data = await self.wire.read(self.names.value(address), markers)
-        versions: list[bytes | None] = []
-        if markers is not None and data.__class__ is list:
-            data, *versions = data
-        if data is None:
-            return None
-        if left.__class__ is not int or data.__class__ is not bytes:
-            left, data = expected(left), expected(data)
-            if data is None:
-                return None
-        entry = self._read(address, data, left, now)
-        holds = True
-        if entry is not None and entry.versions:
-            if (
-                markers is not None
-                and markers.tags == tuple(entry.versions)
-                and entry.run != ANY_RUN
-            ):  # as it was the last time: all are here
-                holds = versions == [one for pair in entry.versions.values() for one in pair]
-            else:
-                asked = {} if markers is None else dict(zip(markers.names, versions, strict=True))
-                [holds] = await self.held([(address, entry)], asked)
-        return self._judged(address, entry, now, holds=holds)
-
-    async def look_many(self, addresses: Sequence[Address]) -> list[Entry | None]:
-        if not addresses:
-            return []
-        now = self._clock.now()
-        values = [self.names.value(address) for address in addresses]
-        markers: dict[str, None] = {}
-        for address in addresses:
-            known = self._tags.get(address)
-            if known is not None:
-                markers.update(dict.fromkeys(known.names))
-        if self.strict:
-            return await self._look_strictly(addresses, values, list(markers))
-        *lives, found = await self.ask(
-            *(("PTTL", value) for value in values), ("MGET", *values, *markers)
-        )
-        versions = dict(zip(markers, found[len(values) :], strict=True))
-        entries = [
-            self._read(address, data, left, now)
-            for address, data, left in zip(addresses, found[: len(values)], lives, strict=True)
-        ]
-        return await self._all_judged(addresses, entries, versions, now)
-
-    async def _look_strictly(
-        self, addresses: Sequence[Address], values: list[str], markers: list[str]
-    ) -> list[Entry | None]:
-        now, count = self._clock.now(), len(values)
-        replies, runs = await self.ask_where(
-            [("PTTL", value) for value in values] + [("GET", name) for name in (*values, *markers)]
-        )
-        versions = {
-            marker: counted(version, run)
-            for marker, version, run in zip(
-                markers, replies[2 * count :], runs[2 * count :], strict=True
-            )
-        }
-        entries = [
-            self._read(address, replies[count + at], replies[at], now, runs[count + at])
-            for at, address in enumerate(addresses)
-        ]
-        return await self._all_judged(addresses, entries, versions, now)
-
-    async def _all_judged(
-        self,
-        addresses: Sequence[Address],
-        entries: Sequence[RemoteEntry | None],
-        versions: dict[str, bytes | None],
-        now: float,
-    ) -> list[Entry | None]:
-        held = await self.held(zip(addresses, entries, strict=True), versions)
-        return [
-            self._judged(address, entry, now, holds=holds)
-            for address, entry, holds in zip(addresses, entries, held, strict=True)
-        ]
-
-    def _read(
-        self, address: Address, data: bytes | None, left_ms: int, now: float, run: bytes = b""
-    ) -> RemoteEntry | None:
-        if data is None:
-            return None
-        try:
-            entry = read_entry(data, left_ms, now)
-        except UnreadableEntry:
-            self._useless.note(address, mark_of(data))
-            return None
-        if not self.counts(entry, run):
-            self._useless.note(address, entry.mark)
-            return None
-        known = self._tags.get(address)
-        if known is not None or entry.versions:
-            self._note_tags(address, tuple(entry.versions), known)
-        return entry
-
-    def counts(self, entry: RemoteEntry | None, run: bytes) -> bool:
-        """Tell whether *entry* counts: perhaps it is of another *run* of the server."""
-        return entry is None or not self.strict or entry.run in {run, ANY_RUN}
-
-    def _note_tags(self, address: Address, tags: tuple[str, ...], known: Markers | None) -> None:
-        if known is not None and known.tags == tags:
-            return
-        if not tags:
-            self._tags.pop(address, None)
-            return
-        together = (address.namespace, tags)
-        markers = self._together.get(together)
-        if markers is None:
-            names = [marker for tag in tags for marker in self.markers(address, tag)]
-            markers = Markers(tags, names)
-            self._together.note(together, markers)
-        self._tags.note(address, markers)
-
-    def _judged(
-        self, address: Address, entry: RemoteEntry | None, now: float, *, holds: bool
-    ) -> RemoteEntry | None:
-        if entry is None:
-            return None
-        if holds and judge(entry, now) is not Verdict.GONE:
-            return entry
-        if entry.expired or not holds:  # for good; one that only looks too old may be new
-            self._useless.note(address, entry.mark)
-        return None
-
-    async def held(
-        self,
-        entries: Iterable[tuple[Address, RemoteEntry | None]],
-        versions: dict[str, bytes | None],
-    ) -> list[bool]:
-        """Tell of each entry whether its tags hold; *versions* that were read are not asked for."""
-        entries = list(entries)
-        wanted: list[list[tuple[str, bytes]]] = [
-            []
-            if entry is None
-            else [
-                pair
-                for tag, written in entry.versions.items()
-                for pair in zip(self.markers(address, tag), written, strict=True)
-            ]
-            for address, entry in entries
-        ]
-        missing = list(
-            {name: None for pairs in wanted for name, _ in pairs if name not in versions}
-        )
-        if missing and self.strict:
-            found, runs = await self.ask_where([("GET", name) for name in missing])
-            versions.update(zip(missing, map(counted, found, runs), strict=True))
-        elif missing:
-            [found] = await self.ask(("MGET", *missing))
-            versions.update(zip(missing, found, strict=True))
-        return [
-            entry is None
-            or all(versions[name] == version for name, version in pairs)
-            or (entry.run == ANY_RUN and all(same(versions[name], one) for name, one in pairs))
-            for (_, entry), pairs in zip(entries, wanted, strict=True)
-        ]
-
-    def markers(self, address: Address, tag: str) -> tuple[str, str]:
-        """Return where the two versions of a tag are: of the namespace, and of all of them."""
-        return self.names.marker(address.namespace, tag), self.names.marker(None, tag)
-
-    # Computing
 
     async def acquire(
         self,
@@ -378,18 +197,6 @@ def paired(tags: Iterable[str], found: Sequence[Any]) -> dict[str, Versions]:
     return {
         tag: (found[2 * number], found[2 * number + 1]) for number, tag in enumerate(sorted(tags))
     }
-
-
-def counted(version: bytes | None, run: bytes) -> bytes | None:
-    """Return a version as it counts for what was computed: not if another run has written it."""
-    if version is None or version.startswith(run):
-        return version
-    return b"." * len(run) + version[len(run) :]
-
-
-def same(version: bytes | None, written: bytes) -> bool:
-    """Tell whether two versions are one, whatever run has written them."""
-    return version is not None and version[8:] == written[8:]
 
 
 def digest_of(versions: Sequence[bytes]) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..ears import Ear
     from ..tier import Tier
     from .client import Command, OnRun, Server
-    from .names import Markers
+    from .frame import Markers
 
 _NOTHING: Final = object()
 

@@ -78,20 +78,6 @@ class Names:
         return f"{kind}{{{_short(namespace)}|{head(encode(start))}*"
 
 
-class Markers:
-    """The versions of some tags in one namespace: their names, and how they are asked for."""
-
-    __slots__ = ("front", "names", "packed", "tags")
-
-    def __init__(self, tags: tuple[str, ...], names: list[str]) -> None:
-        self.tags = tags
-        self.names = names
-        self.front = b"*%d\r\n$4\r\nMGET\r\n" % (len(names) + 2)
-        """What stands before the value's name in a command that reads it with them."""
-        packed = [name.encode("ascii") for name in names]
-        self.packed = b"".join([b"$%d\r\n%b\r\n" % (len(name), name) for name in packed])
-
-
 def key_in(name: bytes) -> str | None:
     """Return the key in the *name* of a value or a lease; None where it was shortened."""
     text = encoded_key(name)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from ..base import Address
     from .client import Command
-    from .names import Markers
+    from .frame import Markers
     from .urls import Target
 
 BlockingWire: TypeAlias = "Lines | ClusterLines"

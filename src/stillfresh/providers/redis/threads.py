@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .client import Command, OnRun, Server
-    from .names import Markers
+    from .frame import Markers
 
 _CODES: dict[type[ResponseError], str] = {
     NoScriptError: "NOSCRIPT",
