@@ -85,6 +85,20 @@ class Restartable:
 
 
 @pytest.fixture
+def restartable(tmp_path: Path) -> Iterator[Callable[..., Restartable]]:
+    """Make servers for this test alone."""
+    servers: list[Restartable] = []
+
+    def make(**config: str) -> Restartable:
+        servers.append(Restartable(tmp_path / f"valkey-{len(servers)}", **config))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
 def own(tmp_path: Path) -> Iterator[Restartable]:
     """A server for this test alone."""
     server = Restartable(tmp_path / "valkey")
