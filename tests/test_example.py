@@ -240,7 +240,11 @@ def test_the_story_ends_well() -> None:
         "1. The first call computes, the next one does not",
         "25 minutes, while the database file was away",
         "40 minutes, now that it is back",
-        "10. What the caches did",
+        "10. The same over HTTP: 200 with an ETag, then 304 without a body",
+        "ok: 304, 0 bytes, queries: 0",
+        "answers: 50, runs: 1, queries: 1",
+        "ok: 200, with the new name",
+        "13. What the caches did",
         "hit ratio: ",
         "ok: status: hit",
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from airports.database import Database, world
@@ -16,7 +17,7 @@ COUNTERS = ("hits", "misses", "stale", "coalesced", "fallbacks", "bypasses", "en
 
 async def tell(story: Story, database: Database) -> None:
     """Run an app on the database, and tell what its caches do."""
-    app = App(AirportService, DelayBoard, TripService, CacheWarmer)
+    app = App(AirportService, DelayBoard, TripService, CacheWarmer, *over_http())
     app.provide(Database, database)
     async with app:
         airports = app.get(AirportService)
@@ -29,7 +30,20 @@ async def tell(story: Story, database: Database) -> None:
         await failing(story, database, app.get(DelayBoard))
         await warmed_up(story, database, airports)
         sync(story, airports)
+        if over_http():
+            from airports.pages import the_web
+
+            await the_web(story, app, database)
         await what_happened(story, app)
+
+
+def over_http() -> list[type]:
+    """Return the services that answer HTTP, if what serves them is there."""
+    if not all(find_spec(name) for name in ("fastapi", "httpx", "uvicorn")):
+        return []
+    from airports.web import AirportApi
+
+    return [AirportApi]
 
 
 async def cold_and_warm(story: Story, database: Database, airports: AirportService) -> None:
