@@ -49,6 +49,11 @@ class Lives(NamedTuple):
     near: bool = False
     """There is a near tier: other nodes follow when they are told."""
 
+    @property
+    def life(self) -> float:
+        """After which a value is of no use."""
+        return self.fresh + max(self.stale, self.keep)
+
     def allows(self, status: str, age: float) -> bool:
         """Tell whether a value may be served so long after its computation was called."""
         match status:

@@ -36,7 +36,14 @@ def main() -> int:
     parser.add_argument("count", type=int, nargs="?", default=1_000)
     parser.add_argument("seed", type=int, nargs="?", default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--first", action="store_true", help="end at the first that breaks one")
     given = parser.parse_args()
+    if given.first:
+        for seed in range(given.seed, given.seed + given.count):
+            if found := some((seed, seed + 1))[1]:
+                print(found[0])
+                return 1
+        return 0
     if given.count == 1:
         problems = play(given.seed, talk=True)
         print("\n".join(problems) or "no promise was broken")

@@ -132,7 +132,8 @@ class Node:
             computation().tags.update(late)
             if rng.random() < self.world.failing:
                 raise Boom(key)
-            failed = False
+            # One that took longer than its value may live is not stored: nobody gets it from there.
+            failed = self.world.now - running.time >= history.lives.life
         finally:
             history.end(running, failed=failed)
         return number

@@ -280,6 +280,7 @@ class Schedule(World):
             self.run(settled.done, until=self.now + HEALED_SECONDS)
             if not settled.done():
                 self.history.wrong(f"(e) {node.name} never settles")
+        self.run(lambda: False, until=self.now + 3.0)  # what was timed out gives its lease back
         for node in self.nodes:
             regions = {id(one): one for one in node.regions()}
             for region in regions.values():

@@ -1,0 +1,71 @@
+"""Mutants of the HTTP layer: each lets somebody get what is somebody else's, or is too old."""
+
+from __future__ import annotations
+
+from .mutant import Mutant
+
+MUTANTS = [
+    Mutant(
+        "Cookie ignored",
+        "nobody is served a response that was made for somebody's cookies",
+        "http/asking.py",
+        "ask",
+        'if b"cookie" in names and policy.profile',
+        'if b"cookie-" in names and policy.profile',
+        "tests/http/test_asking.py",
+    ),
+    Mutant(
+        "Authorization ignored",
+        "nobody is served a response that was made for somebody's credentials",
+        "http/asking.py",
+        "ask",
+        'if b"authorization" in names:',
+        'if b"authorization-" in names:',
+        "tests/http/test_asking.py",
+    ),
+    Mutant(
+        "Set-Cookie stored",
+        "a response that sets a cookie is nobody else's",
+        "http/storing.py",
+        "_unsafe",
+        "set-cookie",
+        "set-cookie-",
+        "tests/http/test_storing.py",
+    ),
+    Mutant(
+        "host left out of the key",
+        "two hosts share no response",
+        "http/key.py",
+        "primary",
+        '            host.encode("utf-8", "surrogateescape"),\n',
+        "",
+        "tests/http/test_key.py",
+    ),
+    Mutant(
+        "Vary ignored",
+        "a response is for requests that say the same in the fields it varies by",
+        "http/fields.py",
+        "vary",
+        "    return ",
+        "    return () and ",
+        "tests/http/test_fields.py",
+    ),
+    Mutant(
+        "Vary: * stored",
+        "what depends on more than the request is not stored",
+        "http/storing.py",
+        "judge",
+        '    if names is None:\n        return Verdict(store=False, why="Vary: *")\n',
+        "    if names is None:\n        names = ()\n",
+        "tests/http/test_storing.py",
+    ),
+    Mutant(
+        "no-store stored",
+        "what must not be stored is not",
+        "http/storing.py",
+        "judge",
+        "    if why:\n        return Verdict(store=False, why=why, private=said",
+        "    if not why and False:\n        return Verdict(store=False, why=why, private=said",
+        "tests/http/test_storing.py",
+    ),
+]
