@@ -27,6 +27,7 @@ from stillfresh import (
     action,
     http_cache,
 )
+from stillfresh.testing import VirtualClock
 
 
 @dataclass
@@ -360,3 +361,33 @@ async def local(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
 def lab() -> SimpleNamespace:
     """The parts of the sites, for tests that put them together in another way."""
     return SimpleNamespace(make=MAKERS, who=WHO, Client=Client, World=World)
+
+
+class Origin:
+    """Answers each request with the next response of a list, the last one again and again."""
+
+    def __init__(self, *responses):
+        self.responses = list(responses)
+        self.seen = []
+
+    async def __call__(self, scope, receive, send):
+        self.seen.append({name.decode(): value.decode() for name, value in scope["headers"]})
+        status, headers, body = self.responses.pop(0) if self.responses[1:] else self.responses[0]
+        lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": status, "headers": lines})
+        await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+async def behind() -> AsyncIterator[Any]:
+    """Put an origin behind the cache of a whole application, in virtual time."""
+    app = App(clock=VirtualClock())
+
+    def make(*responses: Any, profile: Any = "rfc", **options: Any) -> Any:
+        origin = Origin(*responses)
+        policy = HttpCache.for_app(profile, **options)
+        client = Client(HttpCacheMiddleware(origin, policy=policy, cache_app=app))
+        return client, origin, app
+
+    async with app:
+        yield make

@@ -4,41 +4,9 @@ import time
 
 import pytest
 
-from stillfresh import App, HttpCache, HttpCacheMiddleware
 from stillfresh.http.fields import format_date
-from stillfresh.testing import VirtualClock
 
 EARLY = format_date(time.time() - 86_400).decode()
-
-
-class Origin:
-    """Answers each request with the next response of a list, the last one again and again."""
-
-    def __init__(self, *responses):
-        self.responses = list(responses)
-        self.seen = []
-
-    async def __call__(self, scope, receive, send):
-        self.seen.append({name.decode(): value.decode() for name, value in scope["headers"]})
-        status, headers, body = self.responses.pop(0) if self.responses[1:] else self.responses[0]
-        lines = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": status, "headers": lines})
-        await send({"type": "http.response.body", "body": body})
-
-
-@pytest.fixture
-async def behind(lab):
-    """Put an origin behind the cache, in an app of virtual time."""
-    app = App(clock=VirtualClock())
-
-    def make(*responses, profile="rfc", **options):
-        origin = Origin(*responses)
-        policy = HttpCache.for_app(profile, **options)
-        client = lab.Client(HttpCacheMiddleware(origin, policy=policy, cache_app=app))
-        return client, origin, app
-
-    async with app:
-        yield make
 
 
 def marked(seconds, **fields):
