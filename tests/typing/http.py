@@ -2,7 +2,7 @@
 
 from typing import assert_type
 
-from stillfresh import App, action, inject
+from stillfresh import App, HttpCache, HttpCacheMiddleware, action, http_cache, inject
 
 
 class Product:
@@ -38,3 +38,52 @@ def an_app_is_asgi() -> None:
     assert_type(app.http.title, str)
     action(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     action("/", methods="GET")
+
+
+class CachedApi:
+    @action("/a/{number}", cache="1 minute")
+    async def cached(self, number: int) -> Product:
+        return Product()
+
+    @action("/b", cache=HttpCache("1 minute", tags=["b"]), invalidates=["b", cached.args(number=1)])
+    def other(self) -> int:
+        return 1
+
+
+async def controls(api: CachedApi) -> None:
+    await api.cached.invalidate(number=1)
+    await api.cached.invalidate_matching("1,*")
+    await api.other.clear()
+    assert_type(api.cached.key(number=1), str)
+    assert_type(api.other.stats.hits, int)
+    await api.cached.invalidate(1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    action("/", cache=1.5)
+    action("/", cache=b"x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@http_cache("30 seconds", tags=["products"])
+async def list_products(limit: int = 10) -> list[Product]:
+    return []
+
+
+@http_cache
+async def bare() -> int:
+    return 1
+
+
+@http_cache(HttpCache(60, public=True))
+def threaded(number: int) -> str:
+    return str(number)
+
+
+async def decorated() -> None:
+    assert_type(await list_products(limit=1), list[Product])
+    assert_type(await bare(), int)
+    assert_type(await threaded(1), str)
+    await list_products("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def middleware() -> None:
+    HttpCacheMiddleware(App(ProductApi), "safe")
+    HttpCacheMiddleware(App(ProductApi), profile="rfc")
+    HttpCacheMiddleware(App(ProductApi), "fast")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
