@@ -187,7 +187,8 @@ def action(
     if policy is not None and verb not in policy.methods:
         msg = (
             f"@action({path!r}, method={verb!r}) with a cache: only responses to GET are kept. "
-            "Leave out cache, etag and last_modified; invalidates= says what it changes."
+            "Leave out cache, etag and last_modified; invalidates= says what it changes. If it "
+            f"changes nothing, write HttpCache(methods=[{verb!r}]): the body joins the key."
         )
         raise InvalidOption(msg)
     plan = Plan(_checked_path(path), verb, policy, kept, tuple(invalidates), route)

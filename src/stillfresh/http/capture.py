@@ -51,6 +51,8 @@ class Capture:
         self.headers: Headers = ()
         self.live = False
         """Something has gone to the client, or will without anybody's help."""
+        self.keyed = 0
+        """Bytes of a request that are kept when the application reads them, for a key."""
         self.gone = False
         """There is no client, or not any more."""
         loop = asyncio.get_running_loop()
@@ -67,6 +69,10 @@ class Capture:
         self._began = self._direct = False
         self.task: asyncio.Task[None] | None = None
         self.context = copy_context()
+        self._sent: list[bytes] = []
+        self._sent_length = 0
+        self._asked = False
+        self._ahead: list[Message] = []
 
     # Running
 
@@ -113,13 +119,41 @@ class Capture:
                 return {"type": "http.request", "body": b"", "more_body": False}
             await self._over.wait()
             return {"type": "http.disconnect"}
-        message = await self._receive()
+        message = self._ahead.pop(0) if self._ahead else await self._received(self._receive)
         if message["type"] == "http.disconnect" and self.keep is not None:
             if not self.whole.done():
                 await asyncio.wait([self.whole])
             if not self._direct:
                 await self._over.wait()
         return message
+
+    async def _received(self, receive: Receive) -> Message:
+        message = await receive()
+        if self.keyed and message["type"] == "http.request":
+            piece = message.get("body", b"")
+            self._sent.append(piece)
+            self._sent_length += len(piece)
+            self._asked = not message.get("more_body", False)
+            if self._sent_length > self.keyed:
+                self.keyed = 0  # too long for every route
+                self._sent.clear()
+        return message
+
+    async def request_body(self, limit: int) -> bytes | None:
+        """
+        Return the whole body of the request, None if it is longer than *limit*.
+
+        The application gets it, too, whether it has read it before or reads it later.
+        """
+        while not self._asked and self._receive is not None:
+            if not self.keyed or self._sent_length > limit:
+                return None
+            message = await self._received(self._receive)
+            self._ahead.append(message)
+            if message["type"] == "http.disconnect":
+                return None
+        body = b"".join(self._sent)
+        return body if self.keyed and len(body) <= limit else None
 
     # What the application sends
 

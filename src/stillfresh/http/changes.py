@@ -27,21 +27,26 @@ async def answer_unsafe(
 ) -> None:
     """Let *inner* answer, and invalidate what its success makes old (RFC 9111 section 4.4)."""
     exchange = Exchange(engine, request_of(scope), scope)
-    app = engine.find_app()
+    token = exchange_here.set(exchange)
+    try:
+        await inner(scope, receive, dropping(exchange, engine.find_app(), send))
+    finally:
+        exchange_here.reset(token)
+
+
+def dropping(exchange: Exchange, app: App, send: Send) -> Send:
+    """Return a way to the client before which old responses are dropped."""
     told = False
 
     async def outward(message: Message) -> None:
         nonlocal told
         if message["type"] == "http.response.start" and not told:
             told = True
-            await _invalidate(exchange, app, message)
+            if exchange.route is None:  # else its response may be kept: it changes nothing
+                await _invalidate(exchange, app, message)
         await send(message)
 
-    token = exchange_here.set(exchange)
-    try:
-        await inner(scope, receive, outward)
-    finally:
-        exchange_here.reset(token)
+    return outward
 
 
 async def _invalidate(exchange: Exchange, app: App, message: Message) -> None:

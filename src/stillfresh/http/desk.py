@@ -21,7 +21,7 @@ from .conditional import inward
 from .endpoints import results_text
 from .exchange import ANSWERED, Answered, Exchange, exchange_here
 from .filling import Fill, spared, validators
-from .message import first
+from .message import first, joined
 from .planning import NobodyError, Plan, dresser, undressed
 from .reading import Pass
 from .replies import answer, keep
@@ -67,8 +67,16 @@ class Desk:
                 self.readings.defer(exchange.filling)
                 exchange.tainted = "its route has a policy of its own"
             return None
+        body: list[bytes] = []
+        if exchange.keyed:
+            if exchange.request.method not in route.cache.methods:
+                return None
+            found = await capture.request_body(route.cache.max_body)
+            if found is None:
+                return None
+            body = body_parts(exchange.request, found)
         exchange.route = route
-        plan = self._plan(exchange, route, values)
+        plan = self._plan(exchange, route, values, body)
         if isinstance(plan, str):
             if plan:
                 tell_once(route, f"it is not cached: {plan}")
@@ -79,13 +87,17 @@ class Desk:
             return None
         if not route.kept:
             return self._conditional(exchange, capture, plan)
-        if route.early:
+        if route.early and not body:
             plan.target = target_of(plan.request)
             self.readings.learn_route(plan)
         return await self._read(exchange, capture, plan)
 
     def _plan(
-        self, exchange: Exchange, route: CachedRoute, values: Mapping[str, object]
+        self,
+        exchange: Exchange,
+        route: CachedRoute,
+        values: Mapping[str, object],
+        body: list[bytes],
     ) -> Plan | str:
         """Return what is asked, or why nothing can be kept of the answer."""
         why = self._personal(route)
@@ -96,6 +108,7 @@ class Desk:
         try:
             text = route.parameters.text(values)
             extra = [] if route.early else results_text(route.parameters, values)
+            extra = [*extra, *body]
             return Plan(route, request, asked, text, values, scope=exchange.scope, extra=extra)
         except NobodyError:
             return ""
@@ -188,6 +201,14 @@ class Desk:
                 )
         return ""
 
+
+def body_parts(request: Request, body: bytes) -> list[bytes]:
+    """Return the parts of a key that a body makes (HTTP.md A1)."""
+    described = [joined(request.headers, name) or b"" for name in _OF_BODIES]
+    return [b"body", request.method.encode(), *described, body]
+
+
+_OF_BODIES = (b"content-type", b"content-encoding", b"content-language")
 
 _HARMLESS_VARIABLES = (
     "stillfresh_",

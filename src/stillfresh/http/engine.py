@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING
 from ..events import log
 from . import asking, status
 from .capture import Capture
-from .changes import answer_unsafe
+from .changes import answer_unsafe, dropping
 from .desk import Desk
 from .exchange import Exchange, exchange_here
 from .filling import Fill
 from .message import Response, has, without
 from .planning import Plan, dresser
+from .policy import longest_keyed
 from .reading import Found, Pass, Readings
 from .scope import inner_scope, request_of, send_reply, target_of
 from .shortcut import Shortcuts
@@ -67,6 +68,8 @@ class Engine:
             await send(body)
         elif scope["method"] in {"GET", "HEAD"}:
             await self._get(scope, receive, send)
+        elif keyed := longest_keyed(scope["method"]):
+            await self._with_body(scope, receive, send, keyed)
         elif is_unsafe(scope["method"]):
             await answer_unsafe(self.inner, self.desk, scope, receive, send)
         else:
@@ -90,6 +93,13 @@ class Engine:
             await self._late(request, scope, receive, send, dress)
         else:
             await self._early(plan, scope, receive, send)
+
+    async def _with_body(self, scope: Scope, receive: Receive, send: Send, keyed: int) -> None:
+        """Answer a request whose body of up to *keyed* bytes may be part of a key (HTTP.md A1)."""
+        exchange = Exchange(self.desk, request_of(scope), inner_scope(scope), keyed=keyed)
+        if is_unsafe(scope["method"]):
+            send = dropping(exchange, self.find_app(), send)
+        await self._through(exchange, receive, send, None)
 
     # Before routing
 
@@ -141,7 +151,7 @@ class Engine:
         dress: Callable[[int, Headers], Headers] | None,
     ) -> None:
         capture = exchange.capture = Capture(self.inner, exchange.scope, receive, send)
-        capture.dress = dress
+        capture.dress, capture.keyed = dress, exchange.keyed
         capture.context.run(exchange_here.set, exchange)
         capture.start()
         try:

@@ -50,7 +50,13 @@ class Exchange:
     """One request."""
 
     def __init__(
-        self, engine: Entrance, request: Request, scope: Scope, *, filling: Plan | None = None
+        self,
+        engine: Entrance,
+        request: Request,
+        scope: Scope,
+        *,
+        filling: Plan | None = None,
+        keyed: int = 0,
     ) -> None:
         self.engine = engine
         self.request = request
@@ -59,6 +65,8 @@ class Exchange:
         self.capture: Capture | None = None
         self.filling = filling
         """What this very request fills: the handler runs, whatever is stored."""
+        self.keyed = keyed
+        """A body of up to so many bytes is part of the key, if its route says so."""
         self.reading: asyncio.Task[Any] | None = None
         """Waits until the response is stored."""
         self.reply: Reply | None = None

@@ -154,7 +154,7 @@ class Fill:
         if not verdict.store:
             computation.skip()
             return old
-        windows = lifetimes(verdict, behind=self.plan.route.early)
+        windows = lifetimes(verdict, behind=self.plan.behind)
         if not fresh:  # the user's functions have said so, and can say so again
             windows = windows._replace(keep=max(windows.keep, storing.VALIDATED))
         computation.windows = windows
@@ -268,7 +268,7 @@ class Fill:
             added=added(plan, response.status, response.headers, verdict),
             tag=self._tag,
             modified=self._modified,
-            behind=plan.route.early,
+            behind=plan.behind,
             shortened=policy.jitter * random.random(),
         )
         computation.windows = kept.windows

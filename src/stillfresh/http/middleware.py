@@ -208,7 +208,7 @@ class Endpoint:
         for tag in self.drops:
             exchange.drops.append(functools.partial(_drop, exchange, tag, values))
         route = self._route(exchange)
-        if exchange.request.method not in {"GET", "HEAD"}:
+        if exchange.request.method not in {"GET", "HEAD"} and not exchange.keyed:
             return await self._run(args, kwargs)
         found = await exchange.engine.at_endpoint(exchange, route, values)
         if isinstance(found, Answered):

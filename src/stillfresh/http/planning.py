@@ -56,6 +56,11 @@ class Plan:
         self.key = route.primary(request, text, parts)
         self.tags = route.tags(request, text, values)
 
+    @property
+    def behind(self) -> bool:
+        """The response may be refreshed without the one who asks."""
+        return self.route.early and self.request.method in {"GET", "HEAD"}
+
 
 def _text(value: object, option: str) -> bytes:
     """Return what a user's function has said as a part of a key; None is nobody's."""

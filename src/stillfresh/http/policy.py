@@ -8,6 +8,7 @@ Two profiles of the same rules: `safe` fails closed, `rfc` is a plain shared cac
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakSet
 
 from ..errors import InvalidOption
 from ..options import FIVE_MINUTES, lifetime
@@ -133,6 +134,7 @@ class HttpCache:
     """
 
     __slots__ = (
+        "__weakref__",
         "cache_status",
         "cdn_ttl",
         "client_max_age",
@@ -279,6 +281,8 @@ class HttpCache:
             emit_groups if callable(emit_groups) else checks.a_bool(emit_groups, "emit_groups")
         )
         self._compare()
+        if len(self.methods) > 1:
+            _WITH_BODIES.add(self)
 
     def __repr__(self) -> str:
         if self.fresh is None:
@@ -306,6 +310,12 @@ class HttpCache:
                 "Cache-Control. Write @http_cache on the routes that need a ttl."
             )
             raise InvalidOption(msg)
+        if "methods" in options:
+            msg = (
+                f"methods={options['methods']!r}: bodies are part of the key on routes only. "
+                "Write it on the route, with @http_cache."
+            )
+            raise InvalidOption(msg)
         policy = cls(**{**_OF_PROFILE[profile], **options})
         policy.fresh = None
         policy.profile = profile
@@ -328,6 +338,7 @@ class HttpCache:
             (self.public and self.per, _PUBLIC_PER),
             (self.public and self.vary_cookies, _PUBLIC_COOKIES),
             (self.stale and self.per, _STALE_PER),
+            (self.stale and len(self.methods) > 1, _STALE_BODY),
             (self.request_directives == "trusted" and not self.trusted, _TRUSTED_WHO),
             (self.trusted and self.request_directives != "trusted", _TRUSTED_WHY),
             (self.ranges and self.etag == "weak", _RANGES_WEAK),
@@ -344,6 +355,14 @@ class HttpCache:
         return callable(self.tags) or bool(self.tags)
 
 
+_WITH_BODIES: WeakSet[HttpCache] = WeakSet()
+
+
+def longest_keyed(method: str) -> int:
+    """Return bytes of the longest body that is part of a key on some route, 0 if none is."""
+    return max((one.max_body for one in _WITH_BODIES if method in one.methods), default=0)
+
+
 _PUBLIC_PER = (
     "public=True says that everybody gets the same response, and per= that everybody gets their "
     "own. Leave one out."
@@ -355,6 +374,10 @@ _PUBLIC_COOKIES = (
 _STALE_PER = (
     "stale= refreshes a response behind the request, without anybody's credentials, and per= "
     "needs them. Use stale_if_error=, or leave stale= out."
+)
+_STALE_BODY = (
+    "stale= refreshes a response behind the request, without its body, and methods= has the body "
+    "in the key. Use stale_if_error=, or leave one out."
 )
 _TRUSTED_WHO = (
     "request_directives='trusted': expected trusted=, a function of the request that says whose "

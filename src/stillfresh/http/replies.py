@@ -137,7 +137,7 @@ def answer(
     if how not in FIRST_HAND or age >= 1:
         made.append((b"age", status.age(age)))
     code, headers, body = stored.status, stored.sent, stored.body
-    if code == 200:
+    if code == 200 and request.method in _CONDITIONAL:
         modified = first(headers, b"last-modified")
         if conditional.not_modified(
             request.headers, stored.tag, modified, first(headers, b"date"), now
@@ -148,6 +148,9 @@ def answer(
             if part is not None:
                 return _told(part.status, part.headers, part.body, made, member)
     return _told(code, headers, b"" if request.method == "HEAD" else body, made, member)
+
+
+_CONDITIONAL: Final = frozenset({"GET", "HEAD"})
 
 
 def ranged(request: Headers, headers: Headers, body: bytes, now: float) -> Reply | None:
