@@ -163,7 +163,7 @@ def test_fields_of_a_304():
     dropped = fields(
         content_type=b"a/b", content_length=b"0", content_encoding=b"gzip", content_range=b"x",
         content_language=b"de", content_disposition=b"inline", set_cookie=b"a=b",
-        transfer_encoding=b"chunked", accept_ranges=b"bytes",
+        transfer_encoding=b"chunked", accept_ranges=b"bytes", set_cookie2=b"a=b", trailer=b"x",
     )  # fmt: skip
     assert conditional.fields_of_304((*dropped, *kept)) == kept
 
@@ -253,6 +253,7 @@ def test_a_304_updates_what_does_not_describe_the_bytes():
         (b"content-type", b"x/y"), (b"content-length", b"0"), (b"content-range", b"x"),
         (b"content-encoding", b"gzip"), (b"link", b"3"), (b"date", LATE), (b"age", b"5"),
         (b"connection", b"close"), (b"new", b"1"), (b"transfer-encoding", b"chunked"),
+        (b"content-md5", b"x"), (b"trailer", b"x"), (b"te", b"x"), (b"keep-alive", b"x"), (b"upgrade", b"x"),
     )  # fmt: skip
     updated = conditional.freshened(stored, fresh)
     assert sorted(updated) == sorted((
@@ -293,6 +294,8 @@ def test_a_304_updates_what_does_not_describe_the_bytes():
         (b"bytes 0-1", None),
         (b"items=0-1", None),
         (b"", None),
+        (b"bytes=0-" + b"9" * 18, (0, 11)),
+        (b"bytes=0-" + b"9" * 19, None),
         (b"bytes=0-" + b"9" * 10_000, None),
         (b"bytes=" + b"9" * 10_000 + b"-", None),
     ],
@@ -327,6 +330,8 @@ def test_content_range_says_what_is_sent():
         (EARLY, dict(last_modified=EARLY, date=LATE), True),
         (LATE, dict(last_modified=EARLY, date=LATE), False),
         (EARLY, dict(last_modified=EARLY, date=EARLY), False),
+        (EARLY, dict(last_modified=EARLY, date=format_date(NOW - 5000 + 60)), True),
+        (EARLY, dict(last_modified=EARLY, date=format_date(NOW - 5000 + 59)), False),
         (EARLY, dict(last_modified=EARLY), False),
         (EARLY, dict(date=LATE), False),
         (b"nonsense", dict(last_modified=EARLY, date=LATE), False),

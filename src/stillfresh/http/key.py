@@ -156,7 +156,7 @@ def target(scheme: str, host: str, path: bytes) -> str:
 # Variants: the fields that a response varies by (RFC 9111 section 4.1).
 
 _CODINGS: Final = (b"br", b"deflate", b"gzip", b"zstd")
-_ALIASES: Final = {b"x-gzip": b"gzip", b"x-compress": b"compress"}
+_ALIASES: Final = {b"x-gzip": b"gzip"}
 
 
 def variant(
