@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillfresh.codecs import UNKNOWN, Codec, UnreadableFrame, codec_for, identical
+from stillfresh.codecs import UNKNOWN, Codec, UnreadableFrame, codec_for
 from stillfresh.codecs.frame import HEAD, MAX_INFLATED, seal
+from stillfresh.codecs.identical import identical
 from stillfresh.errors import InvalidOption, NotSerializable
 
 

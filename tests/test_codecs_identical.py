@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from stillfresh.codecs import difference, identical
+from stillfresh.codecs.identical import difference, identical
 
 
 @dataclass(eq=False)

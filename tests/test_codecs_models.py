@@ -22,7 +22,8 @@ from pydantic import (  # noqa: E402 - after the check that it is there
     field_validator,
 )
 
-from stillfresh.codecs import UNKNOWN, UnreadableFrame, codec_for, identical  # noqa: E402
+from stillfresh.codecs import UNKNOWN, UnreadableFrame, codec_for  # noqa: E402
+from stillfresh.codecs.identical import identical  # noqa: E402
 from stillfresh.errors import NotSerializable  # noqa: E402
 
 T = TypeVar("T")

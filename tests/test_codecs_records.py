@@ -25,7 +25,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillfresh.codecs import UNKNOWN, codec_for, identical
+from stillfresh.codecs import UNKNOWN, codec_for
+from stillfresh.codecs.identical import identical
 from stillfresh.errors import NotSerializable
 
 T = TypeVar("T")

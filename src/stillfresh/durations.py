@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from datetime import timedelta
-from fractions import Fraction
 from typing import TypeAlias, cast
 
 from .errors import InvalidDuration
@@ -13,15 +12,15 @@ from .errors import InvalidDuration
 Duration: TypeAlias = float | timedelta | str | tuple[float, str] | list[float | str]
 """Seconds, a timedelta, `"1h 30m"`, or `(10, "minutes")`."""
 
-_MILLISECOND = Fraction(1, 1000)
-_WORDS: dict[Fraction, str] = {
-    _MILLISECOND: "ms millisecond milliseconds",
-    Fraction(1): "s sec secs second seconds",
-    Fraction(60): "m min mins minute minutes",
-    Fraction(3_600): "h hr hrs hour hours",
-    Fraction(86_400): "d day days",
-    Fraction(604_800): "w week weeks",
+_WORDS = {
+    1: "ms millisecond milliseconds",
+    1_000: "s sec secs second seconds",
+    60_000: "m min mins minute minutes",
+    3_600_000: "h hr hrs hour hours",
+    86_400_000: "d day days",
+    604_800_000: "w week weeks",
 }
+"""By their length in milliseconds."""
 _UNITS = {word: unit for unit, words in _WORDS.items() for word in words.split()}
 
 # Possessive quantifiers: a part that does not match fails without a second try.
@@ -95,8 +94,10 @@ def _of_text(text: str, option: str) -> float:
     if _BARE_NUMBER.fullmatch(text):
         number = text.strip()
         raise _invalid(option, text, "a number without a unit", f"Write {number} or '{number}s'.")
+    from fractions import Fraction  # few programs load it otherwise
+
     total = Fraction(0)
-    smallest: Fraction | None = None
+    smallest: int | None = None
     at = 0
     while at < len(text):
         part = _PART.match(text, at)
@@ -112,7 +113,7 @@ def _of_text(text: str, option: str) -> float:
         total += Fraction(part[1]) * unit
         smallest = unit
         at = part.end()
-    return float(total)
+    return float(total / 1000)
 
 
 def _of_pair(pair: tuple[object, ...] | list[object], option: str) -> float:
@@ -128,7 +129,9 @@ def _of_pair(pair: tuple[object, ...] | list[object], option: str) -> float:
     if not math.isfinite(_of_number(number, option)):
         raise _invalid(option, pair, "must be finite")
     try:
-        return float(Fraction(number) * unit)
+        from fractions import Fraction
+
+        return float(Fraction(number) * unit / 1000)
     except OverflowError:
         return math.inf
 
@@ -144,7 +147,7 @@ def _of_number(value: object, option: str) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def _unit(word: str) -> Fraction | None:
+def _unit(word: str) -> int | None:
     # Words may be capitalised; "M" and "S" may not, they mean something else elsewhere.
     return _UNITS.get(word.lower() if len(word) > 2 else word)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from .errors import InvalidOption
 
@@ -31,8 +31,7 @@ KINDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One thing that happened."""
 
     kind: str
@@ -63,6 +62,8 @@ class Listeners:
             InvalidOption: There is no such event, or the listener cannot be called.
         """
         if kind not in KINDS:
+            from difflib import get_close_matches
+
             close = get_close_matches(str(kind), KINDS, 1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             msg = f"event {kind!r} does not exist.{hint} There are: {', '.join(KINDS)}."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from .errors import InvalidOption
@@ -28,6 +27,8 @@ def hook(moment: str) -> Callable[[F], F]:
         InvalidOption: There is no such moment.
     """
     if moment not in MOMENTS:
+        from difflib import get_close_matches
+
         close = get_close_matches(str(moment), MOMENTS, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         msg = f"hook {moment!r} does not exist.{hint} There are: {', '.join(MOMENTS)}."

@@ -25,18 +25,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, Flag
+from importlib import import_module
 from json import JSONEncoder
-from pathlib import Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from struct import calcsize
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
-from zoneinfo import ZoneInfo
 
 from .errors import UnstableArgument
 
@@ -205,18 +205,16 @@ def _fixed_zone(value: tzinfo, _: int) -> str:
     return f"timezone({plain}{named})"
 
 
-def _zone(value: ZoneInfo, _: int) -> str:
-    # typeshed says str, but a zone that was read from a file may have no key.
-    key = cast("str | None", value.key)
-    if key is None:
+def _zone(value: Any, _: int) -> str:
+    if value.key is None:  # it was read from a file
         raise _Refused(value, "has no key")
     kind = type(value)
-    return f"{'ZoneInfo' if kind is ZoneInfo else _path(kind)}({_str(key, 0)})"
+    return f"{'ZoneInfo' if kind in _EXACT else _path(kind)}({_str(value.key, 0)})"
 
 
-def _filepath(value: PurePath, depth: int) -> str:
-    kind = next(kind for kind in type(value).__mro__ if kind in _PATHS)
-    return f"{kind.__name__}({_str(PurePath.__str__(value), depth)})"
+def _filepath(value: Any, depth: int) -> str:
+    kind: Any = next(base for base in type(value).__mro__ if _EXACT.get(base) is _filepath)
+    return f"{kind.__name__}({_str(kind.__str__(value), depth)})"
 
 
 # --- Containers. Dicts and sets are copied first: another thread may change them.
@@ -277,9 +275,6 @@ def _counter(value: Counter[object], depth: int) -> str:
     return f"Counter{_dict(cast('dict[object, object]', value), depth)}"
 
 
-_PATHS: frozenset[type] = frozenset(
-    {Path, PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath}
-)
 _EXACT: dict[type, _Encoder] = {
     str: _str,
     int: _int,
@@ -294,7 +289,6 @@ _EXACT: dict[type, _Encoder] = {
     datetime: _moment,
     timedelta: _timedelta,
     timezone: _fixed_zone,
-    ZoneInfo: _zone,
     tuple: _tuple,
     list: _list,
     set: _set,
@@ -303,12 +297,12 @@ _EXACT: dict[type, _Encoder] = {
     OrderedDict: _ordered,
     Counter: _counter,
     defaultdict: lambda value, depth: f"defaultdict{_dict(value, depth)}",
-    **dict.fromkeys(_PATHS, _filepath),
 }
-
+# Classes of modules that few need: as long as nobody has loaded one, no value has them.
+_PATHS = "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath"
+_LATE = {"pathlib": (_filepath, _PATHS), "zoneinfo": (_zone, "ZoneInfo")}
 
 # --- Classes: what is found out about one once, and kept as long as it lives.
-
 _PLANS: WeakKeyDictionary[type, _Encoder] = WeakKeyDictionary()
 
 _PLAIN_PATH = re.compile(r"[^\W\d]\w*(?:\.(?:[^\W\d]\w*|<locals>|<lambda>))*")
@@ -316,13 +310,19 @@ _PLAIN_PATH = re.compile(r"[^\W\d]\w*(?:\.(?:[^\W\d]\w*|<locals>|<lambda>))*")
 
 def _plan(kind: type) -> _Encoder | None:
     """How to encode instances of *kind*, which is not a builtin; None if there is no way."""
+    for module, (encoder, classes) in _LATE.items():
+        if module in sys.modules:
+            for name in classes.split():
+                _EXACT[getattr(import_module(module), name)] = encoder
+            if kind in _EXACT:
+                return _EXACT[kind]
     path = _path(kind)
     if callable(getattr(kind, "__cache_key__", None)):
         return _by_own_answer(path)
     if issubclass(kind, Enum):
         return _by_member(path)
     if issubclass(kind, tzinfo):
-        return _zone if issubclass(kind, ZoneInfo) else _fixed_zone
+        return _zone if _zone in map(_EXACT.get, kind.__mro__) else _fixed_zone
     # Before fields: a dataclass that is also a dict has more to it than its fields.
     base = next((base for base in kind.__mro__ if base in _EXACT), None)
     if base is not None:

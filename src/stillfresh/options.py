@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import random
-from dataclasses import dataclass
-from difflib import get_close_matches
 from math import inf
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
-from .codecs import checked_serializer
+from msgspec import Struct
+
 from .durations import Duration, seconds
 from .entry import MISSING, Windows
 from .errors import ComputeTimeout, InvalidOption, ProviderUnavailable, StillfreshError
@@ -58,8 +56,7 @@ class Options(TypedDict, total=False):
     enabled: object
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """The options, checked. Lengths of time are seconds."""
 
     fresh: float = FIVE_MINUTES
@@ -130,7 +127,7 @@ class Policy:
             memory=memory_option(given.get("memory")),
             returns=given.get("returns", MISSING),
             provider=given.get("provider"),
-            serializer=None if serializer is None else checked_serializer(serializer),
+            serializer=None if serializer is None else _serializer(serializer),
             compress=_bool(given.get("compress", False), "compress"),
             copy=_bool(given.get("copy", False), "copy"),
             enabled=_switch(given.get("enabled", True)),
@@ -144,8 +141,12 @@ class Policy:
     def windows(self, fresh: float | None = None) -> Windows:
         """Return the lifetimes of an entry that is made now, shortened by the jitter."""
         length = self.fresh if fresh is None else fresh
-        factor = 1 - self.jitter * random.random() if self.jitter else 1  # no secret
-        length *= factor
+        factor = 1.0
+        if self.jitter:
+            import random  # few want it, and it loads a good deal
+
+            factor -= self.jitter * random.random()  # no secret
+            length *= factor
         return Windows(
             length,
             self.stale * factor,
@@ -170,10 +171,18 @@ _NAMES = tuple(Options.__annotations__)
 _OF_FUNCTIONS = ("key", "tags")
 
 
+def _serializer(given: object) -> object:
+    from .codecs import checked_serializer
+
+    return checked_serializer(given)
+
+
 def _unknown(option: str) -> InvalidOption:
     if option in _OF_FUNCTIONS:
         msg = f"{option}= is an option of functions. Write it where the Cache decorates one."
         return InvalidOption(msg)
+    from difflib import get_close_matches
+
     close = get_close_matches(option, (*_NAMES, "name", *_OF_FUNCTIONS), 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     msg = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from .durations import describe
 from .entry import Verdict, judge
@@ -77,8 +78,7 @@ class Stats:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """How a call would be answered now. `str()` tells it as a story."""
 
     status: str

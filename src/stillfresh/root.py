@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .codecs import UNKNOWN, codec_for, return_annotation
+from .codecs import UNKNOWN, return_annotation
 from .entry import MISSING
 from .errors import InvalidOption
 from .ledger import Claim, checked_provider, ledger_of
@@ -82,6 +82,8 @@ class Root:
                 resolved = UNKNOWN
             else:
                 resolved = return_annotation(_Scope(module), annotation)
+            from .codecs import codec_for  # with the first codec, the compiler
+
             return codec_for(resolved, compress=policy.compress, serializer=policy.serializer)
 
         return make

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from .app import registry
-from .codecs import UNGIVEN, codec_for, one_shot_annotation, return_annotation
+from .codecs import UNGIVEN, one_shot_annotation, return_annotation
 from .current import which_app
 from .entry import MISSING
 from .errors import InvalidOption, NotSerializable
@@ -124,6 +124,8 @@ class Site:
         function, policy = self.function, self.policy
 
         def make() -> Codec:
+            from .codecs import codec_for  # with the first codec, the compiler
+
             returns = UNGIVEN if policy.returns is MISSING else policy.returns
             return codec_for(
                 return_annotation(function, returns),

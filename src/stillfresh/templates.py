@@ -15,13 +15,12 @@ whoever invalidates it; there values go in as they are.
 
 from __future__ import annotations
 
-import difflib
 import re
+import sys
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from itertools import pairwise
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -31,10 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 # What an f-string makes of these says all of the value, in every process.
-_TEXTUAL = (str, int, float, type(None), Enum, UUID, Decimal, date, datetime, time, PurePath)
+_TEXTUAL = (str, int, float, type(None), Enum, UUID, Decimal, date, datetime, time)
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*+)\}|[{}]")
 _NEXT_STEP = "Name one of its attributes as {user.id}, or use a callable."
+
+
+def _is_path(value: object) -> bool:
+    """Tell whether it is a path; as long as nobody loaded pathlib, nothing is."""
+    pathlib = sys.modules.get("pathlib")
+    return pathlib is not None and isinstance(value, pathlib.PurePath)
 
 
 class _Template:
@@ -91,6 +96,8 @@ class _Template:
                 "Write {{ and }} for plain braces."
             )
         known = ", ".join(map(repr, parameters))
+        import difflib
+
         close = difflib.get_close_matches(name, parameters, 1)
         step = f"Did you mean {close[0]!r}?" if close else "Use one of these."
         raise self._invalid(f"{name!r} is not a parameter, only {known}. {step}")
@@ -110,7 +117,7 @@ class _Template:
             except AttributeError as error:
                 why = f"{type(value).__qualname__} has no attribute {attribute!r}"
                 raise self._unstable(place, why, value) from error
-        if not isinstance(value, _TEXTUAL):
+        if not isinstance(value, _TEXTUAL) and not _is_path(value):
             why = f"a value of type {type(value).__qualname__} has no stable text"
             raise self._unstable(place, why, value)
         try:

@@ -16,11 +16,24 @@ Where no faithful way back exists, a value is refused. It is never cut down.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .annotations import UNGIVEN, UNKNOWN, return_annotation
-from .codec import Codec, checked_serializer, codec_for
 from .frame import UnreadableFrame
-from .identical import difference, identical
 from .oneshot import one_shot_annotation, one_shot_value
+
+if TYPE_CHECKING:
+    from .codec import Codec, checked_serializer, codec_for
+else:
+
+    def __getattr__(name):  # noqa: ANN001, ANN202  # what type checkers see stands above
+        """Load the compiler and its nodes with the first codec: a third of the import."""
+        if name not in {"Codec", "checked_serializer", "codec_for"}:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import codec
+
+        return getattr(codec, name)
+
 
 __all__ = [
     "UNGIVEN",
@@ -29,8 +42,6 @@ __all__ = [
     "UnreadableFrame",
     "checked_serializer",
     "codec_for",
-    "difference",
-    "identical",
     "one_shot_annotation",
     "one_shot_value",
     "return_annotation",

@@ -13,7 +13,6 @@ known, bounded, and checked before anything is inflated.
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from typing import Final
 
@@ -33,6 +32,8 @@ class UnreadableFrame(Exception):
 
 def fingerprint_of(description: str) -> bytes:
     """Eight bytes that stand for a type, the same in every process."""
+    import hashlib  # it loads OpenSSL: not before the first codec
+
     return hashlib.blake2b(description.encode("utf-8", "backslashreplace"), digest_size=8).digest()
 
 
