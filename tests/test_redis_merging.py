@@ -27,7 +27,7 @@ class Held:
     """Stands between a link and its transport: shows what was handed over, and when."""
 
     def __init__(self, provider: RedisCacheProvider) -> None:
-        self.link = provider.wires.links._here()
+        self.link = provider.wires.links.here()
         self.transport = self.link._transport
         self.pieces: list[bytes] = []
         self.open = False

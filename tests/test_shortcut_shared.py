@@ -14,7 +14,7 @@ import pytest
 from stillfresh import App, Cache, CacheProvider, ProviderUnavailable, RedisCacheProvider, cache
 from stillfresh.clock import Clock
 from stillfresh.providers.guard import Guard
-from stillfresh.providers.redis.link import Links
+from stillfresh.providers.redis.links import Links
 from stillfresh.readthrough import Reader
 
 

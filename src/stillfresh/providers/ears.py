@@ -31,7 +31,8 @@ class Ear:
 
     def __init__(self, drop: Callable[[Ear], object]) -> None:
         self._drop = drop
-        self._heard: dict[Hashable, float] = {}
+        self._heard: dict[Hashable, float | None] = {}
+        """When was sent over each line what was answered last; None: it is not open."""
         self.until = -inf
         """The moment before which what was kept may be served."""
         self.generation = 0
@@ -43,11 +44,24 @@ class Ear:
 
     def state(self, now: float) -> str:
         """Return OFF, CONNECTING, LIVE or SUSPECT."""
-        if not self._heard:
+        moments = [moment for moment in self._heard.values() if moment is not None]
+        if not moments:
             return "OFF"
-        if min(self._heard.values()) == -inf:
+        if -inf in moments or len(moments) < len(self._heard):
             return "CONNECTING"
         return "LIVE" if now < self.until else "SUSPECT"
+
+    def expect(self, line: Hashable) -> None:
+        """Count on *line*: without it nothing is served."""
+        if line not in self._heard:
+            self._heard[line] = None
+            self._reset()
+
+    def forget(self, line: Hashable) -> None:
+        """Count on *line* no more."""
+        if line in self._heard:
+            del self._heard[line]
+            self._reset()
 
     def opened(self, line: Hashable) -> None:
         """The server was asked to push over *line*; what is read over it from here on counts."""
@@ -59,16 +73,19 @@ class Ear:
         last = self._heard.get(line)
         if last is not None and not self.closed:
             self._heard[line] = max(last, sent_at)
-            self.until = min(self._heard.values()) + LIVE_SECONDS
+            moments = [-inf if moment is None else moment for moment in self._heard.values()]
+            self.until = min(moments) + LIVE_SECONDS
 
     def lost(self, line: Hashable) -> None:
-        """Nothing more comes over *line*."""
-        if self._heard.pop(line, None) is not None:
+        """Nothing more comes over *line*, until it is opened again."""
+        if self._heard.get(line) is not None:
+            self._heard[line] = None
             self._reset()
 
     def doubt(self) -> None:
         """What was heard says nothing any more; the lines are as they were."""
-        self._heard = dict.fromkeys(self._heard, -inf)
+        for line, moment in self._heard.items():
+            self._heard[line] = None if moment is None else -inf
         self._reset()
 
     def close(self) -> None:

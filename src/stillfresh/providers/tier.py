@@ -98,6 +98,13 @@ class Tier:
             self._refusal = f"the near tier is off, every hit asks the server: {reason}"
             log.warning("%s", self._refusal)
 
+    def accept(self) -> None:
+        """Note that a server pushes, after one that did not: the next refusal is said anew."""
+        if self._refusal:
+            self._refusal = ""
+            self._told = WeakSet()
+            log.warning("the near tier is on again: the server pushes")
+
     def tell_refusal(self, listeners: Listeners) -> None:
         """Tell the listeners of an app once that there is no near tier."""
         if self._refusal and listeners not in self._told:

@@ -20,7 +20,8 @@ from weakref import WeakKeyDictionary
 from ...errors import ProviderUnavailable
 from .bells import Bell, ThreadBell
 from .client import Layout, OnRun, Refusal, key_of
-from .link import Links
+from .hearing import Hearing
+from .links import Links
 from .slots import redirected, slot_of
 from .threads import Lines, talk_all
 
@@ -137,6 +138,7 @@ class Cluster:
             return False
         if reply.code == "ASK":
             part.place = redirected(str(reply), asked)
+            self.slots.unrest()
             return False
         if reply.code == "CLUSTERDOWN":
             self.slots.stale = True
@@ -245,6 +247,7 @@ class ClusterLinks(Cluster):
     def __init__(self, server: Server, slots: SlotMap, tier: Tier | None = None) -> None:
         super().__init__(server, slots)
         self._tier = tier
+        self._hearings: dict[asyncio.AbstractEventLoop, Hearing] = {}
         self._nodes: dict[Place, Links] = {}
         self._lock = threading.Lock()
         self._gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
@@ -297,13 +300,23 @@ class ClusterLinks(Cluster):
         await asyncio.sleep(seconds)
 
     def ear(self) -> Ear | None:
-        """Say that nothing is kept near: the servers of a cluster are not listened to yet."""
-        if self._tier is not None:
-            self._tier.refuse("it is a cluster, whose servers are not listened to")
-        return None
+        """Return who listens to all primaries, on the connections of this loop."""
+        if self._tier is None:
+            return None
+        loop = asyncio.get_running_loop()
+        hearing = self._hearings.get(loop)
+        if hearing is None:
+            hearing = Hearing(self._tier, self.slots, self.node)
+            with self._lock:
+                for other in [other for other in self._hearings if other.is_closed()]:
+                    del self._hearings[other]
+                self._hearings[loop] = hearing
+        return hearing.want()
 
     def nudge(self) -> None:
-        """Nobody listens."""
+        """Let the loops that have read something listen soon. From any thread."""
+        for hearing in list(self._hearings.values()):
+            hearing.nudge()
 
     def close(self) -> None:
         """Cut all connections."""

@@ -14,7 +14,6 @@ that belongs to nobody.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -22,18 +21,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import hiredis
 
 from ...errors import ProviderUnavailable
-from .bells import Bell
-from .client import FAULTS, OneServer, Refusal, made, pack, pack_read, read_run, unavailable
-from .listening import Listener
+from .client import FAULTS, Refusal, pack, read_run, unavailable
 from .sentinel import checked_role
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
-    from ..ears import Ear
-    from ..tier import Tier
-    from .client import Command, OnRun, Server
-    from .frame import Markers
+    from .client import Command, Server
+    from .listening import Listener
 
 _NOTHING: Final = object()
 
@@ -109,10 +104,7 @@ class Link(asyncio.Protocol):
         """
         if self._transport is not None:
             return
-        if self._connecting is None or self._connecting.done():  # cancelled before its first step
-            self._connecting = self._loop.create_task(self._connect())
-            self._connecting.add_done_callback(_retrieve)
-        connecting = self._connecting
+        connecting = self.connect()
         try:
             await asyncio.shield(connecting)
         except asyncio.CancelledError:
@@ -120,6 +112,13 @@ class Link(asyncio.Protocol):
             if connecting.cancelled() and not (task and task.cancelling()):
                 raise ProviderUnavailable("the provider was stopped") from None
             raise
+
+    def connect(self) -> asyncio.Task[None]:
+        """Begin to connect, if nobody has; what is returned ends when there is a connection."""
+        if self._connecting is None or self._connecting.done():  # cancelled before its first step
+            self._connecting = self._loop.create_task(self._connect())
+            self._connecting.add_done_callback(retrieve)
+        return self._connecting
 
     def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
         """Send *commands* on a connection that is ready; the future gets their replies."""
@@ -320,100 +319,7 @@ def _reader() -> hiredis.Reader:
     return hiredis.Reader(replyError=Refusal, notEnoughData=_NOTHING)
 
 
-def _retrieve(task: asyncio.Future[Any]) -> None:
+def retrieve(task: asyncio.Future[Any]) -> None:
+    """Take in how *task* has ended: nobody else asks for it."""
     if not task.cancelled():
         task.exception()
-
-
-class Links(OneServer):
-    """The connections of the event loops of this process, and how coroutines wait."""
-
-    def __init__(self, server: Server, tier: Tier | None = None) -> None:
-        self._server = server
-        self._tier = tier
-        self._links: dict[asyncio.AbstractEventLoop, Link] = {}
-        self._lock = threading.Lock()
-
-    async def talk(self, commands: Sequence[Command]) -> list[Any]:
-        """
-        Send *commands* in one round trip, and return the replies.
-
-        Raises:
-            ProviderUnavailable: The server is away, or too slow.
-        """
-        link = self._here()
-        await link.ready()
-        return await link.send(commands)
-
-    async def talk_as(self, commands: Sequence[Command | OnRun]) -> list[Any]:
-        """Send *commands* as they are for the run of the server; else like `talk`."""
-        link = self._here()
-        await link.ready()
-        return await link.send(made(commands, link.run))
-
-    def read(self, value: str, markers: Markers | None) -> Awaitable[list[Any]]:
-        """
-        Read the life that is left of *value*, and its bytes; with *markers*, a list with theirs.
-
-        Raises:
-            ProviderUnavailable: The server is away, or too slow.
-        """
-        link = self._here()
-        data = pack_read(value, markers)
-        return link.read(data) if link.connected else self._read_later(link, data)
-
-    async def _read_later(self, link: Link, data: bytes) -> list[Any]:
-        await link.ready()
-        return await link.read(data)
-
-    def post(self, commands: Sequence[Command]) -> None:
-        """Send *commands* and ask for no reply: their caller is gone."""
-        link = self._here()
-        if link.connected:
-            link.send(commands).add_done_callback(_retrieve)
-
-    async def pause(self, seconds: float) -> None:
-        """Let others run for so long."""
-        await asyncio.sleep(seconds)
-
-    def bell(self) -> Bell:
-        """Return something that a push can ring, for a coroutine that waits."""
-        return Bell()
-
-    def ear(self) -> Ear | None:
-        """Return who listens on the connection of this loop; from now on it does."""
-        listener = self._here().listener
-        return None if listener is None else listener.want()
-
-    def nudge(self) -> None:
-        """Let the connections that are there listen soon. From any thread."""
-        for link in list(self._links.values()):
-            if link.listener is not None:
-                link.listener.nudge()
-
-    def close(self) -> None:
-        """Cut all connections, each on the thread of its loop."""
-        with self._lock:
-            links, self._links = self._links, {}
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        for loop, link in links.items():
-            if loop is here:
-                link.close()
-            else:
-                link.close_soon()
-
-    def _here(self) -> Link:
-        loop = asyncio.get_running_loop()
-        link = self._links.get(loop)
-        if link is None:
-            link = Link(self._server, loop)
-            if self._tier is not None:
-                link.listener = Listener(link, loop, self._tier, self._tier.near.ear())
-            with self._lock:
-                for other in [other for other in self._links if other.is_closed()]:
-                    del self._links[other]
-                self._links[loop] = link
-        return link

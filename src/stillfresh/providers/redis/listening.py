@@ -67,8 +67,9 @@ class Listener:
         self._opening: list[Command] = [
             ("HELLO", "3"),
             ("CLIENT", "TRACKING", "ON", "BCAST", *tracking),
-            ("ROLE",),
         ]
+        self.questions: list[Command] = [("ROLE",)]
+        """What is asked each second."""
 
     def want(self) -> Ear | None:
         """Return who listens for a read that is about to be sent over this connection, if any."""
@@ -116,7 +117,7 @@ class Listener:
     def _begin(self) -> None:
         self._open = True
         self.ear.opened(self)
-        self._ask(self._opening)
+        self._ask([*self._opening, *self.questions])
 
     def _beat(self) -> None:
         self._timer = None
@@ -124,7 +125,7 @@ class Listener:
             return
         self._tier.near.sweep(_SWEPT_PER_BEAT)
         if self._wanted or self.ear.entries:
-            self._ask([("ROLE",)])
+            self._ask(self.questions)
 
     def _ask(self, commands: Sequence[Command]) -> None:
         self._wanted = False
@@ -134,19 +135,34 @@ class Listener:
         def answered(future: asyncio.Future[list[Any]]) -> None:
             if future.cancelled() or future.exception() is not None:
                 return  # the connection was lost, and said so
-            *others, role = future.result()
-            refusal = next((one for one in others if isinstance(one, Refusal)), None)
+            replies = future.result()
+            refusal = next((one for one in replies if isinstance(one, Refusal)), None)
             if refusal is not None:
                 self._refuse(f"the server refused to push ({refusal})")
-            elif not isinstance(role, list) or role[:1] != [b"master"]:
-                self._refuse(f"the server does not say that it is a primary ({role!r})")
-            elif now == self._tier.near.now:  # else a moment of another clock
+            elif (
+                self.is_good(replies[-len(self.questions) :])
+                and now == self._tier.near.now  # else a moment of another clock
+            ):
                 self.ear.heard(self, sent_at)
+                self._tier.accept()
 
         self._link.send(commands).add_done_callback(answered)
         self._timer = self._loop.call_later(BEAT_SECONDS, self._beat)
+
+    def is_good(self, answers: list[Any]) -> bool:
+        """Tell whether the *answers* to the questions are those of who may be listened to."""
+        [role] = answers
+        if is_primary(role):
+            return True
+        self._refuse(f"the server is no primary ({role!r})")
+        return False
 
     def _refuse(self, reason: str) -> None:
         self.lost()
         self._refused = True
         self._tier.refuse(reason)
+
+
+def is_primary(role: object) -> bool:
+    """Tell what a reply to ROLE says."""
+    return isinstance(role, list) and role[:1] == [b"master"]

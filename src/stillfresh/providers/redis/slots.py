@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import binascii
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import ProviderUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .urls import Place
+
+    Range = tuple[int, int, Place]
 
 SLOTS: Final = 16_384
 
@@ -37,6 +43,11 @@ class SlotMap:
         self._owners: list[Place | None] = [None] * SLOTS
         self.stale = True
         """It is to be asked for before it is used again."""
+        self.version = 0
+        """Grows with each change."""
+        self.unrest: Callable[[], object] = lambda: None
+        """Called when a slot is, or may be, where it was not: also while it is on its way."""
+        self._ranges: tuple[int, list[Range]] = (-1, [])
 
     def owner(self, slot: int) -> Place:
         """
@@ -59,6 +70,28 @@ class SlotMap:
     def moved(self, slot: int, place: Place) -> None:
         """Note what a server has said."""
         self._owners[slot] = place
+        self.version += 1
+        self.unrest()
+
+    def doubt(self) -> None:
+        """Ask for it anew before it is used again."""
+        self.stale = True
+        self.unrest()
+
+    def primaries(self) -> set[Place]:
+        """Return who has slots."""
+        return {place for place in self._owners if place is not None}
+
+    def agrees(self, reply: Any, asked: Place) -> bool:
+        """Tell whether a reply to CLUSTER SLOTS of the server at *asked* says the same."""
+        version, ranges = self._ranges
+        if version != self.version:
+            ranges = _ranges_of(self._owners)
+            self._ranges = self.version, ranges
+        try:
+            return ranges == _ranges_in(reply, asked)
+        except ProviderUnavailable:
+            return False
 
     def read(self, reply: Any, asked: Place) -> None:
         """
@@ -67,15 +100,12 @@ class SlotMap:
         Raises:
             ProviderUnavailable: It is no such reply.
         """
-        owners: list[Place | None] = [None] * SLOTS
-        try:
-            for first, last, primary, *_ in reply:
-                place = place_in(primary[0], primary[1], asked)
-                owners[first : last + 1] = [place] * (last + 1 - first)
-        except (TypeError, ValueError, IndexError, KeyError) as error:
-            raise ProviderUnavailable(f"no slots were understood in {reply!r:.100}") from error
-        self._owners = owners[:SLOTS]
+        owners = _read(reply, asked)
         self.stale = False
+        if owners != self._owners:
+            self._owners = owners
+            self.version += 1
+            self.unrest()
 
 
 def place_in(host: bytes | str | None, port: int, asked: Place) -> Place:
@@ -88,3 +118,34 @@ def redirected(message: str, asked: Place) -> Place:
     """Return the place in the text of a MOVED or ASK: the word, the slot, host and port."""
     host, _, port = message.split()[2].rpartition(":")
     return place_in(host, int(port), asked)
+
+
+def _read(reply: Any, asked: Place) -> list[Place | None]:
+    owners: list[Place | None] = [None] * SLOTS
+    for first, last, place in _ranges_in(reply, asked):
+        owners[first : last + 1] = [place] * (last + 1 - first)
+    return owners[:SLOTS]
+
+
+def _ranges_in(reply: Any, asked: Place) -> list[Range]:
+    """Return the ranges in a reply to CLUSTER SLOTS, in order, those side by side as one."""
+    found: list[Range] = []
+    try:
+        for first, last, (host, port, *_), *_ in sorted(reply, key=itemgetter(0)):
+            place = place_in(host, port, asked)
+            if found and found[-1][1] + 1 == first and found[-1][2] == place:
+                first = found.pop()[0]  # noqa: PLW2901  # one longer range
+            found.append((int(first), int(last), place))
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise ProviderUnavailable(f"no slots were understood in {reply!r:.100}") from error
+    return found
+
+
+def _ranges_of(owners: list[Place | None]) -> list[Range]:
+    found: list[Range] = []
+    at = 0
+    for place, slots in groupby(owners):
+        begin, at = at, at + sum(1 for _ in slots)
+        if place is not None:
+            found.append((begin, at - 1, place))
+    return found

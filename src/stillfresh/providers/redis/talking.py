@@ -26,7 +26,7 @@ from ..tier import Tiered
 from . import scripts
 from .client import ClusterNode, OnRun, Refusal, Server, key_of
 from .cluster import ClusterLines, ClusterLinks
-from .link import Links
+from .links import Links
 from .names import Names, checked_prefix
 from .renewal import Renewals, forget_holders
 from .sentinel import Sentinels
@@ -233,6 +233,8 @@ class Talking(Tiered):
         lines: Lines | ClusterLines
         if self.clustered:
             slots = SlotMap(target.places or (address_of(target.url),))
+            if self.tier is not None:
+                slots.unrest = self.tier.near.changed_all
             lines = ClusterLines(server, slots)
             links = ClusterLinks(server, slots, self.tier)
         else:
