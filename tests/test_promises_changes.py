@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from stillfresh import App, CacheProvider, MemoryCacheProvider, cache
+from stillfresh import App, CacheProvider, MemoryCacheProvider, RedisCacheProvider, cache
 
 
 class Slow(MemoryCacheProvider):
@@ -84,3 +84,41 @@ async def test_a_caller_who_is_cancelled_while_it_looks_is_counted() -> None:
         with pytest.raises(asyncio.CancelledError):
             await call
         assert (f.stats.hits, f.stats.misses, f.stats.coalesced) == (0, 2, 0)
+
+
+async def test_two_processes_refresh_once(url: str, prefix: str) -> None:
+    """
+    A refresh behind an answer takes the lease from nobody.
+
+    1. process A   finds a stale entry, answers with it, and computes behind
+    2. process B   finds the same, and answers with it; it must not compute as well
+    """
+    begun, gate = [], asyncio.Event()
+
+    class Service:
+        name = ""
+
+        @cache(name="twice", key="k", ttl=0.05, stale=60)
+        async def f(self) -> str:
+            begun.append(self.name)
+            if len(begun) > 1:
+                await gate.wait()
+            return self.name
+
+    a, b = (
+        App(Service).provide(CacheProvider, RedisCacheProvider(url, prefix=prefix))
+        for _ in range(2)
+    )
+    async with a, b:
+        for app, name in ((a, "A"), (b, "B")):
+            app.get(Service).name = name
+        assert await a.get(Service).f() == "A"
+        await asyncio.sleep(0.1)
+        assert await a.get(Service).f() == "A"
+        async with asyncio.timeout(10):
+            while len(begun) < 2:  # noqa: ASYNC110  # its refresh runs
+                await asyncio.sleep(0.001)
+        assert await b.get(Service).f() == "A"
+        await asyncio.sleep(0.3)
+        assert begun == ["A", "A"]
+        gate.set()

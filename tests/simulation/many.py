@@ -57,7 +57,7 @@ def main() -> int:
             broken += len({problem.partition(":")[0] for problem in problems})
             for problem in problems:
                 print(problem, flush=True)
-            if done % 5_000 < count:
+            if done % 1_000 < count:
                 print(f"{done} schedules, {broken} broke a promise", flush=True)
     minutes = (time.perf_counter() - begin) / 60
     print(f"{done} schedules in {minutes:.1f} min ({done / minutes:.0f} a minute): ", end="")

@@ -21,6 +21,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib import metadata
 from typing import Any
 
 from stillfresh.clock import Clock
@@ -31,6 +33,9 @@ TURNS = 200_000
 
 HERE: list[NodeLoop] = []
 """Whose turn it is."""
+
+
+_version = cache(metadata.version)
 
 
 class Stuck(AssertionError):
@@ -175,13 +180,14 @@ class World:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Replace the time and the chance of this process by those of the world."""
-        kept = time.monotonic, os.urandom, random.getstate()
+        kept = time.monotonic, os.urandom, random.getstate(), metadata.version
         chance = random.Random(self.rng.random())
         time.monotonic = lambda: self.now
         os.urandom = chance.randbytes
         random.seed(chance.random())
+        metadata.version = _version  # the client library asks for its own with each connection
         try:
             yield
         finally:
-            time.monotonic, os.urandom = kept[:2]
-            random.setstate(kept[2])
+            time.monotonic, os.urandom, state, metadata.version = kept
+            random.setstate(state)

@@ -195,6 +195,7 @@ MUTANTS = [
         "Reader._compute",
         "if lease is not None and not isinstance(error, GeneratorExit):",
         "if lease is None:",
+        "tests/test_field_bugs.py::test_fusioncache_644",
     ),
     Mutant(
         "a guard that forgets what is owed",
@@ -239,6 +240,7 @@ MUTANTS = [
         "Reader._refresh_behind",
         "seen=seen, behind=True",
         "take=True, behind=True",
+        "tests/test_promises_changes.py::test_two_processes_refresh_once",
     ),
     Mutant(
         "pushes ignored",
@@ -255,6 +257,7 @@ MUTANTS = [
         "Ear.heard",
         "self.until = min(self._heard.values()) + LIVE_SECONDS",
         "self.until = inf",
+        "tests/test_near.py",
     ),
     Mutant(
         "near fill in the woken task",
