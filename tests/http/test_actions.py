@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -243,12 +244,35 @@ async def test_a_running_app_is_not_started_twice(app):
     assert app.running
 
 
+async def test_generators_stream():
+    """FastAPI sends on what a generator yields; the cache keeps none of it."""
+
+    class Api:
+        @action("/numbers")
+        async def numbers(self) -> AsyncIterable[int]:
+            for number in range(3):
+                yield number
+
+    async with App(Api) as app, client(app) as http:
+        assert (await http.get("/numbers")).text.split() == ["0", "1", "2"]
+    with pytest.raises(InvalidOption, match="is not kept"):
+        action("/", cache=True)(vars(Api)["numbers"].function)
+
+
+@pytest.mark.parametrize("value", [staticmethod(len), lambda: 1, 7, int], ids=repr)
+def test_only_methods_are_actions(value):
+    """Anything else is an error at its line."""
+    with pytest.raises(InvalidOption, match="@action on"):
+        action("/")(value)
+
+
 @pytest.mark.parametrize(
     ("path", "options", "text"),
     [
         ("products", {}, "begins with '/'"),
         (b"/", {}, "begins with '/'"),
         ("/", {"method": 1}, "expected a method"),
+        ("/", {"invalidates": ["x"]}, "a GET changes nothing"),
     ],
 )
 def test_mistakes_fail_at_decoration(path, options, text):

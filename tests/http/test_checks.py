@@ -257,6 +257,39 @@ async def test_a_profile_does_not_touch_decorated_routes(lab):
         assert (await client("/")).status == 403
 
 
+async def test_routes_that_take_any_path_are_not_cached(lab, cached, told):
+    """What a client may name at will is no declared page; `public=True` says that it is."""
+
+    @http_cache("1 minute")
+    async def closed(request):
+        return PlainTextResponse("x")
+
+    @http_cache("1 minute", public=True)
+    async def opened(request):
+        return PlainTextResponse("x")
+
+    routes = [Route("/closed/{rest:path}", closed), Route("/open/{rest:path}", opened)]
+    client = lab.Client(cached(Starlette(routes=routes)))
+    for _ in range(2):
+        closed_page, open_page = await client("/closed/a/b"), await client("/open/a/b")
+    assert (closed_page.cache, open_page.hit) == ("", True)
+    (line,) = told()
+    assert "closed will never be cached: its route '/closed/{rest:path}' takes any path" in line
+
+
+async def test_stale_needs_a_public_route(lab, cached, told):
+    """A refresh behind the request has nobody's credentials, and would be refused."""
+
+    @http_cache("1 minute", stale="1 hour")
+    async def page(request):
+        return PlainTextResponse("x")
+
+    client = lab.Client(cached(Starlette(routes=[Route("/", page)])))
+    await client("/")
+    (line,) = told()
+    assert "stale= has no effect" in line
+
+
 @pytest.mark.parametrize("value", [7, "page", object()])
 def test_only_endpoints_can_be_decorated(value):
     """Anything else is an error at its line."""

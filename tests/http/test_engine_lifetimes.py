@@ -2,11 +2,15 @@
 
 import asyncio
 import logging
+from contextvars import ContextVar
 
 import pytest
 from fastapi import Request, Response
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
 
-from stillfresh import App, HttpCache, HttpCacheMiddleware, action, computation
+from stillfresh import App, HttpCache, HttpCacheMiddleware, action, computation, http_cache
 from stillfresh.testing import VirtualClock
 
 MINUTE = "1 minute"
@@ -86,6 +90,51 @@ async def test_old_ones_are_served_while_one_refresh_runs(clock):
         assert (await get("/", private)).text == '"run 2"'
         assert Api.runs == 2
         assert seen[1] == {"host", "x-own"}
+
+
+async def test_a_refresh_begins_where_the_request_came_in(lab, clock):
+    """Also for a route under a mount, and without anything that was set for the client."""
+    who = ContextVar("test_who", default="nobody")
+    seen = []
+
+    @http_cache(MINUTE, stale="1 hour", public=True)
+    async def page(request):
+        seen.append((request.url.path, request.path_params["name"], who.get()))
+        return PlainTextResponse(f"run {len(seen)}")
+
+    async def naming(scope, receive, send):
+        who.set("ann")
+        await cached(scope, receive, send)
+
+    inner = Starlette(routes=[Mount("/in", routes=[Route("/{name}", page)])])
+    async with App(clock=clock) as app:
+        cached = HttpCacheMiddleware(inner, cache_app=app)
+        get = lab.Client(naming)
+        await get("/in/x")
+        clock.advance("2 minutes")
+        cached.engine.readings.forget_all()  # so that the endpoint is asked again
+        assert (await get("/in/x")).text == "run 1"
+        await app.settled()
+        assert (await get("/in/x")).text == "run 2"
+    assert seen == [("/in/x", "x", "ann"), ("/in/x", "x", "nobody")]
+
+
+async def test_a_head_may_fill(lab, clock):
+    """With `head_fills` the handler runs as GET, and the page is stored."""
+    runs = []
+
+    @http_cache(MINUTE, head_fills=True)
+    async def page(request):
+        runs.append(request.method)
+        return PlainTextResponse("page")
+
+    async with App(clock=clock) as app:
+        site = Starlette(routes=[Route("/", page)])
+        get = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        head = await get("/", method="HEAD")
+        assert (head.body, head.get("content-length")) == (b"", "4")
+        assert (await get("/")).text == "page"
+        assert runs == ["GET"]
 
 
 @pytest.mark.parametrize("failure", [LookupError("gone"), 500, 503])

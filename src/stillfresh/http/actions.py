@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 from ..app import registry
 from ..current import which_app
 from ..errors import InvalidOption
+from .endpoints import is_generator
 from .policy import HttpCache
 
 if TYPE_CHECKING:
@@ -191,14 +192,29 @@ def action(
             f"changes nothing, write HttpCache(methods=[{verb!r}]): the body joins the key."
         )
         raise InvalidOption(msg)
-    plan = Plan(_checked_path(path), verb, policy, kept, tuple(invalidates), route)
+    drops = tuple(invalidates)
+    if drops and verb in {"GET", "HEAD", "OPTIONS", "TRACE"}:
+        msg = (
+            f"@action({path!r}) with invalidates=: a {verb} changes nothing. Say which method "
+            "does, such as method='POST'."
+        )
+        raise InvalidOption(msg)
+    plan = Plan(_checked_path(path), verb, policy, kept, drops, route)
 
     def decorate(function: Callable[P, R]) -> Action[P, R]:
-        if inspect.isclass(function) or not callable(function):
-            raise InvalidOption(f"@action on {function!r}: expected a method of a service.")
+        _check_method(function)
+        if policy is not None and is_generator(function):
+            raise InvalidOption(f"@action on {function!r}: a generator streams, and is not kept.")
         return Action(function, plan)
 
     return decorate
+
+
+def _check_method(function: object) -> None:
+    if inspect.isclass(function) or isinstance(function, staticmethod) or not callable(function):
+        raise InvalidOption(f"@action on {function!r}: expected a method of a service.")
+    if not inspect.signature(function).parameters:
+        raise InvalidOption(f"@action on {function!r}: a method has `self`, and this has nothing.")
 
 
 def _checked_path(path: object) -> str:

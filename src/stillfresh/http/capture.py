@@ -79,7 +79,7 @@ class Capture:
     def start(self) -> None:
         """Begin."""
         self.task = self._loop.create_task(self._run(), context=self.context)
-        self.task.add_done_callback(_note)
+        self.task.add_done_callback(note_end)
 
     async def _run(self) -> None:
         error: BaseException | None = None
@@ -270,8 +270,8 @@ class Capture:
                 variable.set(value)
 
 
-def _note(task: asyncio.Task[None]) -> None:
-    """Look at the end of a run: who waits for it raises it, and there may be nobody."""
+def note_end(task: asyncio.Task[Any]) -> None:
+    """Look at the end of a task: who waits for it raises it, and there may be nobody."""
     if not task.cancelled():
         task.exception()
 

@@ -31,6 +31,15 @@ def check_routes(app: object) -> None:
             continue
         mark = _mark(endpoint)
         if mark is not None:
+            if ":path}" in getattr(route, "path", ""):
+                mark.catches_all = True
+                if not mark.policy.public and mark.policy.per is None:
+                    log.warning(
+                        "%s will never be cached: its route %r takes any path. Declare the "
+                        "paths, or say public=True",
+                        _name(endpoint),
+                        route.path,
+                    )
             methods = getattr(route, "methods", None) or {"GET"}
             if "GET" not in methods and not mark.drops:
                 log.warning(

@@ -16,7 +16,7 @@ from ..computation import Computation, current_computation
 from ..errors import UnstableArgument
 from ..events import log
 from . import asking, storing
-from .capture import BUFFER_BREAKERS, Capture
+from .capture import BUFFER_BREAKERS, Capture, note_end
 from .conditional import inward
 from .endpoints import results_text
 from .exchange import ANSWERED, Answered, Exchange, exchange_here
@@ -29,6 +29,7 @@ from .scope import inner_scope, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from contextvars import Context
 
     from ..app import App
     from ..asgi import AsgiApp, Message, Scope, Send
@@ -103,6 +104,12 @@ class Desk:
         why = self._personal(route)
         if why:
             return why
+        if route.cache.stale and not route.early:
+            tell_once(
+                route,
+                "stale= has no effect: a refresh has nobody's credentials to pass guards with. "
+                "Say public=True if everybody gets the same",
+            )
         request = exchange.request
         asked = asking.ask(request, route.cache, pure=route.pure)
         try:
@@ -118,9 +125,10 @@ class Desk:
     async def _read(
         self, exchange: Exchange, capture: Capture, plan: Plan
     ) -> Answered | Computation | None:
-        way = partial(self.inward, plan.request, exchange.scope, nowhere)
+        way = partial(self.inward, plan.request, exchange.outer, nowhere)
         fill = Fill(plan, plan.route.reader(), inward=way, inside=exchange)
         reading = asyncio.get_running_loop().create_task(self.readings.read(plan, fill))
+        reading.add_done_callback(note_end)
         try:
             await fill.led_or(reading)
         except BaseException:
@@ -182,11 +190,21 @@ class Desk:
         for name in BUFFER_BREAKERS:
             inner.get("extensions", {}).pop(name, None)
         capture = Capture(self.inner, inner, None, send)
+        if fill.call is not None and fill.call.behind:
+            capture.context = self._clean_context()
         exchange = Exchange(self, request, inner, filling=fill.plan)
         fill.exchange = exchange
         exchange.capture = capture
         capture.context.run(exchange_here.set, exchange)
         return capture
+
+    def _clean_context(self) -> Context:
+        """Return a context in which nothing is set by whoever made the request."""
+        context = self.baseline.copy()
+        for variable, value in copy_context().items():
+            if variable.name.startswith("stillfresh_"):
+                context.run(variable.set, value)
+        return context
 
     def _personal(self, route: CachedRoute) -> str:
         """Return why the code around the handler may know who asks (HTTP.md A6)."""

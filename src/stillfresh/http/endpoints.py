@@ -9,6 +9,7 @@ What FastAPI has found out about an endpoint: which arguments are in the key, an
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import UnstableArgument
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PERSONAL_FIELDS: Final = frozenset({b"cookie", b"authorization"})
+
+
+def is_generator(function: object) -> bool:
+    """Tell whether FastAPI would stream what *function* yields."""
+    return inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
 
 
 def parameters_of(dependant: Any, title: str) -> Parameters:

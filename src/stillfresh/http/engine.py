@@ -141,7 +141,9 @@ class Engine:
         send: Send,
         dress: Callable[[int, Headers], Headers] | None = None,
     ) -> None:
-        await self._through(Exchange(self.desk, request, inner_scope(scope)), receive, send, dress)
+        await self._through(
+            Exchange(self.desk, request, inner_scope(scope), outer=scope), receive, send, dress
+        )
 
     async def _through(
         self,

@@ -55,13 +55,16 @@ class Exchange:
         request: Request,
         scope: Scope,
         *,
+        outer: Scope | None = None,
         filling: Plan | None = None,
         keyed: int = 0,
     ) -> None:
         self.engine = engine
         self.request = request
         self.scope = scope
-        """What was handed inward."""
+        """What was handed inward; routing writes into it."""
+        self.outer = scope if outer is None else outer
+        """What came from outside."""
         self.capture: Capture | None = None
         self.filling = filling
         """What this very request fills: the handler runs, whatever is stored."""

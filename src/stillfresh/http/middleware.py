@@ -18,7 +18,7 @@ from ..errors import InvalidOption
 from ..events import log
 from .checking import check_routes, decorated
 from .desk import MARK, Desk, run_under
-from .endpoints import parameters_of
+from .endpoints import is_generator, parameters_of
 from .engine import Engine
 from .exchange import Answered, exchange_here
 from .planning import is_litestar
@@ -166,8 +166,8 @@ def _decorated(endpoint: Any, policy: HttpCache, drops: tuple[str, ...]) -> Any:
             raise InvalidOption(f"http_cache on {endpoint!r}: expected an endpoint with get().")
         cast("Any", endpoint).get = _decorated(method, policy, drops)
         return endpoint
-    if not callable(endpoint):
-        raise InvalidOption(f"http_cache on {endpoint!r}: expected a function.")
+    if not callable(endpoint) or is_generator(endpoint):
+        raise InvalidOption(f"http_cache on {endpoint!r}: expected a function that returns.")
     return Endpoint(endpoint, policy, drops).wrapper()
 
 
@@ -183,6 +183,8 @@ class Endpoint:
         self._signature = inspect.signature(function)
         self._routes: WeakKeyDictionary[Desk, CachedRoute] = WeakKeyDictionary()
         self._warned = False
+        self.catches_all = False
+        """Its route takes paths that nobody has declared."""
 
     def wrapper(self) -> Any:
         """Return the function that the framework calls: with the signature of the user's own."""
@@ -208,7 +210,9 @@ class Endpoint:
         for tag in self.drops:
             exchange.drops.append(functools.partial(_drop, exchange, tag, values))
         route = self._route(exchange)
-        if exchange.request.method not in {"GET", "HEAD"} and not exchange.keyed:
+        unkeyed = exchange.request.method not in {"GET", "HEAD"} and not exchange.keyed
+        open_to_all = self.policy.public or self.policy.per is not None
+        if unkeyed or (self.catches_all and not open_to_all):
             return await self._run(args, kwargs)
         found = await exchange.engine.at_endpoint(exchange, route, values)
         if isinstance(found, Answered):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from fastapi import FastAPI, Response
@@ -25,7 +25,7 @@ from ..injection import injected_in
 from ..templates import TagTemplate
 from .actions import Action, Target, actions_of
 from .desk import MARK, run_under
-from .endpoints import parameters_of
+from .endpoints import is_generator, parameters_of
 from .engine import Engine
 from .exchange import Answered, exchange_here
 from .routes import CachedRoute
@@ -177,6 +177,9 @@ class AppServer:
         app, action = self.app, registered.action
         original = action.__wrapped__
 
+        def stream(**values: Any) -> Any:
+            return getattr(app.get(kind, by=action.title), name)(**values)
+
         async def endpoint(**values: Any) -> Any:
             async def run() -> Any:
                 method = getattr(app.get(kind, by=action.title), name)
@@ -198,9 +201,9 @@ class AppServer:
             return placeholder() if isinstance(found, Answered) else await run_under(found, run)
 
         _, *parameters = inspect.signature(original).parameters.values()
-        wrapper: Any = functools.wraps(original)(endpoint)
+        wrapper: Any = functools.wraps(original)(stream if is_generator(original) else endpoint)
         wrapper.__signature__ = inspect.signature(original).replace(parameters=parameters)
-        return endpoint
+        return cast("Callable[..., Any]", wrapper)
 
     def _dropper(
         self, action: Action[Any, Any], target: object

@@ -139,6 +139,11 @@ class WatchedRequest(Request):
         self._whole: WatchedHeaders | None = None
 
     @property
+    def method(self) -> str:
+        """The method: GET also for a HEAD that fills."""
+        return str(self.plain["method"])
+
+    @property
     def headers(self) -> Headers:
         """The fields."""
         if self._whole is None:
