@@ -304,6 +304,26 @@ def test_of_several_connections_the_most_silent_one_counts(bench):
     assert bench.value() is None
 
 
+def test_without_one_of_its_lines_an_ear_serves_nothing(bench):
+    """Whatever the others hear: until it is opened and heard again, or not counted on any more."""
+    bench.listen("second")
+    kept = bench.fill()
+    bench.ear.lost("second")
+    bench.beat()
+    assert bench.state() == "CONNECTING"
+    assert kept.quick_until == -inf
+    assert bench.fill() is None
+    assert bench.near.live_ear() is None
+    bench.listen("second")
+    assert bench.fill() is not None
+    bench.ear.expect("third")
+    bench.beat()
+    assert bench.fill() is None
+    bench.ear.forget("third")
+    bench.beat()
+    assert bench.fill() is not None
+
+
 # Bounds
 
 

@@ -162,7 +162,7 @@ class Near:
         return sum(len(entries) for entries in list(self._values.values()))
 
     def __repr__(self) -> str:
-        states = sorted(ear.state(self.now()) for ear in list(self._ears))
+        states = sorted(ear.state(self.now()) for ear in self._all_ears())
         return f"<Near: {len(self)} entries, ears {states}, {len(self._watchers)} watched>"
 
     # Reading
@@ -170,13 +170,14 @@ class Near:
     def ear(self) -> Ear:
         """Return a new ear; it is OFF."""
         ear = Ear(self.drop_of)
-        self._ears.add(ear)
+        with self._lock:
+            self._ears.add(ear)
         return ear
 
     def live_ear(self) -> Ear | None:
         """Return an ear that is LIVE, whosever it is."""
         now = self.now()
-        return next((ear for ear in list(self._ears) if now < ear.until), None)
+        return next((ear for ear in self._all_ears() if now < ear.until), None)
 
     def nook(self, tier: MemoryTier) -> Nook:
         """Return a place for entries of one kind; all with the same *tier* share its bound."""
@@ -315,16 +316,12 @@ class Near:
         """Count time by *clock* from now on; what was kept by another one goes."""
         if clock.now != self.now:
             self.now = clock.now
-            for ear in list(self._ears):
+            for ear in self._all_ears():
                 ear.doubt()
             self.changed_all()
 
     def after_fork(self) -> None:
-        """
-        Get ready for the child of a fork: the connections are its parent's.
-
-        Another thread may have been at work under the lock, and its work is half done for ever.
-        """
+        """Get ready for the child of a fork, where another thread's work is half done for ever."""
         self._lock = threading.RLock()
         entries = self._entries()
         self._values, self._members, self._spaces = {}, {}, {}
@@ -334,7 +331,7 @@ class Near:
         for entry in entries:
             entry.there = False
             entry.kill()
-        for ear in list(self._ears):
+        for ear in self._all_ears():
             ear.entries = 0
             ear.close()
         self._forget_notes()
@@ -356,6 +353,10 @@ class Near:
                     del self._watchers[name]
 
     # Underneath; the lock is held
+
+    def _all_ears(self) -> list[Ear]:
+        with self._lock:  # another thread may be adding one
+            return list(self._ears)
 
     def _entries(self) -> list[NearEntry]:
         return [entry for entries in list(self._values.values()) for entry in entries]
