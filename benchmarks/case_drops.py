@@ -77,7 +77,7 @@ def walks(scale: Scale) -> list[Case]:
     async def run() -> None:
         for name, operation in operations.items():
             passed, longest = [], []
-            for _ in range(1 if scale.quick else 3):
+            for _ in range(1 if scale.quick else 2):
                 milliseconds, stop = await watched(operation(await filled(count)))
                 passed.append(milliseconds)
                 longest.append(stop)

@@ -75,7 +75,7 @@ class Scale:
 
     @property
     def rounds(self) -> int:
-        return 7 if self.quick else 31
+        return 7 if self.quick else 15
 
     @property
     def loops(self) -> int:
