@@ -12,7 +12,15 @@ import msgspec
 import pytest
 from fastapi import Depends, Header, HTTPException
 
-from stillfresh import App, InvalidOption, action, hook, inject
+from stillfresh import (
+    App,
+    CacheProvider,
+    InvalidOption,
+    MemoryCacheProvider,
+    action,
+    hook,
+    inject,
+)
 from stillfresh.app import current_app
 
 
@@ -242,6 +250,37 @@ async def test_a_running_app_is_not_started_twice(app):
     sent, _ = await run_lifespan(app, during=lambda: None)
     assert len(sent) == 2
     assert app.running
+
+
+async def test_a_warm_hit_keeps_up_with_the_app(lab):
+    """The short way of a hit tells listeners, counts, and follows when the provider changes."""
+
+    class Api:
+        runs = 0
+
+        @action("/page", cache=True)
+        async def page(self) -> int:
+            Api.runs += 1
+            return Api.runs
+
+    async with App(Api) as app:
+        get = lab.Client(app)
+        for _ in range(5):
+            assert (await get("/page")).text == "1"
+        assert app.get(Api).page.stats.hits == 4
+        heard = []
+        forget = app.on("hit", lambda event: heard.append(event.kind))
+        await get("/page")
+        assert heard == ["hit"]
+        forget()
+        for _ in range(3):
+            await get("/page")
+        with app.override(CacheProvider, MemoryCacheProvider()):
+            for _ in range(3):
+                assert (await get("/page")).text == "2"
+        assert (await get("/page")).text == "1"
+        await app.get(Api).page.clear()
+        assert (await get("/page")).text == "3"
 
 
 async def test_generators_stream():

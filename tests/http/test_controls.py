@@ -91,6 +91,9 @@ async def test_by_a_header_parameter(api, get):
     first = await get("/greeting", german)
     assert (first.text, first.get("vary")) == ('"de 1"', "Accept-Language")
     assert (await get("/greeting")).text == '"en 2"'
+    for _ in range(3):  # also where it is answered before routing
+        assert (await get("/greeting", german)).text == '"de 1"'
+        assert (await get("/greeting")).text == '"en 2"'
     assert (await get("/greeting", german)).hit
     await api.greet.invalidate(accept_language="de")
     assert (await get("/greeting", german)).text == '"de 3"'

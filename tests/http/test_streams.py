@@ -364,6 +364,34 @@ async def test_a_stream_that_nobody_reads_ends(serve):
     await ended.wait()
 
 
+async def test_a_stream_that_grows_too_long_without_its_client_ends(serve):
+    """It is not kept for anybody, so the handler need not go on."""
+    begun, go, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def forever():
+        try:
+            yield b"x"
+            begun.set()
+            await go.wait()
+            while True:
+                yield b"x" * 500
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    async def page(request):
+        return StreamingResponse(forever())
+
+    get = serve(app_of(page, max_body=1000))
+    task = asyncio.create_task(get("/"))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+    await ended.wait()
+
+
 async def test_compression_inside(serve):
     """Each coding is a variant of its own, and nobody gets one that he does not take."""
     runs = []

@@ -57,7 +57,7 @@ class Capture:
         """There is no client, or not any more."""
         loop = asyncio.get_running_loop()
         self.decided: asyncio.Future[None] = loop.create_future()
-        """Done when the response is whole, goes live, or failed."""
+        """Done when the response is whole, is to be streamed, has gone by itself, or failed."""
         self.whole: asyncio.Future[Response | None] = loop.create_future()
         """The whole response; None as soon as it is clear that it is not kept."""
         self._loop = loop
@@ -122,7 +122,7 @@ class Capture:
         message = self._ahead.pop(0) if self._ahead else await self._received(self._receive)
         if message["type"] == "http.disconnect" and self.keep is not None:
             if not self.whole.done():
-                await asyncio.wait([self.whole])
+                await until(self.whole)
             if not self._direct:
                 await self._over.wait()
         return message
@@ -201,7 +201,10 @@ class Capture:
             self._held.clear()
             self.live = True
             self._decide()
-        (self._held.append if self._queue is None else self._queue.put_nowait)(message)
+        if self._queue is None:
+            self._held.append(message)
+        elif not self.gone:
+            self._queue.put_nowait(message)
         if not more:
             self._completed()
 
@@ -220,9 +223,8 @@ class Capture:
         self._direct = self.live = True
         if not self.whole.done():
             self.whole.set_result(None)
-        self._decide()
         self._body.clear()
-        if self._queue is not None:
+        if self._queue is not None and not self.gone:
             await self._queue.join()  # first what came before
         held, self._held = self._held, []
         for one in held:
@@ -268,6 +270,24 @@ class Capture:
         for variable, value in self.context.items():
             if variable not in but and _value(variable) is not value:
                 variable.set(value)
+
+
+async def until(future: asyncio.Future[Any]) -> None:
+    """Wait until *future* is done. A cancellation ends the waiting, and not the future."""
+    if future.done():
+        return
+    loop = asyncio.get_running_loop()
+    woken = loop.create_future()
+
+    def wake(_: object) -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+    future.add_done_callback(wake)
+    try:
+        await woken
+    finally:
+        future.remove_done_callback(wake)
 
 
 def note_end(task: asyncio.Task[Any]) -> None:

@@ -25,7 +25,7 @@ from .message import first, joined
 from .planning import NobodyError, Plan, dresser, undressed
 from .reading import Pass
 from .replies import answer, keep
-from .scope import inner_scope, target_of
+from .scope import inner_scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -89,7 +89,6 @@ class Desk:
         if not route.kept:
             return self._conditional(exchange, capture, plan)
         if route.early and not body:
-            plan.target = target_of(plan.request)
             self.readings.learn_route(plan)
         return await self._read(exchange, capture, plan)
 
@@ -125,8 +124,12 @@ class Desk:
     async def _read(
         self, exchange: Exchange, capture: Capture, plan: Plan
     ) -> Answered | Computation | None:
+        reader = plan.route.reader()
+        warm = None if plan.target else self.readings.warm(plan, reader)
+        if warm is not None:
+            return self._answered(exchange, capture, warm.reply)
         way = partial(self.inward, plan.request, exchange.outer, nowhere)
-        fill = Fill(plan, plan.route.reader(), inward=way, inside=exchange)
+        fill = Fill(plan, reader, inward=way, inside=exchange)
         reading = asyncio.get_running_loop().create_task(self.readings.read(plan, fill))
         reading.add_done_callback(note_end)
         try:
@@ -134,9 +137,9 @@ class Desk:
         except BaseException:
             reading.cancel()
             raise
-        if fill.led.done():
+        if fill.led is not None:
             exchange.reading = reading
-            return fill.led.result()
+            return fill.led
         found = reading.result()
         if isinstance(found, Pass):
             capture.dress = dresser(plan)

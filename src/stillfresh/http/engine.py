@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from ..events import log
 from . import asking, status
-from .capture import Capture
+from .capture import Capture, until
 from .changes import answer_unsafe, dropping
 from .desk import Desk
 from .exchange import Exchange, exchange_here
@@ -29,7 +29,7 @@ from .message import Response, has, without
 from .planning import Plan, dresser
 from .policy import longest_keyed
 from .reading import Found, Pass, Readings
-from .scope import inner_scope, request_of, send_reply, target_of
+from .scope import inner_scope, request_of, send_reply
 from .shortcut import Shortcuts
 from .unsafe import is_unsafe
 
@@ -77,7 +77,7 @@ class Engine:
 
     async def _get(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = request_of(scope)
-        target = target_of(request)
+        target = self.readings.full_target(request)
         known = self.readings.known.get(target)
         route = self.whole_app if known is None else known[0]
         if route is None or self.readings.is_deferred(target) or not route.find_app().running:
@@ -111,10 +111,10 @@ class Engine:
             await fill.led_or(reading)
             capture = fill.capture
             if capture is not None:
-                await asyncio.wait([capture.decided])
+                await until(capture.decided)
                 if capture.live:
                     await capture.stream()
-            await asyncio.wait([reading])
+            await until(reading)
         except BaseException:
             if fill.capture is not None:
                 self._leave(fill.capture)
@@ -157,7 +157,7 @@ class Engine:
         capture.context.run(exchange_here.set, exchange)
         capture.start()
         try:
-            await asyncio.wait([capture.decided])
+            await until(capture.decided)
             if capture.live:
                 await capture.stream()
             await self._whole(exchange, capture, send)
@@ -173,7 +173,7 @@ class Engine:
         found: Found | None = None
         whole = _whole_of(capture)
         if exchange.reading is not None:
-            await asyncio.wait([exchange.reading])
+            await until(exchange.reading)
             result = exchange.reading.result()
             found = result if isinstance(result, Found) else None
             exchange.reply = None if found is None else found.reply
@@ -194,7 +194,7 @@ class Engine:
         task = capture.task
         if task is None:
             return
-        await asyncio.wait([task])
+        await until(task)
         error = None if task.cancelled() else task.exception()
         if error is None:
             return

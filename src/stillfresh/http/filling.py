@@ -18,7 +18,7 @@ from ..drivers import ON_LOOP
 from ..entry import MISSING
 from ..events import log
 from . import conditional, status, storing
-from .capture import BUFFER_BREAKERS, Capture
+from .capture import BUFFER_BREAKERS, Capture, until
 from .frame import Stored
 from .message import Response, first, only, without
 from .planning import added, dressed, member_of
@@ -66,8 +66,9 @@ class Fill:
         self.plan = plan
         self.reader = reader
         self.call: Call | None = None
-        self.led: asyncio.Future[Computation] = asyncio.get_running_loop().create_future()
-        """Done when this very request goes inward."""
+        self.led: Computation | None = None
+        """The computation as which this very request goes inward, if it does."""
+        self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.capture: Capture | None = None
         self.verdict: Verdict | None = None
         self.seen: Entry | None = None
@@ -84,8 +85,12 @@ class Fill:
 
     async def led_or(self, reading: asyncio.Task[Any]) -> None:
         """Wait until this request goes inward, or is answered without."""
-        waits: list[asyncio.Future[Any]] = [reading, self.led]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        reading.add_done_callback(self._take_turn)
+        await until(self._turn)
+
+    def _take_turn(self, _: object = None) -> None:
+        if not self._turn.done():
+            self._turn.set_result(None)
 
     # What the path calls
 
@@ -176,8 +181,8 @@ class Fill:
         self._watch(capture)
         if not call.behind:
             self.capture = capture
-            if not self.led.done():
-                self.led.set_result(computation)
+            self.led = computation
+            self._take_turn()
         if capture.task is None:
             capture.start()
         if not call.behind:
@@ -204,7 +209,7 @@ class Fill:
 
     async def _whole(self, capture: Capture) -> Response | None:
         try:
-            await asyncio.wait([capture.whole])
+            await until(capture.whole)
         except BaseException:  # the flight ends, and with it whatever it has sent inward
             if capture.task is not None:
                 capture.task.cancel()

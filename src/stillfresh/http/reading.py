@@ -16,12 +16,15 @@ from ..calls import Call
 from ..drivers import ON_LOOP
 from ..entry import Verdict, judge
 from ..errors import ComputeCancelled, ProviderUnavailable
+from ..providers.memory import MemoryCacheProvider
 from . import asking, key, status
 from .filling import Fill, Unkept
 from .frame import Stored
+from .message import joined
 from .planning import member_of, request_object
 from .replies import Reply, answer
 from .routes import Failure
+from .scope import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from ..entry import Entry
     from ..readthrough import Reader
     from .fields import CacheControl
+    from .message import Request
     from .planning import Plan
     from .routes import CachedRoute
     from .shortcut import Shortcuts
@@ -69,6 +73,8 @@ class Readings:
 
     def __init__(self, shortcuts: Shortcuts) -> None:
         self._shortcuts = shortcuts
+        self.header_names: dict[object, tuple[bytes, ...]] = {}
+        """The fields of requests that are parameters of what they ask for."""
         self.known: dict[object, tuple[CachedRoute, str, Mapping[str, object]]] = {}
         """The routes and arguments behind requests that may be answered before routing."""
         self._learnt: dict[str, Learnt] = {}
@@ -80,17 +86,29 @@ class Readings:
         """The app has changed: learn anew."""
         self._shortcuts.clear()
         self.known.clear()
+        self.header_names.clear()
         self._learnt.clear()
         self._resting.clear()
         self._deferred.clear()
 
     def learn_route(self, plan: Plan) -> None:
         """Remember which route answers such a request."""
-        if plan.route.parameters.headers:
-            return  # what the request looks like does not say it all
         if len(self.known) >= MOST_KNOWN:
             self.known.clear()
+            self.header_names.clear()
+        target, headers = target_of(plan.request), plan.route.parameters.headers
+        if headers:
+            self.header_names[target] = headers
+        plan.target = self.full_target(plan.request)
         self.known[plan.target] = (plan.route, plan.text, plan.values)
+
+    def full_target(self, request: Request) -> tuple[object, ...]:
+        """Return what says which route and arguments a request is for, once they are known."""
+        target = target_of(request)
+        names = self.header_names.get(target)
+        if names is None:
+            return target
+        return (*target, *(joined(request.headers, name) for name in names))
 
     def defer(self, plan: Plan) -> None:
         """Remember that the endpoint has to be asked about such a request."""
@@ -124,7 +142,7 @@ class Readings:
                 return self._unkept(plan, fill, value, now)
             if not isinstance(value, Stored):
                 return Pass()
-            mine = fill.led.done() or self._fits(plan, value)
+            mine = fill.led is not None or self._fits(plan, value)
             self._learn(plan, value, names)
             plan.route.learn_search(plan.request, value.headers)
             if not mine:
@@ -134,6 +152,39 @@ class Readings:
                 return Pass()
             return self._found(plan, fill, call, answered, value)
         return Pass()
+
+    def warm(self, plan: Plan, reader: Reader) -> Found | None:
+        """Return the answer of a hit in memory, where that takes no more than a look."""
+        provider = reader.region.guard.provider
+        entry = reader.index.entries.get(plan.key)
+        if (
+            entry is None
+            or type(provider) is not MemoryCacheProvider
+            or provider.serialized
+            or plan.asked is not asking.USUAL
+            or plan.route.cache.request_directives != "ignore"
+            or reader.region.listeners.wants("hit")
+        ):
+            return None
+        now = reader.region.clock.now()
+        if not (now < entry.quick_until and entry.epoch == provider.book.epoch):
+            return None
+        value = getattr(entry, "value", None)  # gone, if it was dropped in this moment
+        if not isinstance(value, Stored) or value.vary:
+            return None
+        entry.visits += 1
+        resident = now - entry.born
+        member = member_of(plan, status.hit(value.lifetime - value.age - resident))
+        reply = answer(
+            value,
+            plan.request,
+            plan.route.cache,
+            resident=resident,
+            how="hit",
+            member=member,
+            now=self.wall(),
+        )
+        return Found(reply, "hit", plan.key, reader)
 
     # One key
 
@@ -146,7 +197,7 @@ class Readings:
             learnt = self._learnt.get(plan.key)
             if learnt is not None and variant not in learnt.seen:
                 fill.unshared = len(learnt.seen) >= plan.route.cache.max_variants
-        quick = None if names or plan.target is None else plan.target
+        quick = None if names else plan.target or plan.key
         call = Call(text, fill.run, plan.tags, quick=quick, tagged=True)
         fill.call = call
         return call
@@ -190,8 +241,8 @@ class Readings:
 
     def _failed(self, fill: Fill, error: BaseException) -> Found | Pass:
         if isinstance(error, Failure):
-            return Found(error.reply, "failed") if fill.led.done() else Pass()
-        if isinstance(error, ComputeCancelled | ProviderUnavailable) and not fill.led.done():
+            return Found(error.reply, "failed") if fill.led is not None else Pass()
+        if isinstance(error, ComputeCancelled | ProviderUnavailable) and fill.led is None:
             return Pass()
         raise error
 
@@ -225,7 +276,7 @@ class Readings:
             member=member_of(plan, self._member(call, answered, value, entry, resident)),
             now=self.wall(),
         )
-        if answered.status == "hit" and entry is not None and call.quick is not None:
+        if answered.status == "hit" and entry is not None and plan.target is not None:
             self._shortcuts.offer(plan, fill.reader, entry)
         return Found(reply, answered.status, call.key, fill.reader)
 

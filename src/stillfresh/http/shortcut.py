@@ -105,6 +105,7 @@ class Shortcuts:
             type(provider) is not MemoryCacheProvider
             or provider.serialized
             or not plan.route.early
+            or plan.route.parameters.headers
             or reader.index.entries.get(plan.target) is not entry
             or reader.region.listeners.wants("hit")
             or cache.request_directives != "ignore"
