@@ -129,6 +129,12 @@ class OnLoop:
 
             if not flight.subscribe(wake):
                 return
+            if not foreign and until == inf:  # as most: it watches its deadline itself
+                try:
+                    await woken
+                finally:
+                    flight.unsubscribe(wake)
+                continue
             timers: list[Timer] = []
             now = clock.now()
             # A flight on this loop watches its deadline itself; others are watched from here.

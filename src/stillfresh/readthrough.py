@@ -177,8 +177,8 @@ class Reader(Shelf):
         behind: bool = False,
     ) -> None:
         call.seen, call.behind = seen, behind
-        worker = behind or self.policy.in_worker
-        if worker and not driver.suspends and self.region.app.background.is_stuck():
+        worker = not driver.suspends and (behind or self.policy.in_worker)
+        if worker and self.region.app.background.is_stuck():
             # A thread cannot be ended from outside, so they must not pile up.
             error = ComputeTimeout(
                 f"{flight.title}: {MOST_THREADS} sync computations still hang past their timeout. "
@@ -191,12 +191,16 @@ class Reader(Shelf):
                 self.region.app.background.add,
                 flight,
                 lambda: self._lead(call, flight, driver, seen=seen, take=take),
-                lambda: self._ended(flight, Outcome()),
+                lambda: self._never_began(flight),
                 worker=worker,
             )
         except BaseException:
             self._ended(flight, Outcome())
             raise
+
+    def _never_began(self, flight: Flight) -> None:
+        if flight.outcome is None:  # otherwise it has, and came to its own end
+            self._ended(flight, Outcome())
 
     def _ended(self, flight: Flight, outcome: Outcome) -> None:
         self.region.flights.leave(flight)
@@ -229,7 +233,7 @@ class Reader(Shelf):
         """Get the lease, or what another process has stored, or None from a silent provider."""
         ops, address = driver.ops(self.region.guard), self.region.address(call.key)
         self.packer.check_type()  # said before the function runs
-        patience = Patience(flight, self.region.guard.provider.lease_seconds)
+        patience: Patience | None = None
         while True:
             sent = tick()
             try:
@@ -244,6 +248,8 @@ class Reader(Shelf):
                     on_loop = driver.stands_on_loop() or flight.blocks_loop
                     if on_loop and not self.region.guard.provider.shared:
                         return None  # it may be held by a task of the loop that stands still
+                    if patience is None:
+                        patience = Patience(flight, self.region.guard.provider.lease_seconds)
                     if patience.is_over():
                         flight.answered = True
                         return None  # computes, and stores nothing
@@ -314,7 +320,9 @@ class Reader(Shelf):
     ) -> tuple[Entry | None, frozenset[str]]:
         """Make the entry of a computed value, or None where it is not to be stored; its tags."""
         refuse_one_shot(value)
-        tags = call.tags | computation.late_tags()
+        tags = call.tags
+        if computation.tags:
+            tags |= computation.late_tags()
         if call.late_tags is not None:
             tags |= call.late_tags(value)
         fresh = computation.fresh_or(self.policy.fresh)

@@ -92,6 +92,8 @@ class Site:
         parameters = [*([self.shape.first] if self.shape.first else []), *self.shape.names]
         self.key_rule = KeyRule(self._key_option, self.shape, parameters)
         self.tag_rule = TagRule(self._tags_option, self.shape, parameters)
+        self.quick = self._is_quick()
+        """A short cut can stand in front of it."""
 
     # As a source of entries
 
@@ -135,9 +137,7 @@ class Site:
 
         return make
 
-    @property
-    def quick(self) -> bool:
-        """A short cut can stand in front of it."""
+    def _is_quick(self) -> bool:
         policy = self.policy
         return (
             self.key_rule.quick

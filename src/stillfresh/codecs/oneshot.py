@@ -36,6 +36,11 @@ KINDS: Final = (
 )
 """What can be read once, the narrower before the wider."""
 
+PLAIN: Final = frozenset(
+    {bool, bytes, dict, float, frozenset, int, list, set, str, tuple, type(None)}
+)
+"""What can be read again, without a look at it."""
+
 WORDS: Final = {kind.__name__: word for kind, word in KINDS}
 
 
@@ -66,7 +71,9 @@ def one_shot_value(value: object) -> str | None:
     """Why *value* can be read only once."""
     kind = type(value)
     # Looked at first, since every result comes by here and few have one of these.
-    steps = any(hasattr(kind, name) for name in ("__next__", "__anext__", "__await__"))
+    if kind in PLAIN:
+        return None
+    steps = hasattr(kind, "__next__") or hasattr(kind, "__anext__") or hasattr(kind, "__await__")
     found = _in_class(kind) if steps else None
     if found is None:
         # Iteration asks for no more than __next__; the classes above want __iter__, too.

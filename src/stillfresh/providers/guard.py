@@ -166,7 +166,7 @@ class Operations:
                 found = await self._provider.glance(address)
             except Exception as error:  # noqa: BLE001  # raised again, as one kind of error
                 self._fault(error, None)
-        if found is None or isinstance(found, bytes | Entry):
+        if isinstance(found, bytes) or found is None or isinstance(found, Entry):
             return found
         raise self._garbage("glance", found)
 
@@ -192,7 +192,7 @@ class Operations:
         answer: object = await self._run(
             self._provider.acquire(address, seen=seen, take=take, tags=tags, alive=alive)
         )
-        if isinstance(answer, Found | Busy | Lease):
+        if isinstance(answer, Lease) or isinstance(answer, Found | Busy):  # noqa: SIM101  # mostly
             return answer
         raise self._garbage("acquire", answer)
 
@@ -267,13 +267,27 @@ class Operations:
             return [str(key) for key in found]
         raise self._garbage("keys", found)
 
-    async def _run(
+    def _run(
         self,
         operation: Coroutine[Any, Any, T],
         change: Change | None = None,
         *,
         counting: bool = False,
         near: Change | None = None,
+    ) -> Coroutine[Any, Any, T]:
+        """Carry out an operation: await it at once."""
+        guard = self._guard
+        if not guard.down and (guard.tier is None or (near or change) is None):
+            return self._checked(operation, change, counting=counting)  # as nearly always
+        return self._with_care(operation, change, counting=counting, near=near)
+
+    async def _with_care(
+        self,
+        operation: Coroutine[Any, Any, T],
+        change: Change | None,
+        *,
+        counting: bool,
+        near: Change | None,
     ) -> T:
         """
         Carry out an operation, and let the near tier forget what it changes: before and after.

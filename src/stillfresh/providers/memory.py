@@ -151,6 +151,11 @@ class MemoryCacheProvider(Walks):
         lease = Lease(address, tags, alive, None)
         suspects: list[Lease] = []
         while True:
+            with self._lock:
+                if self._table.at(*address) is None and self._leases.at(address) is None:
+                    self._leases.grant(lease)  # as nearly always after a miss
+                    suspects = self._leases.suspects()
+                    break
             with Aftermath(self._reports) as after, self._lock:
                 now = self._clock.now()
                 entry = None if take else self._table.usable(address, now, after)
