@@ -20,6 +20,7 @@ FLOORS = {
     # 1: pure values, no I/O and no await
     "entry": 1,
     "keys": 1,
+    "quoting": 1,
     "templates": 1,
     "patterns": 1,
     "codecs": 1,
@@ -85,7 +86,7 @@ LEFT_TO_WHO_ASKS = {
     "typer",
 }
 # Parts of the standard library that took a third of the import, and are needed by few, or late.
-LEFT_TO_LATER = {"difflib", "fractions", "hashlib", "pathlib", "random", "urllib.parse", "zoneinfo"}
+LEFT_TO_LATER = {"difflib", "fractions", "hashlib", "json", "pathlib", "random", "zlib", "zoneinfo"}
 
 PACKAGE = Path(__file__).parent.parent / "src" / "stillfresh"
 ROOT = "stillfresh"

@@ -24,8 +24,8 @@ _WORDS = {
 _UNITS = {word: unit for unit, words in _WORDS.items() for word in words.split()}
 
 # Possessive quantifiers: a part that does not match fails without a second try.
-_PART = re.compile(r"\s*+([0-9]++(?:\.[0-9]++)?+)\s*+([A-Za-z]++)\s*+", re.ASCII)
-_BARE_NUMBER = re.compile(r"\s*+[0-9]++(?:\.[0-9]++)?+\s*+", re.ASCII)
+_PART = r"\s*+([0-9]++(?:\.[0-9]++)?+)\s*+([A-Za-z]++)\s*+"
+_BARE_NUMBER = r"\s*+[0-9]++(?:\.[0-9]++)?+\s*+"
 
 _LONGEST_TEXT = 100
 _LONGEST = timedelta.max.total_seconds()
@@ -91,16 +91,17 @@ def _of_text(text: str, option: str) -> float:
         raise _invalid(option, text, f"{len(text)} characters are too many")
     if not text.strip():
         raise _invalid(option, text, "is empty")
-    if _BARE_NUMBER.fullmatch(text):
+    if re.fullmatch(_BARE_NUMBER, text, re.ASCII):
         number = text.strip()
         raise _invalid(option, text, "a number without a unit", f"Write {number} or '{number}s'.")
     from fractions import Fraction  # few programs load it otherwise
 
+    pattern = re.compile(_PART, re.ASCII)
     total = Fraction(0)
     smallest: int | None = None
     at = 0
     while at < len(text):
-        part = _PART.match(text, at)
+        part = pattern.match(text, at)
         if part is None:
             raise _invalid(option, text, f"stopped at {text[at:].strip()!r}")
         unit = _unit(part[2])

@@ -32,13 +32,13 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, Flag
 from importlib import import_module
-from json import JSONEncoder
 from struct import calcsize
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from .errors import UnstableArgument
+from .quoting import quoted as _str
 
 KEY_SAFE_TYPES: frozenset[type] = frozenset({str, int, bool, type(None), bytes, UUID, date})
 """
@@ -136,23 +136,9 @@ def _inside(value: object, depth: int, step: str) -> str:
 # --- Plain values. An encoder calls the builtin's own method, because subclasses come here
 # --- too, and what they override must not change the text.
 
-_json = JSONEncoder(ensure_ascii=False).encode
-
-# What JSON leaves as it is although a terminal, a log line or UTF-8 does not bear it.
-_AWKWARD = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
 _READABLE_BYTES = {
     code: f"\\x{code:02x}" for code in range(256) if not 0x20 <= code < 0x7F or chr(code) in '"\\'
 }
-
-
-def _str(value: str, _: int) -> str:
-    text = _json(str.__str__(value))
-    return text if text.isascii() and "\x7f" not in text else _AWKWARD.sub(_escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
 
 
 def _int(value: int, _: int) -> str:
@@ -305,7 +291,7 @@ _LATE = {"pathlib": (_filepath, _PATHS), "zoneinfo": (_zone, "ZoneInfo")}
 # --- Classes: what is found out about one once, and kept as long as it lives.
 _PLANS: WeakKeyDictionary[type, _Encoder] = WeakKeyDictionary()
 
-_PLAIN_PATH = re.compile(r"[^\W\d]\w*(?:\.(?:[^\W\d]\w*|<locals>|<lambda>))*")
+_PLAIN_PATH = r"[^\W\d]\w*(?:\.(?:[^\W\d]\w*|<locals>|<lambda>))*"
 
 
 def _plan(kind: type) -> _Encoder | None:
@@ -337,7 +323,7 @@ def _path(kind: type) -> str:
 
 def _word(text: str) -> str:
     # Names made at run time hold anything: `Page[int, str]`.
-    return text if _PLAIN_PATH.fullmatch(text) else _str(text, 0)
+    return text if re.fullmatch(_PLAIN_PATH, text) else _str(text, 0)
 
 
 def _name(text: str) -> str:

@@ -19,8 +19,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .annotations import UNGIVEN, UNKNOWN, return_annotation
-from .frame import UnreadableFrame
 from .oneshot import one_shot_annotation, one_shot_value
+from .unreadable import UnreadableFrame
 
 if TYPE_CHECKING:
     from .codec import Codec, checked_serializer, codec_for

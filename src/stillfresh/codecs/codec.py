@@ -14,10 +14,11 @@ from typing import Any, cast
 
 from ..errors import InvalidOption, NotSerializable
 from .compiler import Compiler, spelled
-from .frame import UnreadableFrame, fingerprint_of, seal, unseal
+from .frame import fingerprint_of, seal, unseal
 from .identical import difference
 from .node import TOO_DEEP, Book, Misfit, Node, Walk, full_name
 from .plain import pack, unpack
+from .unreadable import UnreadableFrame
 
 
 class Codec:

@@ -16,6 +16,8 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
+from .unreadable import UnreadableFrame
+
 VERSION: Final = 0x10
 COMPRESSED: Final = 0x01
 HEAD: Final = 13
@@ -24,10 +26,6 @@ MAX_INFLATED: Final = 1 << 28
 
 # Deflate cannot do better than 1032:1, so a larger claim is a lie.
 BEST_RATIO: Final = 1032
-
-
-class UnreadableFrame(Exception):
-    """Bytes that are not a value of this type: cut, damaged, foreign, or of an older type."""
 
 
 def fingerprint_of(description: str) -> bytes:

@@ -13,7 +13,8 @@ from typing import Final
 
 import msgspec
 
-from ..codecs.frame import UnreadableFrame, fingerprint_of, seal, unseal
+from ..codecs.frame import fingerprint_of, seal, unseal
+from ..codecs.unreadable import UnreadableFrame
 from .conditional import fields_of_304
 from .fields import TOKEN
 from .message import Headers, first, replaced, without
