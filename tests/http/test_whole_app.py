@@ -367,3 +367,36 @@ async def test_those_who_wait_share_what_is_stored(behind, profile):
     found = await asyncio.gather(*[get("/") for _ in range(20)])
     assert {got.body for got in found} == {A}
     assert len(origin.seen) == 1
+
+
+async def test_cache_status_says_why_the_application_ran(behind):
+    """RFC 9211 2.2: nothing stored, nothing for this variant, stale, unwanted, or not to be asked."""
+    vary = {"cache-control": "max-age=60", "vary": "x", "etag": '"a"'}
+    get, _, app = behind(*[(200, vary, b"%d" % n) for n in range(9)], request_directives="all")
+    assert (await get("/", {"x": "1"})).cache == "fwd=uri-miss; stored"
+    assert (await get("/", {"x": "2"})).cache == "fwd=vary-miss; stored"
+    assert (await get("/", {"x": "1"})).cache == "hit; ttl=60"
+    assert (await get("/", {"x": "1", "cache-control": "no-cache"})).cache == "fwd=request"
+    app.clock.advance(61)
+    assert (await get("/", {"x": "1"})).cache == "fwd=stale; stored"
+    assert (await get("/", {"if-match": "*"})).cache == "fwd=bypass"
+
+
+@pytest.mark.parametrize(
+    ("control", "expected"),
+    [
+        ("max-age=10", A),
+        ("max-age=10, must-revalidate", B),
+        ("s-maxage=10", B),
+        ("max-age=10, proxy-revalidate", B),
+    ],
+)
+async def test_a_request_takes_a_stale_response_where_that_forbids_nothing(
+    behind, control, expected
+):
+    """RFC 9111 5.2.1.2, 5.2.2.2: max-stale, for those whose directives count."""
+    fields = {"cache-control": control, "etag": '"a"'}
+    get, _, app = behind((200, fields, A), (200, fields, B), request_directives="all")
+    await get("/")
+    app.clock.advance(15)
+    assert (await get("/", {"cache-control": "max-stale=100"})).body == expected

@@ -73,6 +73,10 @@ class Fill:
         self.verdict: Verdict | None = None
         self.seen: Entry | None = None
         """The entry that is there, although nobody asked the path for it."""
+        self.forced = False
+        """A fresh response is there, and the request did not want it."""
+        self.selecting = False
+        """What varies the responses of this URL is known: it may have others."""
         self.unshared = False
         """The variants of this URL are too many: nothing more is stored."""
         self._inward = inward

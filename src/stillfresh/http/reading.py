@@ -17,7 +17,7 @@ from ..drivers import ON_LOOP
 from ..entry import Verdict, judge
 from ..errors import ComputeCancelled, ProviderUnavailable
 from ..providers.memory import MemoryCacheProvider
-from . import asking, key, status
+from . import asking, key, status, storing
 from .filling import Fill, Unkept
 from .frame import Stored
 from .message import joined
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..calls import Answer
-    from ..entry import Entry
     from ..readthrough import Reader
     from .fields import CacheControl
     from .message import Request
@@ -199,13 +198,13 @@ class Readings:
                 fill.unshared = len(learnt.seen) >= plan.route.cache.max_variants
         quick = None if names else plan.target or plan.key
         call = Call(text, fill.run, plan.tags, quick=quick, tagged=True)
-        fill.call = call
+        fill.call, fill.selecting = call, bool(names)
         return call
 
     async def _one(
         self, plan: Plan, fill: Fill, call: Call, wished: CacheControl | None
     ) -> Answer | None:
-        reader = fill.reader
+        reader, cache = fill.reader, plan.route.cache
         if plan.asked.store and wished is None:
             return await reader.read(call, ON_LOOP)
         entry, value = await reader.look(call.key, ON_LOOP)
@@ -213,19 +212,21 @@ class Readings:
         verdict = judge(entry, now)
         if isinstance(value, Stored) and entry is not None:
             age = value.age + now - entry.born
-            if wished is not None:
-                usable = asking.satisfies(wished, age, value.lifetime)
+            fresh = verdict is Verdict.FRESH
+            if wished is None:
+                usable = fresh or verdict is Verdict.STALE
             else:
-                usable = verdict in {Verdict.FRESH, Verdict.STALE}
+                usable = asking.satisfies(wished, age, value.lifetime) and (
+                    fresh or not (entry.expired or storing.never_stale(value.headers, cache))
+                )
             if usable:
-                fresh = verdict is Verdict.FRESH
                 return reader.done("hit" if fresh else "stale", call.key, value, entry)
         if wished is not None and wished.has(b"only-if-cached"):
             gone = Reply(504, ((b"content-length", b"0"),), b"")
             return reader.done("bypass", call.key, Unkept(fill, gone))
         if not plan.asked.store:
             return None
-        fill.seen = entry
+        fill.seen, fill.forced = entry, verdict is Verdict.FRESH
         return await reader.refresh(call, ON_LOOP)
 
     @staticmethod
@@ -273,7 +274,7 @@ class Readings:
             plan.route.cache,
             resident=resident,
             how=answered.status,
-            member=member_of(plan, self._member(call, answered, value, entry, resident)),
+            member=member_of(plan, self._member(fill, call, answered, value, resident)),
             now=self.wall(),
         )
         if answered.status == "hit" and entry is not None and plan.target is not None:
@@ -281,20 +282,21 @@ class Readings:
         return Found(reply, answered.status, call.key, fill.reader)
 
     @staticmethod
-    def _member(
-        call: Call, answered: Answer, value: Stored, entry: Entry | None, resident: float
-    ) -> bytes:
-        remaining = value.lifetime - value.age - resident
-        match answered.status:
-            case "hit" | "stale":
-                return status.hit(remaining)
-            case "fallback":
-                return status.forwarded(b"stale")
-            case "coalesced":
-                return status.forwarded(b"uri-miss", collapsed=True)
-            case _:
-                reason = b"stale" if call.seen is not None else b"uri-miss"
-                return status.forwarded(reason, stored=entry is not None)
+    def _member(fill: Fill, call: Call, answered: Answer, value: Stored, resident: float) -> bytes:
+        """Return what Cache-Status says of a stored response (RFC 9211 section 2)."""
+        if answered.status in {"hit", "stale"}:
+            return status.hit(value.lifetime - value.age - resident)
+        if answered.status == "fallback":
+            return status.forwarded(b"stale")
+        if fill.forced:
+            reason = b"request"
+        elif call.seen is not None or fill.seen is not None:
+            reason = b"stale"
+        else:
+            reason = b"vary-miss" if fill.selecting else b"uri-miss"
+        if answered.status == "coalesced":
+            return status.forwarded(reason, collapsed=True)
+        return status.forwarded(reason, stored=answered.entry is not None)
 
     # Variants
 

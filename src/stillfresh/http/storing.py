@@ -89,6 +89,12 @@ def failed(status: int) -> bool:
     return status in ERRORS
 
 
+def never_stale(headers: Headers, policy: HttpCache) -> bool:
+    """Tell whether a response forbids that it is ever used stale."""
+    said = control(headers, policy.targets)
+    return any(said.has(name) for name in _ASKED_FIRST)
+
+
 def judge(
     request: Request,
     response: Response,
