@@ -212,7 +212,8 @@ def test_the_source_is_as_the_essay_says() -> None:
         "                return _e.value\n"
         "    except _Exception:\n"
         "        pass\n"
-        "    return await _slow((product_id, lang,))\n"
+        "    _v, _a = await _slow((product_id, lang,))\n"
+        "    return _v if _a is None else _a.unwrap()\n"
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
     from types import FunctionType
     from typing import Self
 
+    from .calls import Answer
     from .definition import Definition
+    from .drivers import Driver
     from .entry import Missing
     from .report import Explanation, Stats
     from .shape import Values
@@ -312,25 +315,13 @@ class SyncCached(_Controls, Generic[P, R]):
         return Store.over(DefinitionHome(self._definition, self._instance))
 
 
-async def _answer_async(
-    definition: Definition, instance: object, values: Values, shortcut: Shortcut | None = None
-) -> object:
-    route = None if shortcut is None else shortcut.route
-    if route is None:
-        value, answer = await definition.answer(instance, values, ON_LOOP, shortcut)
-    else:
-        value, answer = await route.answer(values, ON_LOOP)
+async def _answer_async(definition: Definition, instance: object, values: Values) -> object:
+    value, answer = await definition.answer(instance, values, ON_LOOP)
     return value if answer is None else answer.unwrap()
 
 
-def _answer_sync(
-    definition: Definition, instance: object, values: Values, shortcut: Shortcut | None = None
-) -> object:
-    route = None if shortcut is None else shortcut.route
-    if route is None:
-        value, answer = drive(definition.answer(instance, values, IN_THREAD, shortcut))
-    else:
-        value, answer = drive(route.answer(values, IN_THREAD))
+def _answer_sync(definition: Definition, instance: object, values: Values) -> object:
+    value, answer = drive(definition.answer(instance, values, IN_THREAD))
     return value if answer is None else answer.unwrap()
 
 
@@ -349,11 +340,18 @@ def generated(definition: Definition, instance: object = UNBOUND) -> FunctionTyp
     scope: dict[str, object] = {"__builtins__": __builtins__}
     names = {word: shape.name(word) for word in ("index", "now", "book")}
     shortcut = Shortcut(scope, names)
-    answer = _answer_async if shape.is_async else _answer_sync
 
-    def slow(values: Values) -> object:
-        return answer(definition, instance, values, shortcut)
+    def answer(values: Values, driver: Driver) -> Coroutine[Any, Any, tuple[object, Answer | None]]:
+        route = shortcut.route
+        if route is None:
+            return definition.answer(instance, values, driver, shortcut)
+        return route.answer(values, driver)
 
+    def step(values: Values) -> object:
+        value, found = drive(answer(values, IN_THREAD))
+        return value if found is None else found.unwrap()
+
+    slow = partial(answer, driver=ON_LOOP) if shape.is_async else step
     scope[shape.name("slow")] = slow
     wrapper = shape.wrapper(scope, quick=definition.quick, tagged=definition.tag_rule.any)
     dress(wrapper, shape, controls.__wrapped__)

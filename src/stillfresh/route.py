@@ -56,7 +56,8 @@ class Route:
             if not reader.glances:
                 entry, value = await reader.look(key, driver)
             else:
-                found = await driver.ops(region.guard).glance(region.address(key))
+                ops = region.guard.waiting if driver.suspends else region.guard.blocking
+                found = await ops.glance(region.address(key))
                 if not isinstance(found, bytes):
                     entry, value = reader.open(found)
                 elif (value := reader.packer.read(found)) is not MISSING:

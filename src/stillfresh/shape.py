@@ -13,7 +13,8 @@ bound to a service, with `product_id: int`, it reads
                     return _e.value
         except _Exception:
             pass
-        return await _slow((product_id, lang))
+        _v, _a = await _slow((product_id, lang))
+        return _v if _a is None else _a.unwrap()
 
 That is the short cut: one look-up in a plain dictionary in front of the path. The interpreter
 itself puts positional, keyword and default forms of a call into the same variables. A class
@@ -155,7 +156,8 @@ class Shape:
 
     def wrapper(self, scope: dict[str, object], *, quick: bool, tagged: bool) -> FunctionType:
         """
-        Make a function with these parameters that asks the short cut, then `_slow`.
+        Make a function with these parameters that asks the short cut, then `_slow`: for a value,
+        or where it is async for a value and an answer to unwrap.
 
         *scope* becomes its globals; the names in it are `index`, `now`, `book` and `slow`,
         as `name` spells them.
@@ -179,8 +181,12 @@ class Shape:
                 f"    except {p}Exception:",
                 "        pass",
             ]
-        wait = "await " if self.is_async else ""
-        lines.append(f"    return {wait}{p}slow({self._tuple(self.names)})")
+        slow = f"{p}slow({self._tuple(self.names)})"
+        if self.is_async:
+            lines.append(f"    {p}v, {p}a = await {slow}")
+            lines.append(f"    return {p}v if {p}a is None else {p}a.unwrap()")
+        else:
+            lines.append(f"    return {slow}")
         for known in (*_GUARDED, type, Exception):
             scope[f"{p}{known.__name__}"] = known
         return self._function("\n".join(lines) + "\n", scope, is_async=self.is_async)

@@ -48,7 +48,9 @@ class Codec:
             UnreadableFrame: There is none of this type; count it as a miss.
         """
         try:
-            return self._body.load(unseal(self.fingerprint, bytes(data)))
+            return self._body.load(
+                unseal(self.fingerprint, data if type(data) is bytes else bytes(data))
+            )
         except UnreadableFrame:
             raise
         except Exception as error:

@@ -137,7 +137,7 @@ class DictNode(Node):
     def lift(self, plain: object) -> object:
         value: dict[object, object]
         if self._cls is dict:
-            flat = shaped_list(plain)
+            flat = plain if type(plain) is list else shaped_list(plain)
             keys, items = self._key.lift_all(flat[::2]), self._value.lift_all(flat[1::2])
             value = dict(zip(keys, items))  # noqa: B905  # the lengths are compared below
             if 2 * len(value) != len(flat):

@@ -53,7 +53,10 @@ class Names:
 
     def value(self, address: Address) -> str:
         """Return where the entry is."""
-        return f"{self.values}{{{_short(address.namespace)}|{short(address.key)}}}"
+        namespace, key = address
+        if len(key) > LONGEST or not _PLAIN(key):
+            key = short(key)
+        return f"{self.values}{{{_short(namespace)}|{key}}}"
 
     def lease(self, address: Address) -> str:
         """Return where its lease is."""
