@@ -233,14 +233,17 @@ class Cluster:
             time.sleep(0.02)
 
     def owner(self, slot: int) -> int:
-        """Return which server has *slot*, by its own word."""
-        for number in range(len(self.nodes)):
-            for first, last, *_ in self.say(number, "CLUSTER", "SLOTS"):
-                if first <= slot <= last:
-                    address = self.say(number, "CLUSTER", "SLOTS")
-                    ports = [row[2][1] for row in address if row[0] <= slot <= row[1]]
-                    return [node.port for node in self.nodes].index(ports[0])
-        raise AssertionError
+        """Return which server has *slot*."""
+        found = self.seen(0, slot)
+        assert found is not None
+        return found
+
+    def seen(self, number: int, slot: int) -> int | None:
+        """Return which server has *slot*, in the eyes of one of them."""
+        for first, last, primary, *_ in self.say(number, "CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return [node.port for node in self.nodes].index(primary[1])
+        return None
 
     def begin(self, slot: int, source: int, to: int) -> None:
         """Let *slot* be on its way from one server to another."""
@@ -257,6 +260,13 @@ class Cluster:
         """Let *slot* belong to its new server, and all know it."""
         for number in (to, *(other for other in range(len(self.nodes)) if other != to)):
             self.say(number, "CLUSTER", "SETSLOT", slot, "NODE", self.ids[to])
+
+        def agreed() -> bool:
+            # What one has said to another before may still be under way: the latest word counts.
+            self.say(to, "CLUSTER", "BUMPEPOCH")
+            return all(self.seen(one, slot) == to for one in range(len(self.nodes)))
+
+        self.wait(agreed)
 
     def flush(self) -> None:
         """Drop everything."""

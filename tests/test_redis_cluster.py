@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
+import time
+from contextlib import suppress
 
 import pytest
+import redis
 
 from stillfresh import App, Cache, CacheProvider, ProviderUnavailable, RedisCacheProvider, cache
 from stillfresh.clock import Clock
@@ -487,3 +491,64 @@ async def test_a_server_that_was_killed(own_cluster, prefix, caplog):
         calls = service.calls
         assert service.plain(keys[2]) == service.plain(keys[2])
         assert service.calls <= calls + 1
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_a_server_that_hangs_does_not_hide_the_others(own_cluster, prefix, blocking):
+    """The one that is asked first for the slots is silent: the next time another one is asked."""
+    cluster = own_cluster
+    provider = RedisCacheProvider(
+        cluster.url, prefix=prefix, timeout="300 ms", connect_timeout="300 ms"
+    )
+    await provider.start(Clock())
+    face = provider.blocking if blocking else provider
+    where = {cluster.owner(slot_of(provider.names.value(one))): one for one in MANY}
+    cluster.nodes[0].signal(signal.SIGSTOP)  # the first of the URL
+    try:
+        for _ in range(2):
+            with suppress(ProviderUnavailable):
+                await face.look(where[1])
+        with pytest.raises(ProviderUnavailable):
+            await face.look(where[0])
+        with suppress(ProviderUnavailable):
+            await face.look(where[2])
+        assert await face.look(where[1]) is None
+        assert await face.look(where[2]) is None
+    finally:
+        cluster.nodes[0].signal(signal.SIGCONT)
+    await provider.stop()
+
+
+async def test_a_replica_takes_the_place_of_a_server(own_cluster, restartable, prefix):
+    """After the failover of one server the app is back to normal by itself, with all its slots."""
+    cluster = own_cluster
+    spare = restartable(**{"cluster-enabled": "yes", "cluster-node-timeout": "1000"})
+    with redis.Redis.from_url(spare.url) as raw:
+        raw.execute_command("CLUSTER", "MEET", "127.0.0.1", cluster.nodes[0].port)
+        cluster.wait(lambda: len(raw.execute_command("CLUSTER", "SLOTS")) == 3)
+        raw.execute_command("CLUSTER", "REPLICATE", cluster.ids[2])
+        cluster.wait(lambda: raw.info()["master_link_status"] == "up")
+        async with app_at(cluster.url, prefix) as app:
+            service = app.get(Service)
+            for key in range(20):
+                await service.f(key)
+            guard = app.guards[0]
+            await asyncio.to_thread(cluster.nodes[2].kill)
+            await asyncio.to_thread(
+                cluster.wait, lambda: raw.execute_command("ROLE")[0] == b"master"
+            )
+            until = time.monotonic() + 20
+            calls = -1
+            while calls != service.calls or guard.down:
+                assert time.monotonic() < until
+                app.clock.advance("2 seconds")
+                calls = service.calls
+                for key in range(20):
+                    await service.f(key)
+            await app.invalidate_tags("t")
+            for key in range(20):
+                await service.f(key)
+            assert service.calls == calls + 20
+            await service.f.clear()
+            assert await service.f.cache.keys() == []
+            assert not guard.down

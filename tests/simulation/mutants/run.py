@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import cache, http
+from . import cache, fleet, http
 from .mutant import SCHEDULES, DoesNotFit, patched
 
 ROOT = Path(__file__).parents[3]
@@ -59,7 +59,7 @@ def main() -> int:
     words = sys.argv[1:]
     chosen = [
         mutant
-        for mutant in (*cache.MUTANTS, *http.MUTANTS)
+        for mutant in (*cache.MUTANTS, *fleet.MUTANTS, *http.MUTANTS)
         if not words or any(word in mutant.name for word in words)
     ]
     survivors: list[str] = []

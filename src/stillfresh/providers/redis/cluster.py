@@ -177,6 +177,7 @@ class Cluster:
         error: ProviderUnavailable | None = None
         until = time.monotonic() + self.server.connect_timeout
         for place in self.slots.candidates():
+            self.slots.asking(place)
             try:
                 [reply] = await self.node(place).talk([("CLUSTER", "SLOTS")])
                 self.slots.read(reply, place)

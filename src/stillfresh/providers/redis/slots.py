@@ -47,6 +47,8 @@ class SlotMap:
         """Grows with each change."""
         self.unrest: Callable[[], object] = lambda: None
         """Called when a slot is, or may be, where it was not: also while it is on its way."""
+        self._silent: set[Place] = set()
+        """Those that were asked and have not answered yet: others are asked before them."""
         self._ranges: tuple[int, list[Range]] = (-1, [])
 
     def owner(self, slot: int) -> Place:
@@ -65,7 +67,12 @@ class SlotMap:
     def candidates(self) -> list[Place]:
         """Return the servers to ask for the map: those that are in it, then those of the URL."""
         known = [place for place in dict.fromkeys(self._owners) if place is not None]
-        return list(dict.fromkeys([*known, *self._seeds]))
+        every = dict.fromkeys([*known, *self._seeds])
+        return sorted(every, key=lambda place: place in self._silent)
+
+    def asking(self, place: Place) -> None:
+        """Note that a server is about to be asked; its answer is what `read` gets."""
+        self._silent.add(place)
 
     def moved(self, slot: int, place: Place) -> None:
         """Note what a server has said."""
@@ -101,6 +108,7 @@ class SlotMap:
             ProviderUnavailable: It is no such reply.
         """
         owners = _read(reply, asked)
+        self._silent.discard(asked)
         self.stale = False
         if owners != self._owners:
             self._owners = owners
