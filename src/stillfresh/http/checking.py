@@ -41,7 +41,7 @@ def check_routes(app: object) -> None:
                         route.path,
                     )
             methods = getattr(route, "methods", None) or {"GET"}
-            if "GET" not in methods and not mark.drops:
+            if mark.policy.methods.isdisjoint(methods) and not mark.drops:
                 log.warning(
                     "%s will never be cached: its route answers %s, and only responses to GET are "
                     "kept",
