@@ -56,6 +56,8 @@ def judge(*texts, policy=ROUTE, status=200, asked=USUAL, request=(), delay=0.0):
         (["cache-control: max-age=0"], "stale when", "stale when", "stale when"),
         (["cache-control: max-age=0", 'etag: "a"'], "", "", ""),
         (['cache-control: x="open'], "stale when", "stale when", "stale when"),
+        # A15
+        (["content-type: text/event-stream; charset=utf-8", "cache-control: max-age=60"], "events", "events", "events"),
         # A7
         (["set-cookie: a=b", "cache-control: max-age=60"], "Set-Cookie", "Set-Cookie", ""),
         # A9, RFC 9111 4.1

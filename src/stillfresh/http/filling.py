@@ -230,8 +230,6 @@ class Fill:
             return True
         if self._usable and storing.failed(code):
             return True
-        if (first(headers, b"content-type") or b"").startswith(b"text/event-stream"):
-            return False  # who reads it wants what comes next, not what came before
         return self._judge(Response(code, headers)).store
 
     def _judge(self, response: Response) -> Verdict:

@@ -114,7 +114,7 @@ def judge(
     if not asked.store:
         return Verdict(store=False, why=asked.detail, private=asked.reason == b"bypass")
     said = control(headers, policy.targets)
-    why = _forbidden(status, said)
+    why = _forbidden(status, said) or _endless(headers)
     if why:
         return Verdict(store=False, why=why, private=said.has(b"private"))
     is_open = said.has(b"public") or said.has(b"s-maxage") or said.has(b"must-revalidate")
@@ -176,6 +176,14 @@ def _forbidden(status: int, said: Control) -> str:
     elif said.has(b"no-store"):
         return "no-store"
     return "private" if said.has(b"private") else ""
+
+
+def _endless(headers: Headers) -> str:
+    """Return why a response is sent on live, and clients are told nothing of a lifetime (A15)."""
+    kind = first(headers, b"content-type")
+    if kind is not None and kind.strip(OWS).lower().startswith(b"text/event-stream"):
+        return "a stream of events"
+    return ""
 
 
 def _unsafe(headers: Headers, names: tuple[bytes, ...], policy: HttpCache) -> str:
