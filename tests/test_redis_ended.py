@@ -202,10 +202,11 @@ async def test_a_circle_through_the_lease_of_another_app_is_an_error(url, prefix
 
     class Circle:
         def __init__(self) -> None:
-            self.number = len(apps)
+            self.calls = 0
 
         @cache(name="circle", key="k")
         async def circle(self) -> int:
+            self.calls += 1
             return await apps[1].get(Circle).circle()
 
     def provider() -> CacheProvider:
@@ -219,6 +220,10 @@ async def test_a_circle_through_the_lease_of_another_app_is_an_error(url, prefix
             apps.append(app)
         with pytest.raises(RecursiveComputation):
             await apps[0].get(Circle).circle()
+        assert [app.get(Circle).calls for app in apps] == [
+            1,
+            0,
+        ]  # the second one did not even begin
 
 
 async def test_what_stops_gives_its_leases_back(url, prefix):
