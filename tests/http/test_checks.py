@@ -277,6 +277,55 @@ async def test_routes_that_take_any_path_are_not_cached(lab, cached, told):
     assert "closed will never be cached: its route '/closed/{rest:path}' takes any path" in line
 
 
+async def test_credentials_are_for_guards_to_see(lab, cached):
+    """A public route answers before its guards, but not a request that shows credentials."""
+    site = cached(FastAPI())
+    asked = []
+
+    @site.get("/", dependencies=[Depends(lambda: asked.append(1))])
+    @http_cache("1 minute", public=True)
+    async def page() -> str:
+        return "x"
+
+    client = lab.Client(site)
+    for _ in range(4):
+        await client("/")
+    before = len(asked)
+    got = await client("/", {"Authorization": "Bearer x"})
+    assert got.hit
+    assert len(asked) == before + 1
+
+
+async def test_cookies_that_are_set_around_a_hit(lab, cached):
+    """What a middleware inside of the cache sets for this very client is not lost, and not shared."""
+    site = Starlette(routes=[Route("/", http_cache("1 minute")(never))])
+
+    class Visiting:
+        def __init__(self, app):
+            self.app = app
+            self.visits = 0
+
+        async def __call__(self, scope, receive, send):
+            async def outward(message):
+                starts = message["type"] == "http.response.start"
+                if starts and (b"visit", b"1") in scope["headers"]:
+                    self.visits += 1
+                    cookie = (b"set-cookie", b"visit=%d" % self.visits)
+                    message["headers"] = [*message["headers"], cookie]
+                await send(message)
+
+            await self.app(scope, receive, outward)
+
+    site.add_middleware(Visiting)
+    client = lab.Client(cached(site))
+    await client("/")
+    for number in (1, 2):
+        got = await client("/", {"Visit": "1"})
+        assert (got.hit, got.get("set-cookie")) == (True, f"visit={number}")
+        assert got.get("cache-control") == "private, no-cache"
+    assert (await client("/")).get("set-cookie") is None
+
+
 async def test_stale_needs_a_public_route(lab, cached, told):
     """A refresh behind the request has nobody's credentials, and would be refused."""
 

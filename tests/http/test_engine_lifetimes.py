@@ -158,6 +158,18 @@ async def test_old_ones_are_served_when_the_handler_fails(lab, clock, failure):
             assert (await get("/error")).status == failure
 
 
+async def test_what_is_kept_to_be_asked_about_is_not_for_errors(lab, clock):
+    """A response with a validator stays for a day, and stands in for a failure no longer than said."""
+    world = lab.World()
+    world.headers = [("etag", '"1"')]
+    async with App(clock=clock) as app:
+        get = lab.Client(lab.make["starlette"](world, app))
+        await get("/error")
+        world.status = 500
+        clock.advance("2 hours")
+        assert (await get("/error")).status == 500
+
+
 async def test_a_missing_page_is_an_answer(lab, clock):
     """A 404 is no failure: the old response does not stand in for it."""
     world = lab.World()
