@@ -400,3 +400,16 @@ async def test_a_request_takes_a_stale_response_where_that_forbids_nothing(
     await get("/")
     app.clock.advance(15)
     assert (await get("/", {"cache-control": "max-stale=100"})).body == expected
+
+
+async def test_no_cache_without_a_validator_has_a_tag_made_here(behind):
+    """HTTP.md A8, C2: the application runs each time, and who has the bytes gets a 304."""
+    get, origin, _ = behind((200, {"cache-control": "no-cache"}, A), profile="safe")
+    one = await get("/")
+    two = await get("/", {"if-none-match": one.get("etag")})
+    assert (one.status, one.body, two.status, two.body) == (200, A, 304, b"")
+    assert two.get("cache-control") == "no-cache"
+    origin.responses = [(200, {"cache-control": "no-cache"}, B)]
+    three = await get("/", {"if-none-match": one.get("etag")})
+    assert (three.status, three.body) == (200, B)
+    assert len(origin.seen) == 3

@@ -230,7 +230,11 @@ class Fill:
             return True
         if self._usable and storing.failed(code):
             return True
-        return self._judge(Response(code, headers)).store
+        verdict = self._judge(Response(code, headers))
+        return verdict.store or self._is_asked(verdict)
+
+    def _is_asked(self, verdict: Verdict) -> bool:
+        return verdict.askable and self.plan.route.cache.etag in {"weak", "strong"}
 
     def _judge(self, response: Response) -> Verdict:
         plan = self.plan
@@ -261,9 +265,7 @@ class Fill:
         verdict = self._judge(response)
         if not verdict.store:
             computation.skip()
-            headers = self.dress(response.status, response.headers)
-            body = b"" if plan.request.method == "HEAD" else response.body
-            return Unkept(self, Reply(response.status, headers, body))
+            return Unkept(self, self._reply(response, verdict))
         own = computation.fresh_or(-1.0)
         if own >= 0 and not verdict.explicit:
             verdict = self.verdict = with_ttl(verdict, own)
@@ -282,6 +284,19 @@ class Fill:
         computation.tags |= kept.tags
         plan.route.learn_search(plan.request, response.headers)
         return kept.stored
+
+    def _reply(self, response: Response, verdict: Verdict) -> Reply:
+        """Return a response that is not stored, or a 304 if that is enough."""
+        request, headers = self.plan.request, self.dress(response.status, response.headers)
+        if self._is_asked(verdict):
+            strong = self.plan.route.cache.etag == "strong"
+            tag = conditional.entity_tag(response.headers, response.body, strong=strong)
+            headers = (*headers, (b"etag", tag))
+            gets = request.method in {"GET", "HEAD"}
+            if gets and conditional.not_modified(request.headers, tag, None, None, time.time()):
+                return Reply(304, conditional.fields_of_304(headers), b"")
+        body = b"" if request.method == "HEAD" else response.body
+        return Reply(response.status, headers, body)
 
     def dress(self, code: int, headers: Headers) -> Headers:
         """Return the fields of a response that goes to a client as it comes."""

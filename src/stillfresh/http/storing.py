@@ -58,6 +58,8 @@ class Verdict:
     """Why it is not stored."""
     private: bool = False
     """It may be one client's alone: the caller told so by its fields, or its request did."""
+    askable: bool = False
+    """It is not stored for want of a validator: with a tag made here, clients can ask."""
     share: bool = False
     """Those who wait for the same request may have it, too."""
     fresh: float = 0.0
@@ -137,7 +139,8 @@ def judge(
         return Verdict(store=False, why="too many Cache-Groups")
     lifetime, explicit = _lifetime(response, said, policy, received)
     if lifetime is None:
-        return Verdict(store=False, why=f"a {status} without freshness")
+        askable = status == 200 and said.has(b"no-cache")
+        return Verdict(store=False, why=f"a {status} without freshness", askable=askable)
     age = initial_age(headers, received, delay)
     end = lifetime - age
     must_ask = any(said.has(name) for name in _ASKED_FIRST)
