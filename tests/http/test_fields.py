@@ -36,6 +36,7 @@ HOSTILE = [
         (b'"a,b", c', [b'"a,b"', b"c"]),
         (b'"a\\",b", c', [b'"a\\",b"', b"c"]),
         (b'x="a,b";q="c,d", e', [b'x="a,b";q="c,d"', b"e"]),
+        (b'"a",b', [b'"a"', b"b"]),
         (b'"open, b', [b'"open', b"b"]),
         (b'a, "b", c="d, e', [b"a", b'"b"', b'c="d', b"e"]),
     ],

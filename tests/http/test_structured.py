@@ -84,6 +84,13 @@ def test_cache_groups_are_a_list_of_strings(lines, expected):
     assert structured.strings(headers, b"cache-groups") == expected
 
 
+def test_fields_longer_than_64_kib_are_ignored():
+    """However many lines they come in."""
+    line = ", ".join(['"a"'] * 6_000).encode()
+    assert len(structured.strings(((b"x", line),), b"x")) == 6_000
+    assert structured.strings(((b"x", line),) * 3, b"x") == ()
+
+
 @given(st.lists(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1)))
 def test_strings_that_are_written_read_as_themselves(texts):
     """Quotes and backslashes included."""
