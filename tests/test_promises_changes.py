@@ -6,7 +6,17 @@ import asyncio
 
 import pytest
 
-from stillfresh import App, CacheProvider, MemoryCacheProvider, RedisCacheProvider, cache
+from stillfresh import (
+    App,
+    CacheProvider,
+    MemoryCacheProvider,
+    ProviderUnavailable,
+    RedisCacheProvider,
+    cache,
+)
+from stillfresh.clock import Clock
+from stillfresh.entry import Entry, Windows
+from stillfresh.providers.base import Address, Lease
 
 
 class Slow(MemoryCacheProvider):
@@ -98,7 +108,7 @@ async def test_two_processes_refresh_once(url: str, prefix: str) -> None:
     class Service:
         name = ""
 
-        @cache(name="twice", key="k", ttl=0.05, stale=60)
+        @cache(name="twice", key="k", ttl=60, stale=60)
         async def f(self) -> str:
             begun.append(self.name)
             if len(begun) > 1:
@@ -113,7 +123,7 @@ async def test_two_processes_refresh_once(url: str, prefix: str) -> None:
         for app, name in ((a, "A"), (b, "B")):
             app.get(Service).name = name
         assert await a.get(Service).f() == "A"
-        await asyncio.sleep(0.1)
+        await a.get(Service).f.expire()
         assert await a.get(Service).f() == "A"
         async with asyncio.timeout(10):
             while len(begun) < 2:  # noqa: ASYNC110  # its refresh runs
@@ -122,3 +132,37 @@ async def test_two_processes_refresh_once(url: str, prefix: str) -> None:
         await asyncio.sleep(0.3)
         assert begun == ["A", "A"]
         gate.set()
+        await a.settled()
+        await b.settled()
+        assert begun == ["A", "A"]  # and B takes what A has stored
+
+
+async def test_a_lease_that_a_server_brings_back_stores_nothing(own, prefix: str) -> None:
+    """
+    A lease counts only on the run of the server that has granted it.
+
+    1. a holder    gets the lease; the server saves
+    2. a writer    deletes: the lease ends
+    3. the server  dies, and comes back with what it had saved, the lease among it
+    4. the holder  stores; it must be refused
+    """
+    address = Address("space", "key")
+    provider = RedisCacheProvider(own.url, prefix=prefix)
+    await provider.start(Clock())
+    lease = await provider.acquire(address)
+    assert isinstance(lease, Lease)
+    with own.client() as raw:
+        raw.save()
+    await provider.delete([address])
+    own.kill()
+    own.start()
+    entry = Entry(b"old", Clock().now(), Windows(60.0), frozenset(), 3)
+    written = None
+    while written is None:
+        try:
+            written = await provider.store(lease, entry)
+        except ProviderUnavailable:  # the old connection
+            await provider.look(address)
+    assert not written
+    assert await provider.look(address) is None
+    await provider.stop()

@@ -48,6 +48,7 @@ FAULTS = {
     "slow": 2,
     "hold server": 2,
     "restart server": 1,
+    "bring old data back": 4,
     "flush": 1,
     "forget scripts": 1,
     "lose": 4,
@@ -74,6 +75,8 @@ class Schedule(World):
         self.hanging = rng.choice([0.0, 0.0, 0.05])
         self.pause = rng.choice([0.0005, 0.002, 0.01, 0.2])
         self.focus = rng.choice([KEYS, KEYS[:1], KEYS[:2]])
+        self.strict = rng.random() < 0.3
+        self.saved = self.net.server.save()
         self.nodes: list[Node] = []
         self.dead: list[Node] = []
         self.born = 0
@@ -83,6 +86,8 @@ class Schedule(World):
         }
         if rng.random() < 0.6:
             faults = {name: weight for name, weight in FAULTS.items() if rng.random() < 0.35}
+            if not self.strict:  # what a server brings back is trusted
+                faults.pop("bring old data back", None)
             self.history.calm = not faults
             self.deeds |= faults
 
@@ -101,7 +106,8 @@ class Schedule(World):
     def add_node(self) -> None:
         """Start one more node."""
         self.born += 1
-        node = far_node(f"n{self.born}", self, self.history, self.way)
+        options = {"after_restart": "discard"} if self.strict else {}
+        node = far_node(f"n{self.born}", self, self.history, self.way, **options)
         self.finish(node.loop, node.start())
         self.nodes.append(node)
 
@@ -110,6 +116,8 @@ class Schedule(World):
     def deed(self) -> None:
         """Let something happen."""
         rng = self.rng
+        if rng.random() < 0.1:
+            self.saved = self.net.server.save()
         name = rng.choices(list(self.deeds), list(self.deeds.values()))[0]
         node, key = rng.choice(self.nodes), rng.choice(self.focus)
         if name in FAULTS:
@@ -169,6 +177,8 @@ class Schedule(World):
                 self.call_later(while_, server.resume)
             case "restart server":
                 server.restart()
+            case "bring old data back":
+                server.restart(self.saved)
             case "flush":
                 server.do_flushall()
             case "forget scripts":
@@ -255,13 +265,13 @@ class Schedule(World):
 
     def agree(self) -> None:
         """See that each node makes up for what it owes, and that all come to agree (d)."""
-        for _ in range(2):  # a breaker tries again after a second
+        for _ in range(1 if self.history.calm else 2):  # a breaker tries again after a second
             self.run(lambda: False, until=self.now + 3.0)
-            for key in KEYS:
+            for key in self.focus:
                 self.each(key)
         for node in self.nodes:
             self.history.replayed(node.name)
-        for key in KEYS:
+        for key in self.focus:
             self.each(key)
             node = self.rng.choice(self.nodes)
             task = node.do(node.changes(key, "*")["invalidate"]())

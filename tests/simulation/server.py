@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LUA = Lua()
 NOTHING = object()
+Saved = tuple[dict[bytes, bytes], dict[bytes, int]]
 NEEDS_MEMORY = {b"SET", b"SETRANGE", b"INCRBY"}
 
 
@@ -80,7 +81,6 @@ class ServerModel:
         self.world = world
         self.network: Network | None = None
         self.run = b"%016x" % (world.rng.getrandbits(64) if world else 1)
-        self.runs = 0
         self.role = b"master"
         self.paused = False
         self.full = False
@@ -124,12 +124,14 @@ class ServerModel:
             if client in self.clients:
                 self.receive(client, data)
 
-    def restart(self) -> None:
-        """Come back empty, with another run; all connections are cut."""
-        self.runs += 1
+    def save(self) -> Saved:
+        """Return what it would find on its disk if it were restarted some time later."""
+        return dict(self.keys.data), dict(self.keys.ends)
+
+    def restart(self, saved: Saved = ({}, {})) -> None:
+        """Come back with another run, and what was *saved*; all connections are cut."""
         self.run = b"%016x" % (self.world.rng.getrandbits(64))
-        self.keys.data.clear()
-        self.keys.ends.clear()
+        self.keys.data, self.keys.ends = dict(saved[0]), dict(saved[1])
         self.keys.touched.clear()
         self.scripts.clear()
         self._waiting.clear()

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
+from math import inf, nextafter
 from typing import Any
 
 from stillfresh.clock import Clock
@@ -74,6 +75,8 @@ class NodeLoop(asyncio.BaseEventLoop):
             handle._scheduled = False
             if not handle._cancelled:
                 self._ready.append(handle)
+                while self.time() < handle._when:  # whoever asks what time it is must not be early
+                    self.world.now = nextafter(self.world.now, inf)
         ready = [self._ready.popleft() for _ in range(len(self._ready))]
         if shuffled and len(ready) > 1:
             rng.shuffle(ready)

@@ -51,6 +51,7 @@ class Soak:
         self.began: dict[Path, int] = {}
         self.born = 0
         self.faults: Counter[str] = Counter()
+        self.stuck: list[str] = []
 
     async def spawn(self) -> None:
         """Start one more process."""
@@ -162,22 +163,26 @@ class Soak:
                 except TimeoutError:
                     process.kill()
                     await process.wait()
-                    wrong = [*locals().get("wrong", []), "a process did not end at SIGTERM"]
+                    self.stuck.append("a process did not end at SIGTERM")
             after = self.memory()
             await self.proxy.stop()
             await asyncio.to_thread(self.server.close)
-        return [*wrong, *self.tell(used, after)]
+        return [*wrong, *self.stuck, *self.tell(used, after)]
 
     async def back_to_normal(self) -> list[str]:
         """See that each process hits again, and goes past the cache no more."""
+        for _ in range(120):
+            if all(map(self.read, self.workers)):
+                break
+            await asyncio.sleep(0.5)  # one may have just been started
         await asyncio.sleep(CALM_SECONDS - 4.0)
         before = {report: self.read(report) for report in self.workers}
         await asyncio.sleep(4.0)
         wrong: list[str] = []
         for report, process in self.workers.items():
             was, now = before[report], self.read(report)
-            if process.returncode is not None:
-                wrong.append(f"a process ended with {process.returncode}")
+            if process.returncode is not None or not now:
+                wrong.append(f"a process ended with {process.returncode}, or never began")
             elif now["counts"].get("bypass", 0) > was.get("counts", {}).get("bypass", 0):
                 wrong.append("a process still goes past the cache, seconds after the last fault")
             elif now["counts"].get("hit", 0) <= was.get("counts", {}).get("hit", 0):

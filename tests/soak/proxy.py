@@ -52,10 +52,12 @@ class Proxy:
                     await asyncio.sleep(self.rng.uniform(0.0, self.latency))
                 while self.half_open:  # noqa: ASYNC110  # set from outside, and looked at seldom
                     await asyncio.sleep(0.1)
-                while data and self.slow:
+                while data and self.slow and not sink.is_closing():
                     sink.write(data[:16])
                     data = data[16:]
                     await asyncio.sleep(0.002)
+                if sink.is_closing():
+                    break
                 sink.write(data)
                 await sink.drain()
         self._reset(sink)

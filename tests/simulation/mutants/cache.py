@@ -18,12 +18,10 @@ MUTANTS = [
     Mutant(
         "store without a lease, on memory",
         "an invalidation always wins: what was computed before it is not written",
-        "providers/memory.py",
-        "MemoryCacheProvider.store",
-        """            if not self._leases.holds(lease):
-                return False
-            self._stamp""",
-        """            self._stamp""",
+        "providers/leases.py",
+        "Leases.holds",
+        "return self.held.get(lease.address) is lease",
+        "return True",
         "tests/test_field_bugs.py::test_fusioncache_535_and_625",
     ),
     Mutant(
@@ -109,9 +107,11 @@ MUTANTS = [
         "what is written by hand and late does not land after a later invalidation",
         REDIS + "changing.py",
         "Changing._put_once",
-        "commands += one.commands",
-        'commands += [("SET", self.names.value(address), data)]',
-        "tests/test_redis_network.py",
+        "            commands += one.commands\n",
+        """            value, lease = self.names.value(address), self.names.lease(address)
+            commands += [("UNLINK", lease), ("SET", value, data)]
+""",
+        "tests/test_redis_network.py::test_a_put_whose_second_trip_arrives_late_writes_nothing",
     ),
     Mutant(
         "delete that leaves the lease",
@@ -144,7 +144,7 @@ MUTANTS = [
         "judge",
         "if age < fresh and not entry.expired:",
         "if not entry.expired:",
-        "tests/test_entry.py",
+        "tests/test_entry.py::test_verdict",
     ),
     Mutant(
         "the age of a shared entry forgotten",
@@ -169,7 +169,7 @@ MUTANTS = [
         "Flights.join",
         "if flight is not None and not flight.over:",
         "if flight is not None and flight.over:",
-        "tests/test_singleflight.py",
+        "tests/test_singleflight.py::test_the_first_one_leads_and_the_others_join",
     ),
     Mutant(
         "the shield removed",
@@ -186,7 +186,7 @@ MUTANTS = [
             finally:
                 flight.unsubscribe(wake)
 """,
-        "tests/test_promises_single_flight.py",
+        "tests/test_promises_single_flight.py::test_cancelling_the_first_caller_leaves_the_others_alone",
     ),
     Mutant(
         "no release in finally",
@@ -204,7 +204,7 @@ MUTANTS = [
         "Guard.owe",
         "            self.debts.add(change)\n",
         "",
-        "tests/test_promises_owed.py",
+        "tests/test_promises_owed.py::test_an_invalidation_that_failed",
     ),
     Mutant(
         "owed, and read all the same",
@@ -231,7 +231,7 @@ MUTANTS = [
         "Shelf.look",
         "except ProviderUnavailable:",
         "except ZeroDivisionError:",
-        "tests/test_promises_faults.py",
+        "tests/test_promises_faults.py::test_a_provider_that_fails",
     ),
     Mutant(
         "a refresh behind that takes the lease",
@@ -257,7 +257,7 @@ MUTANTS = [
         "Ear.heard",
         "self.until = min(self._heard.values()) + LIVE_SECONDS",
         "self.until = inf",
-        "tests/test_near.py",
+        "tests/test_near.py::test_nothing_is_served_three_seconds_after_the_last_heartbeat",
     ),
     Mutant(
         "near fill in the woken task",
@@ -266,7 +266,7 @@ MUTANTS = [
         "Near._changed_since",
         "            moment < self._floor\n            or",
         "            False and",
-        "tests/test_near.py",
+        "tests/test_near.py::test_a_read_that_was_under_way_is_not_kept",
     ),
     Mutant(
         "near entries that outlive their connection",
@@ -275,7 +275,7 @@ MUTANTS = [
         "Ear._reset",
         "        self._drop(self)\n",
         "",
-        "tests/test_near.py",
+        "tests/test_near.py::test_a_lost_connection_drops_what_it_would_have_to_tell",
     ),
     Mutant(
         "a near tier that keeps what its own process changes",
@@ -285,7 +285,7 @@ MUTANTS = [
         """        tier.forget(forgotten)
         try:""",
         """        try:""",
-        "tests/test_redis_near_faults.py",
+        "tests/test_redis_near_faults.py::test_a_change_counts_here_while_it_is_on_its_way",
     ),
     Mutant(
         "a store under the lease of another run",
@@ -294,7 +294,7 @@ MUTANTS = [
         "Storing.deciding",
         "return script if run == grant.run else",
         "return script if run else",
-        "tests/test_redis_restarts.py",
+        "tests/test_promises_changes.py::test_a_lease_that_a_server_brings_back_stores_nothing",
     ),
     Mutant(
         "an early store of a late flight",
@@ -303,7 +303,7 @@ MUTANTS = [
         "Flight.must_ask_again",
         "return shaken and",
         "return False and",
-        "tests/test_promises_changes.py",
+        "tests/test_promises_changes.py::test_a_change_before_the_function_is_called_starts_no_second_computation",
     ),
     Mutant(
         "cancelled callers uncounted",
@@ -312,15 +312,15 @@ MUTANTS = [
         "Route.answer",
         '            reader.done("miss", key, None)\n',
         "",
-        "tests/test_promises_changes.py",
+        "tests/test_promises_changes.py::test_a_caller_who_is_cancelled_while_it_looks_is_counted",
     ),
     Mutant(
         "memory without a bound",
         "memory is bounded",
         "providers/table.py",
-        "Table.place",
-        "max_entries",
-        "max_bytes",
-        "tests/test_memory.py",
+        "Table.__init__",
+        "self.max_entries = max_entries",
+        "self.max_entries = 1 << 60",
+        "tests/test_memory.py::test_entries_are_bounded_over_all_namespaces",
     ),
 ]
