@@ -1,6 +1,8 @@
 """The look at an application as it starts, and the decorator in three frameworks."""
 
 import logging
+import warnings
+from decimal import localcontext
 from typing import Annotated
 
 import pytest
@@ -199,6 +201,35 @@ async def test_an_endpoint_that_is_a_class(lab, cached):
     assert [(await client("/")).text for _ in range(2)] == ["run 1", "run 1"]
     assert (await client("/", method="POST")).text == "posted"
     assert (await client("/")).text == "run 2"
+
+
+def test_the_test_client_of_starlette():
+    """It runs the application in a thread of its own, and pages are cached there, too."""
+    with warnings.catch_warnings(action="ignore"):  # it would like another client library
+        from starlette.testclient import TestClient
+
+    site = FastAPI(lifespan=lifespan)
+    site.add_middleware(HttpCacheMiddleware)
+    runs = []
+
+    @site.get("/sync")
+    @http_cache("1 minute")
+    def sync() -> int:
+        runs.append(1)
+        with localcontext():
+            return len(runs)
+
+    @site.get("/async")
+    @http_cache("1 minute")
+    async def page() -> int:
+        runs.append(1)
+        return len(runs)
+
+    with TestClient(site) as client:
+        assert [client.get("/sync").json() for _ in range(3)] == [1, 1, 1]
+        assert [client.get("/async").json() for _ in range(3)] == [2, 2, 2]
+    client = TestClient(site)  # without the lifespan
+    assert [client.get("/sync").json() for _ in range(3)] == [3, 3, 3]
 
 
 async def test_litestar(lab):

@@ -341,6 +341,17 @@ async def test_a_user_of_an_outer_middleware_is_not_shared(lab, kind):
 
 
 @KINDS
+async def test_the_first_visitor_is_not_taken_for_everybody(lab, kind):
+    """Frameworks make their middleware inside of the first request, with its variables set."""
+    async with App() as app:
+        asgi = lab.make[kind](lab.World(), app)
+        get = lab.Client(naming(lab.who)(asgi))
+        assert (await get("/who", {"X-User": "ann", "Token": "open"})).text == "ann"
+        lab.who.set("nobody")
+        assert (await lab.Client(asgi)("/who", {"Token": "open"})).text == "nobody"
+
+
+@KINDS
 async def test_a_guard_in_an_inner_middleware_goes_first(lab, kind):
     """What a middleware inside refuses, the cache does not give away."""
     async with App() as app:

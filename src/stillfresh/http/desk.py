@@ -8,7 +8,7 @@ kept; or it runs, and nothing is kept.
 from __future__ import annotations
 
 import asyncio
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,6 @@ from .scope import inner_scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from contextvars import Context
 
     from ..app import App
     from ..asgi import AsgiApp, Message, Scope, Send
@@ -38,8 +37,13 @@ if TYPE_CHECKING:
     from .replies import Reply
     from .routes import CachedRoute
 
+BASELINE = "http baseline"
+"""Where an app keeps the context of its start."""
 MARK = b"stillfresh-answered"
 """A field by which the engine knows the response of an endpoint that it has answered for."""
+
+
+_AT_IMPORT = copy_context()
 
 
 class Desk:
@@ -49,7 +53,6 @@ class Desk:
         self.inner = inner
         self.find_app = app
         self.readings = readings
-        self.baseline = copy_context()
 
     async def at_endpoint(
         self, exchange: Exchange, route: CachedRoute, values: Mapping[str, object]
@@ -201,9 +204,19 @@ class Desk:
         capture.context.run(exchange_here.set, exchange)
         return capture
 
+    @property
+    def _baseline(self) -> Context:
+        """
+        The context before any request: of the app's start, or else of the import.
+
+        Not of the making of a middleware: frameworks make it inside of the first request.
+        """
+        found = self.find_app().extras.get(BASELINE)
+        return found if isinstance(found, Context) else _AT_IMPORT
+
     def _clean_context(self) -> Context:
         """Return a context in which nothing is set by whoever made the request."""
-        context = self.baseline.copy()
+        context = self._baseline.copy()
         for variable, value in copy_context().items():
             if variable.name.startswith("stillfresh_"):
                 context.run(variable.set, value)
@@ -213,9 +226,10 @@ class Desk:
         """Return why the code around the handler may know who asks (HTTP.md A6)."""
         if route.early or route.cache.per is not None:
             return ""
+        baseline = self._baseline
         for variable, value in copy_context().items():
             name = variable.name
-            if self.baseline.get(variable) is not value and not is_harmless(name):
+            if baseline.get(variable) is not value and not is_harmless(name):
                 return (
                     f"something has set the context variable {name!r} for this request. Say "
                     "public=True if everybody gets the same, or per= whose response it is"
@@ -234,13 +248,15 @@ _OF_BODIES = (b"content-type", b"content-encoding", b"content-language")
 _HARMLESS_VARIABLES = (
     "stillfresh_",
     "correlation_id",
+    "current_async_library_cvar",  # which event loop runs
     "current_context",  # OpenTelemetry's
     "current_scope",  # Sentry's
+    "decimal_context",  # made by each thread that calculates
     "isolation_scope",
     "request_id",
     "transaction_id",
 )
-"""Variables of tracing and logging, by the beginnings of their names: no response shows them."""
+"""By the beginnings of their names: variables of libraries, which do not say who asks."""
 
 
 def is_harmless(name: str) -> bool:

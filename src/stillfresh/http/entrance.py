@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from ..app import App, Extension, extensions
@@ -32,6 +33,9 @@ class HttpExtension(Extension):
             return
         if any(actions.actions_of(type(service)) for service in app.services()):
             app.server.check()
+
+    def opened(self, app: App) -> None:
+        app.extras["http baseline"] = copy_context()  # what is set now was set by no request
 
     def changed(self, app: App, *, provider: bool) -> None:
         del provider
