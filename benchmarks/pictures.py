@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 from frame import OURS
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "pictures"
-WIDTH, LEFT, RIGHT, TOP, STEP, BAR = 760, 190, 150, 64, 26, 17
+WIDTH, LEFT, RIGHT, TOP, STEP, BAR = 760, 205, 135, 64, 26, 17
 INK, SOFT, PAPER = "#1f2328", "#59636e", "#ffffff"
 MINE, LIMIT, OTHER, GRID = "#0969da", "#8c959f", "#c8d1da", "#e6eaef"
 PER_GROUP = 4
@@ -43,6 +43,8 @@ def draw(report: dict[str, Any]) -> None:
     for name, (case, title) in PICTURES.items():
         if case in cases:
             logarithmic = "logarithmic" in title
+            if case == "stampede":
+                mark_leavers(cases)
             picture = bars(title, cases[case], foot, versions, logarithmic=logarithmic)
             (FOLDER / f"{name}.svg").write_text(picture)
     for share in (1, 10):
@@ -88,9 +90,18 @@ def bars(
         wide = max(2.0, length(row["median"]))
         parts.append(rectangle(LEFT, y, wide, BAR, colour))
         figure = f"{row['median']:,.4g}" if row["median"] < 1e4 else f"{row['median']:,.0f}"
-        ratio = f"  x {row['ratio']:g}" if row.get("ratio") else ""
+        ratio = f" (x {row['ratio']:g})" if row.get("ratio") else row.get("mark", "")
         parts.append(text(LEFT + wide + 6, y + 13, figure + ratio, bold=ours))
     return whole(title, foot, parts, TOP + len(rows) * STEP)
+
+
+def mark_leavers(cases: dict[str, Any]) -> None:
+    """Say beside the figures of a stampede whose callers all fail when the first one leaves."""
+    leavers = cases.get("one-leaves", {"rows": ()})["rows"]
+    wrong = {row["name"]: row["wrong"] for row in leavers if "cancelled" in row.get("wrong", "")}
+    for row in cases["stampede"]["rows"]:
+        if row["name"] in wrong:
+            row["mark"] = ", but when one is cancelled, all are"
 
 
 def groups(title: str, cases: dict[str, Any], foot: str) -> str:

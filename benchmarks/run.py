@@ -2,8 +2,8 @@
 Run the benchmarks: all cases, or those that are named.
 
 Each case runs in a process of its own, so that no peer's patches, threads or garbage touch
-another's figures. What comes out is printed, and with all cases of a full run it is written to
-`benchmarks/results.json` and drawn as pictures for the documents.
+another's figures. What comes out is printed. A full run of all cases, or `--keep` with some, writes
+it to `benchmarks/results.json`, draws the pictures, and puts the figures into the documents.
 """
 
 from __future__ import annotations
@@ -145,6 +145,12 @@ def show(name: str, case: dict[str, Any]) -> None:
         print(f"  {case['note']}")
 
 
+def publish(report: dict[str, Any]) -> None:
+    """Draw the pictures, and write the figures into the documents."""
+    importlib.import_module("pictures").draw(report)
+    importlib.import_module("tables").write(report)
+
+
 def machine() -> dict[str, Any]:
     """Return on what all of it was measured."""
     model = ""
@@ -168,7 +174,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller sizes")
     parser.add_argument("--list", action="store_true", help="name the cases")
     parser.add_argument("--one", metavar="CASE", help=argparse.SUPPRESS)
-    parser.add_argument("--write", metavar="FILE", help="write the results there, as JSON")
+    parser.add_argument("--keep", action="store_true", help="put these cases into results.json")
     parser.add_argument("--draw", action="store_true", help="only draw results.json again")
     options = parser.parse_args()
     scale = Scale(options.quick)
@@ -176,7 +182,7 @@ def main() -> int:
         one(options.one, scale)
         return 0
     if options.draw:
-        importlib.import_module("pictures").draw(json.loads(RESULTS.read_text()))
+        publish(json.loads(RESULTS.read_text()))
         return 0
     known = list(cases())
     if options.list:
@@ -189,20 +195,22 @@ def main() -> int:
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),
         "versions": {name: found for name in PEERS if (found := version(name))},
-        "quick": scale.quick,
         "cases": {},
     }
+    keep = options.keep or not (options.cases or options.quick)
+    if keep and RESULTS.exists() and options.cases:
+        report["cases"] = json.loads(RESULTS.read_text())["cases"]
     for name in options.cases or known:
         found = apart(name, scale)
+        for case in found.values():
+            case["quick"] = scale.quick
         report["cases"] |= found
         for title, case in found.items():
             show(title, case)
-    full = not options.cases and not options.quick
-    target = Path(options.write) if options.write else RESULTS if full else None
-    if target is not None:
-        target.write_text(json.dumps(report, indent=1) + "\n")
-    if full:
-        importlib.import_module("pictures").draw(report)
+        if keep:  # after each: a run that is cut off keeps what it has
+            RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+    if keep:
+        publish(report)
     goals = [goal for case in report["cases"].values() for goal in case.get("goals", ())]
     missed = [goal for goal in goals if goal["met"] is False]
     failed = [case for case in report["cases"].values() if "failed" in case]

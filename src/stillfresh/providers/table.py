@@ -15,12 +15,14 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from ..entry import Entry, Verdict, judge
+from .base import Address
 from .eviction import CHUNK, S3Fifo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..tags import TagBook
     from .aftermath import Aftermath, Reports
-    from .base import Address
 
 _LONGEST_REST: Final = 64
 """Stores between two looks of the sweep, a quarter of what one look may meet."""
@@ -70,6 +72,21 @@ class Table:
             return entry
         self.remove(entry, after)
         return None
+
+    def usable_keys(
+        self, namespace: str, keys: Iterable[str], now: float, after: Aftermath
+    ) -> list[str]:
+        """Return those of *keys* whose entries are of any use; drop the others."""
+        found: list[str] = []
+        for key in keys:
+            entry = self.at(namespace, key)
+            if entry is None:
+                continue
+            if (now < entry.quick_until and entry.epoch == self.book.epoch) or (
+                self.usable(Address(namespace, key), now, after) is not None
+            ):
+                found.append(key)
+        return found
 
     def place(  # noqa: PLR0915  # in one piece: a call costs as much as ten lines here
         self, address: Address, entry: Entry, now: float, after: Aftermath

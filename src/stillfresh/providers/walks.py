@@ -118,14 +118,8 @@ class Walks(CacheProvider):
         return _sliced(keys)
 
     def _usable(self, namespace: str, keys: list[str], fits: Callable[[str], bool]) -> list[str]:
-        table = self._table
         with Aftermath(self._reports) as after, self._lock:
-            now = self._clock.now()
-            return [
-                key
-                for key in keys
-                if fits(key) and table.usable(Address(namespace, key), now, after) is not None
-            ]
+            return self._table.usable_keys(namespace, filter(fits, keys), self._clock.now(), after)
 
     async def _breathe(self) -> bool:
         """
