@@ -55,7 +55,7 @@ def draw(report: dict[str, Any]) -> None:
         }
         if traces:
             title = f"Calls that hit, in per cent: room for {share} % of the keys"
-            better = foot.replace("shorter", "longer").replace("Medians; ", "")
+            better = foot.replace("Medians; shorter", "Longer")
             (FOLDER / f"traces-{share}.svg").write_text(groups(title, traces, better))
 
 
@@ -78,7 +78,7 @@ def bars(
     for number, row in enumerate(rows):
         y = TOP + number * STEP
         ours = row["name"] == OURS
-        known = versions.get(row["name"].partition(" ")[0], "") if not ours else ""
+        known = versions.get(row["name"].lower().split(" ")[0].rstrip(","), "") if not ours else ""
         label = f"{row['name']} {known}".strip()
         parts.append(text(LEFT - 10, y + 13, label, end=True, bold=ours))
         if row.get("wrong"):

@@ -98,7 +98,7 @@ def short(cases: dict[str, Any], report: dict[str, Any]) -> list[str]:
             row = found.get(peer)
             if row is None:
                 continue
-            times = f"wrong, {row['wrong']}" if row.get("wrong") else f"{row['median'] / ours:.2g}"
+            times = f"wrong, {row['wrong']}" if row.get("wrong") else multiple(row["median"] / ours)
             parts.append(f"{peer} {times}")
         lines.append(f"| {title} | {ours:,g} {case['unit']} | {', '.join(parts)} |")
     traces = cases.get("trace-zipf-1.0-1")
@@ -108,3 +108,7 @@ def short(cases: dict[str, Any], report: dict[str, Any]) -> list[str]:
         lines.append(f"| hit ratio, Zipf, room for 1 % | {found[OURS]:g} % | {others} |")
     machine = report["machine"]
     return [*lines, "", f"Python {machine['python']}, {machine['processor']}, {report['date']}."]
+
+
+def multiple(times: float) -> str:
+    return f"{times:.2g}" if times < 10 else f"{times:,.0f}"
