@@ -1,11 +1,14 @@
 """What an attacker tries: every threat of a shared cache, against ours."""
 
 import asyncio
+import gc
 import logging
 import struct
+import weakref
+from typing import Annotated
 
 import pytest
-from fastapi import Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -172,6 +175,61 @@ async def test_unknown_parameters_fill_no_memory(lab):
         for number in range(50):
             await get(f"/?bust={number}")
         assert app.get(Api).page.stats.entries == 1
+
+
+async def test_no_request_and_no_session_is_kept_alive(lab):
+    """What is remembered to answer before routing are arguments that have a text, and nothing else."""
+    site = FastAPI()
+    alive = []
+
+    class Session:
+        pass
+
+    def session():
+        made = Session()
+        alive.append(weakref.ref(made))
+        return made
+
+    async with App() as app:
+        site.add_middleware(HttpCacheMiddleware, cache_app=app)
+
+        @site.get("/{name}")
+        @http_cache("1 minute", public=True, tags=["name:{name}"])
+        async def page(
+            request: Request, name: str, session: Annotated[Session, Depends(session)]
+        ) -> str:
+            alive.append(weakref.ref(request))
+            return name
+
+        @site.get("/with/{name}")
+        @http_cache("1 minute", public=True, tags=lambda request, session, name: [f"name:{name}"])
+        async def other(
+            request: Request, name: str, session: Annotated[Session, Depends(session)]
+        ) -> str:
+            return name
+
+        get = lab.Client(site)
+        for target in ("/a", "/with/a"):
+            for _ in range(3):
+                assert (await get(target)).text == '"a"'
+            await app.invalidate_tags("name:a")
+            assert not (await get(target)).hit
+        gc.collect()
+        assert alive
+        assert [found() for found in alive] == [None] * len(alive)
+
+
+async def test_responses_in_memory_are_bounded_by_their_bytes(lab):
+    """`max_bytes` counts what a response takes."""
+    world = lab.World()
+    world.body = lambda: "x" * 1000
+    provider = MemoryCacheProvider(max_bytes=20_000)
+    app = App().provide(CacheProvider, provider)
+    get = lab.Client(lab.make["app"](world, app))
+    async with app:
+        for number in range(100):
+            await get(f"/things/{number}")
+        assert 10_000 < provider._table.bytes <= 20_000
 
 
 async def test_variants_are_bounded(serve):

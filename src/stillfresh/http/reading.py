@@ -92,6 +92,9 @@ class Readings:
 
     def learn_route(self, plan: Plan) -> None:
         """Remember which route answers such a request."""
+        values = plan.route.lasting_values(plan.values)
+        if values is None:
+            return
         if len(self.known) >= MOST_KNOWN:
             self.known.clear()
             self.header_names.clear()
@@ -99,7 +102,7 @@ class Readings:
         if headers:
             self.header_names[target] = headers
         plan.target = self.full_target(plan.request)
-        self.known[plan.target] = (plan.route, plan.text, plan.values)
+        self.known[plan.target] = (plan.route, plan.text, values)
 
     def full_target(self, request: Request) -> tuple[object, ...]:
         """Return what says which route and arguments a request is for, once they are known."""

@@ -237,6 +237,21 @@ class CachedRoute:
             return own | {f"url:{target}"}
         return own | {f"url:{target}", arguments_tag(text)}
 
+    def lasting_values(self, values: Mapping[str, object]) -> dict[str, object] | None:
+        """
+        Return the arguments that may be remembered with a request, None where more is needed.
+
+        Never the request itself, or what a dependency has made for it, such as a session.
+        """
+        cache, names = self.cache, self.parameters.names
+        asks = callable(cache.tags) or callable(cache.etag) or cache.last_modified is not None
+        needed = set(self.parameters.known) if asks else set[str]()
+        for tag in self._tags:
+            needed |= tag.names
+        if not needed <= set(names):
+            return None
+        return {name: values[name] for name in names}
+
     def own_tags(self, tags: frozenset[str]) -> frozenset[str]:
         """Return which of *tags* the user has written."""
         return frozenset(tag for tag in tags if not tag.startswith(("url:", "args:")))
