@@ -85,7 +85,9 @@ class Walks(CacheProvider):
             for _ in range(_MOST_ROUNDS):
                 if len(keys) <= SLICE:
                     break
-                for some in _sliced(keys):
+                while keys:
+                    some = keys[-SLICE:]
+                    del keys[-SLICE:]  # a key ends with its slice, not all of them at the end
                     with Aftermath(self._reports) as after, self._lock:
                         self._drop_keys(namespace, some, fits, after)
                     cancelled |= await self._breathe()
