@@ -15,6 +15,7 @@ from fastapi import Depends, Header, HTTPException
 from stillfresh import (
     App,
     CacheProvider,
+    HttpCache,
     InvalidOption,
     MemoryCacheProvider,
     action,
@@ -281,6 +282,26 @@ async def test_a_warm_hit_keeps_up_with_the_app(lab):
         assert (await get("/page")).text == "1"
         await app.get(Api).page.clear()
         assert (await get("/page")).text == "3"
+
+
+async def test_a_cached_action_documents_its_304():
+    """And says nothing in Cache-Status, where that is switched off."""
+
+    class Api:
+        @action("/", cache=HttpCache(60, cache_status=False))
+        async def page(self) -> int:
+            return 1
+
+        @action("/plain")
+        async def plain(self) -> int:
+            return 1
+
+    async with App(Api) as app, client(app) as http:
+        paths = app.http.openapi()["paths"]
+        assert set(paths["/"]["get"]["responses"]) == {"200", "304"}
+        assert set(paths["/plain"]["get"]["responses"]) == {"200"}
+        for _ in range(4):
+            assert "cache-status" not in (await http.get("/")).headers
 
 
 async def test_generators_stream():
