@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from stillfresh import MISSING, App, Cache, ComputeCancelled, cache
+from stillfresh.singleflight import Flight
 from stillfresh.testing import VirtualClock, isolated
 
 PATIENCE = 10.0
@@ -375,6 +376,26 @@ async def test_eager_tasks() -> None:
         assert [await f(n) for n in (1, 2, 1)] == [1, 2, 1]
         await soon(app.settled())
         assert not app.background._running
+
+
+async def test_a_miss_leaves_nothing_to_the_garbage_collector() -> None:
+    """What a computation was made of ends with it: no circle waits for a collection."""
+    with isolated() as app:
+
+        @cache
+        async def f(n: int) -> int:
+            return n
+
+        await f(0)
+        await soon(app.settled())
+        gc.collect()
+        gc.disable()
+        try:
+            await f(1)
+            await asyncio.sleep(0)  # the task itself is let go of by the loop
+            assert not [one for one in gc.get_objects() if isinstance(one, Flight)]
+        finally:
+            gc.enable()
 
 
 async def test_the_computation_runs_in_a_copy_of_the_first_callers_context() -> None:

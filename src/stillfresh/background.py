@@ -118,5 +118,4 @@ class Background:
     def cancel(self) -> None:
         """Cancel everything that can be cancelled."""
         for flight in self._unfinished():
-            if flight.abort is not None:
-                flight.abort()
+            flight.cancel()

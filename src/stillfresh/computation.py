@@ -25,9 +25,9 @@ class Computation:
 
     __slots__ = ("_fresh", "key", "skipped", "tags", "windows")
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, tags: set[str] | None = None) -> None:
         self.key = key
-        self.tags: set[str] = set()
+        self.tags: set[str] = set() if tags is None else tags
         self.skipped = False
         self.windows: Windows | None = None
         """All lifetimes at once, for what decides them itself, as HTTP responses do."""

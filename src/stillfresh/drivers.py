@@ -11,6 +11,7 @@ import asyncio
 import threading
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -108,8 +109,13 @@ class OnLoop:
                 loop.call_soon_threadsafe(task.cancel)
 
         flight.abort = abort
+
+        def never_took_off(_: object) -> None:
+            ended()
+
         # A task that is cancelled before its first step never gets to its own `finally`.
-        task.add_done_callback(lambda _: ended())
+        task.add_done_callback(never_took_off)
+        flight.unbegun = partial(task.remove_done_callback, never_took_off)
         keep(flight, task)
 
     async def follow(self, flight: Flight, clock: Clock, until: float = inf) -> None:
@@ -117,23 +123,26 @@ class OnLoop:
         loop = asyncio.get_running_loop()
         thread = threading.get_ident()
         foreign = flight.loop is not loop
-        while not flight.over:
+        while flight.outcome is None and not flight.over:
             woken: asyncio.Future[None] = loop.create_future()
 
             def wake(woken: asyncio.Future[None] = woken) -> None:
-                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                try:
                     if threading.get_ident() == thread:
                         _resolve(woken)
                     else:
                         loop.call_soon_threadsafe(_resolve, woken)
+                except RuntimeError:  # the loop is closed: nobody waits any more
+                    return
 
             if not flight.subscribe(wake):
                 return
             if not foreign and until == inf:  # as most: it watches its deadline itself
                 try:
                     await woken
-                finally:
+                except BaseException:
                     flight.unsubscribe(wake)
+                    raise
                 continue
             timers: list[Timer] = []
             now = clock.now()

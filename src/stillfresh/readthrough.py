@@ -205,15 +205,17 @@ class Reader(Shelf):
     def _ended(self, flight: Flight, outcome: Outcome) -> None:
         self.region.flights.leave(flight)
         flight.finish(outcome)
+        flight.let_go()
         self.region.app.background.discard(flight)
 
     async def _lead(
         self, call: Call, flight: Flight, driver: Driver, *, seen: Entry | None, take: bool
     ) -> None:
-        outcome = Outcome()
+        outcome: Outcome | None = None
         current_app.set(self.region.app)
         enter(flight)
         try:
+            flight.take_off()
             lease = await self._acquire(call, flight, driver, seen=seen, take=take)
             if isinstance(lease, Outcome):
                 outcome = lease
@@ -225,7 +227,7 @@ class Reader(Shelf):
         except Exception as error:  # noqa: BLE001  # all of it reaches the callers
             outcome = Outcome(error=error, began=flight.began, asof=ALWAYS)
         finally:
-            self._ended(flight, outcome)
+            self._ended(flight, Outcome() if outcome is None else outcome)
 
     async def _acquire(
         self, call: Call, flight: Flight, driver: Driver, *, seen: Entry | None, take: bool
@@ -268,8 +270,7 @@ class Reader(Shelf):
         self, call: Call, flight: Flight, driver: Driver, lease: Lease | None
     ) -> Outcome:
         region, clock = self.region, self.region.clock
-        computation = Computation(call.key)
-        computation.tags = flight.late_tags
+        computation = Computation(call.key, flight.late_tags)
         current_computation.set(computation)
         born = clock.now()
         flight.time_out = lambda: self._too_late(flight)
@@ -368,8 +369,7 @@ class Reader(Shelf):
             self.region.flights.leave(flight)
             region = self.region
             region.rest.failed(flight.key, region.clock.now(), self.policy.fresh)
-            if flight.abort is not None:
-                flight.abort()
+            flight.cancel()
 
     def _compute_alone(self, call: Call) -> Outcome:
         """Compute on a loop's thread, where waiting for the loop would stop it; not stored."""

@@ -124,9 +124,10 @@ class Region:
         caller need not wait for a result that it would not get.
         """
         for flight in self.flights.drop(lambda flight: has_tag(flight, tags)):
-            if flight.lease is not None and tags.isdisjoint(flight.tags):
+            lease = flight.lease  # read once: its own thread may let go of it
+            if lease is not None and tags.isdisjoint(flight.tags):
                 with suppress(ProviderUnavailable):
-                    await ops.release(flight.lease)
+                    await ops.release(lease)
 
     async def clear(self, ops: Operations) -> None:
         """Drop everything of the namespace."""

@@ -108,6 +108,7 @@ class Flight:
         "tags",
         "tags_open",
         "time_out",
+        "unbegun",
         "waits_for",
         "wanted",
     )
@@ -140,6 +141,8 @@ class Flight:
         self.outcome: Outcome | None = None
         self.abort: Callable[[], object] | None = None
         """Cancels the computation, from any thread; None where that cannot be done."""
+        self.unbegun: Callable[[], object] | None = None
+        """Ends the watch over a task that may be cancelled before its first step."""
         self.time_out: Callable[[], object] | None = None
         """Ends it because its deadline has passed; whoever watches the time calls it."""
         self.waits_for: list[Flight] = []
@@ -164,6 +167,22 @@ class Flight:
             self.deadline = deadline
             self._wake()
         return self.began
+
+    def take_off(self) -> None:
+        """Note that its task has begun: from here on that sees to the end of it by itself."""
+        unbegun, self.unbegun = self.unbegun, None
+        if unbegun is not None:
+            unbegun()
+
+    def cancel(self) -> None:
+        """Cancel the computation, from any thread, where that can be done."""
+        abort = self.abort  # read once: its own thread may let go of it
+        if abort is not None:
+            abort()
+
+    def let_go(self) -> None:
+        """Drop what leads back here, once it is over: a circle would wait for the collector."""
+        self.abort = self.unbegun = self.lease = None
 
     def must_ask_again(self) -> bool:
         """

@@ -176,15 +176,12 @@ MUTANTS = [
         "cancelling one caller cancels nobody else",
         "drivers.py",
         "OnLoop.follow",
-        """            finally:
-                flight.unsubscribe(wake)
+        """                except BaseException:
+                    flight.unsubscribe(wake)
 """,
-        """            except BaseException:
-                if flight.abort is not None:
-                    flight.abort()
-                raise
-            finally:
-                flight.unsubscribe(wake)
+        """                except BaseException:
+                    flight.cancel()
+                    flight.unsubscribe(wake)
 """,
         "tests/test_promises_single_flight.py::test_cancelling_the_first_caller_leaves_the_others_alone",
     ),
