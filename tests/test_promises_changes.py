@@ -96,6 +96,37 @@ async def test_a_caller_who_is_cancelled_while_it_looks_is_counted() -> None:
         assert (f.stats.hits, f.stats.misses, f.stats.coalesced) == (0, 2, 0)
 
 
+async def test_a_cancelled_invalidation_is_made_up_for_at_once() -> None:
+    """
+    Who goes away while it invalidates says nothing of the provider: it rests for nobody.
+
+    1. a request   invalidates, and is cancelled: nobody knows whether it happened
+    2. a call      comes: the invalidation is carried out first, and then it is an ordinary miss
+    """
+    gate: asyncio.Event | None = asyncio.Event()
+
+    class Held(MemoryCacheProvider):
+        async def delete(self, addresses):
+            if gate is not None:
+                await gate.wait()
+            return await super().delete(addresses)
+
+    @cache(name="doubted", key="{n}")
+    async def f(n: int) -> int:
+        return n
+
+    async with App().provide(CacheProvider, Held()):
+        await f(1)
+        change = asyncio.create_task(f.invalidate(1))
+        await turns()
+        change.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await change
+        gate = None
+        assert [await f(1), await f(1)] == [1, 1]
+        assert (f.stats.misses, f.stats.hits, f.stats.bypasses) == (2, 1, 0)
+
+
 async def test_two_processes_refresh_once(url: str, prefix: str) -> None:
     """
     A refresh behind an answer takes the lease from nobody.

@@ -167,8 +167,7 @@ async def test_a_cancelled_invalidation_is_remembered() -> None:
             await soon(change)
         stage.chaos.hang = 0
         assert await soon(stage.f(1)) == "new"
-        stage.clock.advance("2 seconds")
-        assert await stage.f.peek(1) is MISSING
+        assert await stage.f.peek(1) == "new"  # it was carried out before that call read
 
 
 class Picky(MemoryCacheProvider):

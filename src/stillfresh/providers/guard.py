@@ -119,10 +119,11 @@ class Guard:
         log.warning("%s answers again", self.name)
         self._listeners.emit("provider_up", "", None, self.name)
 
-    def failed(self, error: BaseException, change: Change | None) -> None:
+    def failed(self, error: BaseException, change: Change | None, *, rest: bool = True) -> None:
         """Open the breaker, and remember the *change* whose outcome is unknown."""
         with self._lock:
-            self._retry_at = self.clock.now() + RETRY_SECONDS
+            if rest:
+                self._retry_at = self.clock.now() + RETRY_SECONDS
             already, self.down = self.down, True
         if change is not None:
             self.owe(change)
@@ -371,7 +372,7 @@ class Operations:
             self._fault(error, change)
         except BaseException:  # the caller was cancelled: nobody knows how far it came
             if change is not None:
-                self._guard.failed(ProviderUnavailable("cancelled"), change)
+                self._guard.failed(ProviderUnavailable("cancelled"), change, rest=False)
             raise
 
     def _fault(self, error: Exception, change: Change | None) -> NoReturn:
