@@ -20,6 +20,7 @@ from stillfresh.codecs import UnreadableFrame
 from stillfresh.codecs.frame import seal
 from stillfresh.http.frame import FINGERPRINT, FRAMES, Stored
 from stillfresh.providers.base import CacheProvider
+from stillfresh.testing import VirtualClock
 
 
 @pytest.fixture
@@ -247,6 +248,45 @@ async def test_variants_are_bounded(serve):
     assert (await get("/", {"X-Any": "0"})).hit
     assert (await get("/", {"X-Any": "19"})).text == "19"
     assert page.runs == runs + 1
+
+
+async def test_room_for_variants_comes_back(lab):
+    """Whoever fills it with made-up variants does so for the length of the ttl, and no longer."""
+    clock = VirtualClock()
+
+    async def page(request):
+        page.runs += 1
+        return PlainTextResponse(request.headers["x-any"], headers={"Vary": "X-Any"})
+
+    page.runs = 0
+    async with App(clock=clock) as app:
+        cached = http_cache("1 minute", max_variants=5)(page)
+        asgi = Starlette(routes=[Route("/", cached)])
+        get = lab.Client(HttpCacheMiddleware(asgi, cache_app=app))
+        for number in range(20):
+            await get("/", {"X-Any": str(number)})
+        clock.advance("61 seconds")
+        for number in range(3):
+            for again in (False, True):
+                assert (await get("/", {"X-Any": f"new {number}"})).hit is again
+
+
+async def test_origins_make_no_variants_of_what_cannot_see_them(lab):
+    """An action of declared parameters has one response, whatever a browser says of its page."""
+
+    class Api:
+        runs = 0
+
+        @action("/", cache=True)
+        async def page(self) -> int:
+            Api.runs += 1
+            return Api.runs
+
+    async with App(Api) as app:
+        get = lab.Client(app)
+        for number in range(5):
+            assert (await get("/", {"Origin": f"https://{number}.test"})).text == "1"
+        assert (await get("/")).text == "1"
 
 
 async def test_unknown_hosts_pass(serve):

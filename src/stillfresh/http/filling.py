@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ..computation import Computation, current_computation
@@ -19,6 +20,7 @@ from ..entry import MISSING
 from ..events import log
 from . import conditional, status, storing
 from .capture import BUFFER_BREAKERS, Capture, until
+from .fields import vary
 from .frame import Stored
 from .message import Response, first, only, without
 from .planning import added, dressed, member_of
@@ -246,6 +248,9 @@ class Fill:
             received=time.time(),
             delay=max(0.0, self.reader.region.clock.now() - self._began),
         )
+        if verdict.vary and plan.route.pure:  # no Origin, and nothing else unsaid, can matter
+            said = vary(response.headers) or ()
+            verdict = replace(verdict, vary=tuple([name for name in verdict.vary if name in said]))
         tainted = "" if self.exchange is None else self.exchange.taint(verdict.vary)
         if verdict.store and (tainted or self.unshared):
             why = tainted or "too many variants of one URL"

@@ -64,7 +64,16 @@ class Learnt(NamedTuple):
     names: tuple[bytes, ...]
     first: str
     """The variant in the primary entry."""
-    seen: set[str]
+    seen: dict[str, float]
+    """The variants that are kept, and until when; room is made by time."""
+
+    def has_room(self, variant: str, most: int, now: float) -> bool:
+        """Tell whether one more variant may be kept."""
+        if variant in self.seen or len(self.seen) < most:
+            return True
+        for name in [name for name, until in self.seen.items() if until <= now]:
+            del self.seen[name]
+        return len(self.seen) < most
 
 
 class Readings:
@@ -145,7 +154,7 @@ class Readings:
             if not isinstance(value, Stored):
                 return Pass()
             mine = fill.led is not None or self._fits(plan, value)
-            self._learn(plan, value, names)
+            self._learn(plan, value, names, now)
             plan.route.learn_search(plan.request, value.headers)
             if not mine:
                 names = tuple(sorted({*names, *value.vary}))
@@ -197,8 +206,9 @@ class Readings:
             variant = key.variant(names, plan.request.headers, normalizers)
             text = f"{text}|{variant}"
             learnt = self._learnt.get(plan.key)
-            if learnt is not None and variant not in learnt.seen:
-                fill.unshared = len(learnt.seen) >= plan.route.cache.max_variants
+            if learnt is not None:
+                most, now = plan.route.cache.max_variants, fill.reader.region.clock.now()
+                fill.unshared = not learnt.has_room(variant, most, now)
         quick = None if names else plan.target or plan.key
         call = Call(text, fill.run, plan.tags, quick=quick, tagged=True)
         fill.call, fill.selecting = call, bool(names)
@@ -317,7 +327,7 @@ class Readings:
         normalizers = plan.route.cache.normalizers
         return key.variant(value.vary, plan.request.headers, normalizers) == value.variant
 
-    def _learn(self, plan: Plan, value: Stored, names: tuple[bytes, ...]) -> None:
+    def _learn(self, plan: Plan, value: Stored, names: tuple[bytes, ...], now: float) -> None:
         if not value.vary:
             return
         learnt = self._learnt.get(plan.key)
@@ -326,10 +336,11 @@ class Readings:
         ):
             if len(self._learnt) >= MOST_KNOWN:
                 self._learnt.clear()
-            seen = set() if learnt is None else learnt.seen
+            seen = {} if learnt is None else learnt.seen
             learnt = self._learnt[plan.key] = Learnt(value.vary, value.variant, seen)
-        if learnt is not None and len(learnt.seen) < plan.route.cache.max_variants:
-            learnt.seen.add(value.variant)
+        most = plan.route.cache.max_variants
+        if learnt is not None and learnt.has_room(value.variant, most, now):
+            learnt.seen[value.variant] = now + max(1.0, value.lifetime)
 
     async def forget(self, found: Found) -> None:
         """Drop a response whose application raised after it was whole."""
