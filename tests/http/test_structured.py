@@ -25,6 +25,7 @@ def test_the_first_field_of_the_list_that_is_there_counts():
     assert targeted((CDN, b"max-age=1")).seconds(b"max-age") == 1
     assert targeted((CDN, b"max-age=1"), names=(OWN,)) is None
     assert targeted() is None
+    assert targeted((OWN, b"max-age=0"), (CDN, b"max-age=1")).seconds(b"max-age") == 0
 
 
 @pytest.mark.parametrize(
