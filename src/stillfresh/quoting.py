@@ -7,7 +7,7 @@ import re
 from msgspec import json
 
 # What JSON leaves as it is although a terminal, a log line or UTF-8 does not bear it.
-_AWKWARD = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_AWKWARD = "[\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 
 _encode = json.encode  # character by character what the standard library writes; see the tests
 
@@ -21,7 +21,7 @@ def quoted(value: str, _depth: int = 0) -> str:
         from json import dumps
 
         text = dumps(plain, ensure_ascii=False)
-    return text if text.isascii() and "\x7f" not in text else _AWKWARD.sub(_escaped, text)
+    return text if text.isascii() and "\x7f" not in text else re.sub(_AWKWARD, _escaped, text)
 
 
 def _escaped(match: re.Match[str]) -> str:

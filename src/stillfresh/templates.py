@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # What an f-string makes of these says all of the value, in every process.
 _TEXTUAL = (str, int, float, type(None), Enum, UUID, Decimal, date, datetime, time)
 
-_TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*+)\}|[{}]")
+_PIECE = r"\{\{|\}\}|\{([^{}]*+)\}|[{}]"
 _NEXT_STEP = "Name one of its attributes as {user.id}, or use a callable."
 
 
@@ -66,7 +66,7 @@ class _Template:
     def _parse(self) -> None:
         at = 0
         literal: list[str] = []
-        for token in _TOKEN.finditer(self.text):
+        for token in re.finditer(_PIECE, self.text):
             literal.append(self.text[at : token.start()])
             at = token.end()
             if token[0] in {"{{", "}}"}:
