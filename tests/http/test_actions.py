@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from typing import Annotated
@@ -302,6 +303,22 @@ async def test_a_cached_action_documents_its_304():
         assert set(paths["/plain"]["get"]["responses"]) == {"200"}
         for _ in range(4):
             assert "cache-status" not in (await http.get("/")).headers
+
+
+@pytest.mark.parametrize("cached", [None, True])
+async def test_a_sync_action_runs_in_a_thread(cached):
+    """It does not stop the loop, and still knows its app."""
+    seen = []
+
+    class Api:
+        @action("/", cache=cached)
+        def page(self) -> int:
+            seen.append((threading.current_thread() is threading.main_thread(), current_app.get()))
+            return 1
+
+    async with App(Api) as app, client(app) as http:
+        assert (await http.get("/")).json() == 1
+    assert seen == [(False, app)]
 
 
 async def test_generators_stream():

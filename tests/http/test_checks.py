@@ -1,6 +1,7 @@
 """The look at an application as it starts, and the decorator in three frameworks."""
 
 import logging
+import threading
 import warnings
 from decimal import localcontext
 from typing import Annotated
@@ -210,11 +211,12 @@ def test_the_test_client_of_starlette():
 
     site = FastAPI(lifespan=lifespan)
     site.add_middleware(HttpCacheMiddleware)
-    runs = []
+    runs, threads = [], []
 
     @site.get("/sync")
     @http_cache("1 minute")
     def sync() -> int:
+        threads.append(threading.get_ident())
         runs.append(1)
         with localcontext():
             return len(runs)
@@ -222,12 +224,14 @@ def test_the_test_client_of_starlette():
     @site.get("/async")
     @http_cache("1 minute")
     async def page() -> int:
+        threads.append(threading.get_ident())
         runs.append(1)
         return len(runs)
 
     with TestClient(site) as client:
         assert [client.get("/sync").json() for _ in range(3)] == [1, 1, 1]
         assert [client.get("/async").json() for _ in range(3)] == [2, 2, 2]
+    assert len(set(threads)) == 2  # a sync endpoint keeps its thread
     client = TestClient(site)  # without the lifespan
     assert [client.get("/sync").json() for _ in range(3)] == [3, 3, 3]
 
