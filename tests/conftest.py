@@ -200,6 +200,7 @@ class Cluster:
             "cluster-require-full-coverage": "no",
             **config,
         }
+        self.options = options
         self.nodes = [Restartable(folder / str(number), **options) for number in range(nodes)]
         clients = [redis.Redis.from_url(node.url) for node in self.nodes]
         self.clients = clients
@@ -267,6 +268,23 @@ class Cluster:
             return all(self.seen(one, slot) == to for one in range(len(self.nodes)))
 
         self.wait(agreed)
+
+    def add(self, folder: Path) -> int:
+        """Start one more server, which has no slots yet; return its number."""
+        node = Restartable(folder, **self.options)
+        self.nodes.append(node)
+        self.clients.append(redis.Redis.from_url(node.url))
+        number = len(self.nodes) - 1
+        self.say(number, "CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
+
+        def joined() -> bool:
+            told = [_text(client.execute_command("CLUSTER", "INFO")) for client in self.clients]
+            known = f"cluster_known_nodes:{len(self.nodes)}"
+            return all("cluster_state:ok" in one and known in one for one in told)
+
+        self.wait(joined)
+        self.ids.append(self.say(number, "CLUSTER", "MYID").decode())
+        return number
 
     def flush(self) -> None:
         """Drop everything."""

@@ -182,3 +182,37 @@ async def test_what_was_read_from_a_server_that_is_only_importing_is_not_kept(cl
             cluster.begin(moving, to, source)
             cluster.move(moving, to, source)
             cluster.end(moving, source)
+
+
+async def test_a_thread_keeps_nothing_of_a_server_to_which_no_loop_listens_yet(
+    own_cluster, tmp_path, prefix
+):
+    """
+    A thread keeps nothing of what it reads where nobody listens.
+
+    1. another one   moves a slot to a server that had none
+    2. a thread      is sent there, and reads again: nobody listens to that server
+    3. another one   invalidates there: the thread must not have kept what it read
+    """
+    cluster, added = own_cluster, own_cluster.add(tmp_path / "added")
+    async with made(cluster.url, prefix) as app, made(cluster.url, prefix) as other:
+        service, elsewhere = app.get(Service), other.get(Service)
+        await warm(service.f, 0)  # a loop that hears; nothing else is called on it
+        where = slot_of(f"{prefix}:v:{{g|1}}")
+        source = cluster.owner(where)
+        old = service.g(1)
+
+        def move() -> None:
+            cluster.begin(where, source, added)
+            cluster.move(where, source, added)
+            for number in (added, *{0, 1, 2} - {source}, source):
+                cluster.say(number, "CLUSTER", "SETSLOT", where, "NODE", cluster.ids[added])
+
+        await asyncio.to_thread(move)
+        # No step of the loop in between: its heartbeat would see that the map is another one.
+        assert [service.g(1) for _ in range(3)] == [old] * 3
+        elsewhere.g.invalidate(1)
+        assert service.g(1) != old
+        while service.g.explain(1).tier != NEAR:
+            service.g(1)
+            await asyncio.sleep(0.001)  # it listens there from now on

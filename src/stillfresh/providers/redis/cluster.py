@@ -314,10 +314,19 @@ class ClusterLinks(Cluster):
                 self._hearings[loop] = hearing
         return hearing.want()
 
-    def nudge(self) -> None:
-        """Let the loops that have read something listen soon. From any thread."""
-        for hearing in list(self._hearings.values()):
+    def any_ear(self) -> Ear | None:
+        """
+        Return who listens to all primaries on whatever loop; None: they will soon.
+
+        A thread may be the first to know of a server that is new, and to which no loop listens.
+        """
+        hearings = list(self._hearings.values())
+        for hearing in hearings:
+            if hearing.hears():
+                return hearing.ear
+        for hearing in hearings:
             hearing.nudge()
+        return None
 
     def close(self) -> None:
         """Cut all connections."""

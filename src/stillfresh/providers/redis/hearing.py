@@ -7,7 +7,8 @@ line to each one that has slots. Which these are may change, and near hits would
 - each heartbeat asks for the slots as well, and a server that says something else than the map
   that is used ends everything that is near;
 - so does each MOVED and ASK: the read that met it was answered by a server that may not be
-  listened to, and is not kept.
+  listened to, and is not kept;
+- nor is what a thread reads before the loop has a line to each server of the map that is used now.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class ClusterListener(Listener):
         self.questions = [("ROLE",), ("CLUSTER", "SLOTS")]
         self.place = place
         self._here = link
+        self._hearing = hearing
         self._slots = hearing.slots
         self._retry_at = 0.0
 
@@ -59,6 +61,8 @@ class ClusterListener(Listener):
     def is_good(self, answers: list[Any]) -> bool:
         role, slots = answers
         if is_primary(role) and self._slots.agrees(slots, self.place):
+            if not self._hearing.is_current():  # a thread has found slots elsewhere
+                self._hearing.want()
             return True
         self.ear.opened(self)  # as if from the beginning
         self._slots.doubt()
@@ -83,13 +87,22 @@ class Hearing:
         self._nudged = False
         if self.slots.stale:
             return None
-        if self._version != self.slots.version:
-            self._version = self.slots.version
+        if not self.is_current():
+            version = self.slots.version
             self._arrange()
+            self._version = version
         for line in self._lines.values():
             if line.want() is None:
                 line.connect()
         return self.ear
+
+    def is_current(self) -> bool:
+        """Tell whether there is a line to each server of the map. From any thread."""
+        return self._version == self.slots.version
+
+    def hears(self) -> bool:
+        """Tell whether what is read now may be kept. From any thread."""
+        return self.is_current() and self._tier.near.now() < self.ear.until
 
     def nudge(self) -> None:
         """Listen soon: a thread would like to. From any thread."""

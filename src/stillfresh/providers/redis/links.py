@@ -80,11 +80,14 @@ class Links(OneServer):
         listener = self.here().listener
         return None if listener is None else listener.want()
 
-    def nudge(self) -> None:
-        """Let the connections that are there listen soon. From any thread."""
-        for link in list(self._links.values()):
-            if link.listener is not None:
-                link.listener.nudge()
+    def any_ear(self) -> Ear | None:
+        """Return who listens on whatever loop; None: they will soon. From any thread."""
+        found = None if self._tier is None else self._tier.near.live_ear()
+        if found is None:
+            for link in list(self._links.values()):
+                if link.listener is not None:
+                    link.listener.nudge()
+        return found
 
     def close(self) -> None:
         """Cut all connections, each on the thread of its loop."""

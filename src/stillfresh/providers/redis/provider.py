@@ -19,7 +19,6 @@ server says it did not carry out.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from ...durations import Duration, seconds
@@ -116,8 +115,7 @@ class _BlockingRedis(RedisCacheProvider):
 
     def ear(self) -> Ear | None:
         """Return who listens on the connection of any loop of this process."""
-        found = self._near.near.live_ear()
-        if found is None:
-            with suppress(ProviderUnavailable):
-                self.wires.links.nudge()
-        return found
+        try:
+            return self.wires.links.any_ear()
+        except ProviderUnavailable:
+            return None
