@@ -51,8 +51,8 @@ MUTANTS = [
     Mutant(
         "a hit that does not compare versions",
         "what was invalidated by tag is not served",
-        REDIS + "leasing.py",
-        "Leasing._judged",
+        REDIS + "reading.py",
+        "Reading._judged",
         "if holds and judge",
         "if judge",
     ),
@@ -151,8 +151,8 @@ MUTANTS = [
         "lifetimes count from the call of the computation, on every provider",
         REDIS + "frame.py",
         "read_entry",
-        "now - age",
-        "now",
+        "            return RemoteEntry(value, now - age,",
+        "            return RemoteEntry(value, now,",
     ),
     Mutant(
         "a lease for everybody",
@@ -183,7 +183,7 @@ MUTANTS = [
                     flight.cancel()
                     flight.unsubscribe(wake)
 """,
-        "tests/test_promises_single_flight.py::test_cancelling_the_first_caller_leaves_the_others_alone",
+        "tests/test_field_bugs.py::test_tailscale_18919_and_singleflight_4",
     ),
     Mutant(
         "no release in finally",
@@ -217,7 +217,7 @@ MUTANTS = [
         "providers/guard.py",
         "Operations._checked",
         """            if change is not None:
-                self._guard.failed(ProviderUnavailable("cancelled"), change)
+                self._guard.failed(ProviderUnavailable("cancelled"), change, rest=False)
             raise""",
         """            raise""",
     ),
@@ -252,7 +252,7 @@ MUTANTS = [
         "a near tier that lost its connection serves nothing after 3 s",
         "providers/ears.py",
         "Ear.heard",
-        "self.until = min(self._heard.values()) + LIVE_SECONDS",
+        "self.until = min(moments) + LIVE_SECONDS",
         "self.until = inf",
         "tests/test_near.py::test_nothing_is_served_three_seconds_after_the_last_heartbeat",
     ),
@@ -278,7 +278,7 @@ MUTANTS = [
         "a near tier that keeps what its own process changes",
         "an invalidation holds in its own process at once",
         "providers/guard.py",
-        "Operations._run",
+        "Operations._with_care",
         """        tier.forget(forgotten)
         try:""",
         """        try:""",
