@@ -140,7 +140,7 @@ class Schedule(World):
                     ]
                 if tasks:
                     task = rng.choice(tasks)
-                    self.tell(f"cancel {task.get_coro()} on {node.name}")
+                    self.tell(f"cancel {task.get_coro().__qualname__} on {node.name}")
                     task.cancel()
                     node.loop.call_soon(lambda: None)
             case "time":
