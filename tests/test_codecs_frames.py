@@ -369,6 +369,10 @@ def test_equal_annotations_have_one_fingerprint(one: object, two: object) -> Non
 FORGED: list[tuple[object, object]] = [
     (set[int], [1, 1]),
     (dict[int, int], [1, 1, 1, 2]),
+    (dict[int, int], [1, 1, 2]),
+    (dict[int, int], [1, "one"]),
+    (dict[int, int], ["one", 1]),
+    (dict[str, object], [[], 1]),
     (Movie, [0, "t", 0, "u"]),
     (Movie, [9, "t"]),
     (Point, [1]),

@@ -62,8 +62,8 @@ class Route:
                     entry, value = reader.open(found)
                 elif (value := reader.packer.read(found)) is not MISSING:
                     reader.counts.hit += 1
-                    region.emit("hit", key)
-                    return reader.hand_out(value), None
+                    region.listeners.emit("hit", region.namespace, key)
+                    return reader.packer.hand_out(value), None
         except ProviderUnavailable:
             pass
         except BaseException:  # cancelled: it was a call all the same

@@ -110,9 +110,10 @@ class TupleNode(Node):
 class DictNode(Node):
     """A dict, an OrderedDict or a Counter; keys and values by turns, in order."""
 
-    __slots__ = ("_cls", "_key", "_value")
+    __slots__ = ("_bare", "_cls", "_key", "_value")
 
     def __init__(self, cls: type[dict[Any, Any]], key: Node, value: Node) -> None:
+        self._bare = key.bare and value.bare
         self._cls = cls
         self._key = key
         self._value = value
@@ -137,7 +138,16 @@ class DictNode(Node):
     def lift(self, plain: object) -> object:
         value: dict[object, object]
         if self._cls is dict:
-            flat = plain if type(plain) is list else shaped_list(plain)
+            flat = cast("list[object]", plain) if type(plain) is list else shaped_list(plain)
+            if self._bare:  # as most: nothing is to be done for each item
+                turns = iter(flat)
+                value = dict(zip(turns, turns))  # noqa: B905  # the lengths are compared below
+                if (
+                    2 * len(value) == len(flat)
+                    and self._key.all_bare(value)
+                    and self._value.all_bare(value.values())
+                ):
+                    return value
             keys, items = self._key.lift_all(flat[::2]), self._value.lift_all(flat[1::2])
             value = dict(zip(keys, items))  # noqa: B905  # the lengths are compared below
             if 2 * len(value) != len(flat):

@@ -13,7 +13,10 @@ collects it while it climbs, so that values that fit pay nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 T = TypeVar("T")
 
@@ -93,6 +96,9 @@ class Node(ABC):
 
     __slots__ = ()
 
+    bare: bool = False
+    """Its values may travel as they are; `all_bare` says whether some did."""
+
     @abstractmethod
     def takes(self, value: object) -> bool:
         """Whether the value looks right from outside; cheap, for choosing a union branch."""
@@ -123,6 +129,11 @@ class Node(ABC):
         for one in plain:
             out.append(self.lift(one))  # noqa: PERF401
         return out
+
+    def all_bare(self, plain: Collection[object]) -> bool:
+        """Tell whether each of many would be lifted to itself."""
+        del plain
+        return False
 
     @abstractmethod
     def describe(self, book: Book) -> str:

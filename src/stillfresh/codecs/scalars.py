@@ -34,13 +34,13 @@ from .plain import plain_int, plain_text
 from .times import TIMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 
 class Scalar(Node):
     """A value of exactly one class, by a function down and a function up."""
 
-    __slots__ = ("_cls", "_down", "_only", "_up")
+    __slots__ = ("_cls", "_down", "_only", "_up", "bare")
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class Scalar(Node):
         self._only = frozenset({cls})
         self._down = down
         self._up = up
+        self.bare = up is _same
 
     def takes(self, value: object) -> bool:
         return type(value) is self._cls
@@ -69,9 +70,10 @@ class Scalar(Node):
         return value
 
     def lift_all(self, plain: list[object]) -> list[object]:
-        if self._up is _same and self._only.issuperset(map(type, plain)):
-            return plain
-        return super().lift_all(plain)
+        return plain if self.bare and self.all_bare(plain) else super().lift_all(plain)
+
+    def all_bare(self, plain: Collection[object]) -> bool:
+        return self._only.issuperset(map(type, plain))
 
     def describe(self, book: Book) -> str:  # noqa: ARG002 - a leaf is spelled by its name
         return self._cls.__name__

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from types import NoneType
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from .node import Book, Misfit, Node, Walk, key_step, name_of
 from .plain import Ext, plain_int, plain_pairs, plain_text, plain_utc
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 SAME: Final = frozenset({NoneType, bool, float, bytes})
 KINDS: Final = SAME | {int, str, list, dict, datetime}
@@ -23,6 +26,8 @@ class UnknownNode(Node):
     """Any value that comes back identical without being annotated."""
 
     __slots__ = ()
+
+    bare: bool = True
 
     def takes(self, value: object) -> bool:
         return type(value) in KINDS
@@ -80,6 +85,10 @@ class UnknownNode(Node):
 
     def lift_all(self, plain: list[object]) -> list[object]:
         return plain
+
+    def all_bare(self, plain: Collection[object]) -> bool:
+        del plain
+        return True
 
     def describe(self, book: Book) -> str:  # noqa: ARG002 - there is nothing to say
         return "unknown"

@@ -62,11 +62,12 @@ def pack(commands: Sequence[Command]) -> bytes:
 
 def pack_read(value: str, markers: Markers | None) -> bytes:
     """Return the read of *value*, and of its tags' versions, as it goes over the wire."""
-    name = value.encode("ascii")
-    bulk = b"$%d\r\n%b\r\n" % (len(name), name)
+    bulk = f"${len(value)}\r\n{value}\r\n"  # names are ASCII: a character is a byte
     if markers is None:
-        return b"*2\r\n$4\r\nPTTL\r\n%b*2\r\n$3\r\nGET\r\n%b" % (bulk, bulk)
-    return b"*2\r\n$4\r\nPTTL\r\n%b%b%b%b" % (bulk, markers.front, bulk, markers.packed)
+        text = f"*2\r\n$4\r\nPTTL\r\n{bulk}*2\r\n$3\r\nGET\r\n{bulk}"
+    else:
+        text = f"*2\r\n$4\r\nPTTL\r\n{bulk}{markers.front}{bulk}{markers.packed}"
+    return text.encode("ascii")
 
 
 def made(commands: Sequence[Command | OnRun], run: bytes) -> list[Command]:

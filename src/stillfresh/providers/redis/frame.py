@@ -250,10 +250,9 @@ class Markers:
             at += 2 * TOKEN
         self.end = at
         """Where its value begins."""
-        self.front = b"*%d\r\n$4\r\nMGET\r\n" % (len(names) + 2)
+        self.front = f"*{len(names) + 2}\r\n$4\r\nMGET\r\n"
         """What stands before the value's name in a command that reads it with them."""
-        packed = [name.encode("ascii") for name in names]
-        self.packed = b"".join([b"$%d\r\n%b\r\n" % (len(name), name) for name in packed])
+        self.packed = "".join([f"${len(name)}\r\n{name}\r\n" for name in names])
 
 
 def fresh_value(left_ms: Any, found: Any, passed: float, markers: Markers | None) -> bytes | None:
@@ -276,14 +275,14 @@ def fresh_value(left_ms: Any, found: Any, passed: float, markers: Markers | None
         return None
     if data.__class__ is not bytes or left_ms.__class__ is not int:
         return None
-    if data[: len(_FRESH)] != _FRESH or data[_COUNTS] != counts:
+    if data[:4] != _FRESH or data[_COUNTS] != counts:
         return None
-    windows, life = _known.get(data[_LIVES]) or _windows(data[_LIVES])
-    if life is not None:
-        age = max(0, life - max(0, left_ms)) / 1000 + passed
-        if age >= windows.fresh or age >= windows.ahead:
-            return None
-    elif passed >= windows.ahead:
+    lives = data[_LIVES]
+    windows, life = _known.get(lives) or _windows(lives)
+    age = passed
+    if life is not None and left_ms < life:
+        age += (life - left_ms if left_ms > 0 else life) / 1000
+    if age >= windows.fresh or age >= windows.ahead:
         return None
     return data[start:]
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .listening import Listener
 
 _NOTHING: Final = object()
+_PUSH: Final = hiredis.PushNotification
 
 
 class Request:
@@ -238,13 +239,13 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand out the replies that have come."""
-        reader, line = self._reader, self._line
+        line, next_reply = self._line, self._reader.gets
         self._heard_at = self._loop.time()
         answered = 0
         try:
-            reader.feed(data)
-            while (reply := reader.gets()) is not _NOTHING:
-                if reply.__class__ is hiredis.PushNotification:  # it answers nobody
+            self._reader.feed(data)
+            while (reply := next_reply()) is not _NOTHING:
+                if reply.__class__ is _PUSH:  # it answers nobody
                     if self.listener is not None:
                         self.listener.pushed(reply)
                     continue
@@ -257,10 +258,11 @@ class Link(asyncio.Protocol):
                 answered += 1
                 if not request.future.done():
                     request.future.set_result(replies)
-                for future in request.others or ():
-                    answered += 1
-                    if not future.done():
-                        future.set_result(replies)
+                if request.others is not None:
+                    for future in request.others:
+                        answered += 1
+                        if not future.done():
+                            future.set_result(replies)
         except (hiredis.HiredisError, IndexError) as error:
             self._cut(ProviderUnavailable(f"the server talks garbage: {error}"))
         self._busy = answered > 1

@@ -33,6 +33,7 @@ LONGEST: Final = 512
 """Bytes of an encoded text; longer ones are shortened."""
 LONGEST_TAG: Final = 16_000
 """Characters of a tag in an entry, whose length has two bytes; longer ones are shortened."""
+_MOST_HEADS: Final = 2_000
 HEAD: Final = 64
 """Bytes that a shortened text keeps."""
 
@@ -50,13 +51,22 @@ class Names:
         self.leases = f"{prefix}:l:"
         self.tags = f"{prefix}:t:"
         self._fences = f"{prefix}:f:"
+        self._heads: dict[str, str] = {}
+        """What the names of values begin with, by namespace."""
 
     def value(self, address: Address) -> str:
         """Return where the entry is."""
         namespace, key = address
-        if len(key) > LONGEST or not _PLAIN(key):
+        head = self._heads.get(namespace) or self._head(namespace)
+        if len(key) > LONGEST or not ((key.isascii() and key.isalnum()) or _PLAIN(key)):
             key = short(key)
-        return f"{self.values}{{{_short(namespace)}|{key}}}"
+        return f"{head}{key}}}"
+
+    def _head(self, namespace: str) -> str:
+        if len(self._heads) >= _MOST_HEADS:
+            self._heads.clear()
+        self._heads[namespace] = head = f"{self.values}{{{_short(namespace)}|"
+        return head
 
     def lease(self, address: Address) -> str:
         """Return where its lease is."""
