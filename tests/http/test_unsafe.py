@@ -14,7 +14,8 @@ def invalidated(method="POST", status=200, path=b"/dir/page", **fields):
 
 
 def urls(*paths):
-    return {target("http", "host", path) for path in paths}
+    """For the host, and for routes that share among all hosts."""
+    return {target("http", host, path) for path in paths for host in ("host", "")}
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH", "get", "FOO"])

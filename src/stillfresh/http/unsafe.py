@@ -36,12 +36,14 @@ def invalidated(request: Request, response: Response) -> list[str]:
     scheme, host = request.scheme, request.host
     tags = [group(scheme, host, name) for name in invalidated_groups(response)]
     if 200 <= response.status < 400:
-        tags.append(target(scheme, host, request.path))
+        paths = [request.path]
         for name in (b"location", b"content-location"):
             value = first(response.headers, name)
             path = None if value is None else same_origin_path(request, value)
             if path is not None:
-                tags.append(target(scheme, host, path))
+                paths.append(path)
+        # Without a host: what routes with host_in_key=False have stored.
+        tags += [target(scheme, name, path) for path in paths for name in (host, "")]
     return list(dict.fromkeys(tags))
 
 
