@@ -97,14 +97,16 @@ def ask(request: Request, policy: HttpCache, *, pure: bool = False) -> Ask:
         return PRECONDITION
     if not names.isdisjoint(_BODY_FIELDS) and method in _BODILESS and has_body(request.headers):
         return BODY  # "fat GET": what it says is not in the key
-    if pure or policy.public or policy.per is not None:
+    if pure:
         return usual
     if (
         policy.profile == "safe"
         and not policy.trust_forwarded
         and not names.isdisjoint(_FORWARDING)
     ):
-        usual = FORWARDED
+        usual = FORWARDED  # whoever asks may write them, so public= and per= say nothing of them
+    if policy.public or policy.per is not None:
+        return usual
     if b"cookie" in names and policy.profile == "safe" and cookie_counts(request.headers, policy):
         return COOKIE
     if b"authorization" in names:  # RFC 9111 3.5
