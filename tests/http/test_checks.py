@@ -95,7 +95,7 @@ async def test_an_argument_without_a_key_is_named(lab, cached, told):
     texts = [(await client("/", {"X-User": name})).text for name in ("ann", "bob")]
     assert texts == ['"ann"', '"bob"']
     (line,) = told()
-    assert "the dependency 'user' sees the request" in line
+    assert "the argument 'user' comes from the request" in line
 
 
 async def test_a_dependency_that_is_no_part_of_the_request_is_no_part_of_the_key(lab, cached):

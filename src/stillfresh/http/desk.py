@@ -116,7 +116,7 @@ class Desk:
         asked = asking.ask(request, route.cache, pure=route.pure)
         try:
             text = route.parameters.text(values)
-            extra = [] if route.early else results_text(route.parameters, values)
+            extra = [] if route.early else results_text(route.parameters, values, exchange.watched)
             extra = [*extra, *body]
             return Plan(route, request, asked, text, values, scope=exchange.scope, extra=extra)
         except NobodyError:
@@ -224,16 +224,22 @@ class Desk:
 
     def _personal(self, route: CachedRoute) -> str:
         """Return why the code around the handler may know who asks (HTTP.md A6)."""
-        if route.early or route.cache.per is not None:
+        if route.cache.public or route.cache.per is not None:
             return ""
+        name = self.set_outside()
+        if not name:
+            return ""
+        return (
+            f"something has set the context variable {name!r} for this request. Say "
+            "public=True if everybody gets the same, or per= whose response it is"
+        )
+
+    def set_outside(self) -> str:
+        """Return the name of a context variable that is set for this request, "" for none."""
         baseline = self._baseline
         for variable, value in copy_context().items():
-            name = variable.name
-            if baseline.get(variable) is not value and not is_harmless(name):
-                return (
-                    f"something has set the context variable {name!r} for this request. Say "
-                    "public=True if everybody gets the same, or per= whose response it is"
-                )
+            if baseline.get(variable) is not value and not is_harmless(variable.name):
+                return variable.name
         return ""
 
 

@@ -17,7 +17,7 @@ from ..keys import encode
 from .routes import Parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 _PERSONAL_FIELDS: Final = frozenset({b"cookie", b"authorization"})
 
@@ -94,24 +94,27 @@ def _reads_request(dependant: Any) -> bool:
     )
 
 
-def results_text(parameters: Parameters, values: Mapping[str, object]) -> list[bytes]:
+def results_text(
+    parameters: Parameters, values: Mapping[str, object], watched: Collection[str] = ()
+) -> list[bytes]:
     """
-    Return parts of a key: what dependencies have given the handler.
+    Return parts of a key: what dependencies have given the handler. *watched* are arguments that
+    remember what is read of them.
 
     Raises:
         UnstableArgument: One comes from the request, and has no stable text.
     """
     parts: list[bytes] = []
     for name, reads_request in parameters.results:
-        if name not in values:
+        if name not in values or name in watched:
             continue
         try:
             parts.append(f"{name}={encode(values[name], name)}".encode("utf-8", "surrogatepass"))
         except UnstableArgument as error:
             if reads_request:
                 msg = (
-                    f"the dependency {name!r} sees the request, and what it gives has no stable "
-                    f"place in a key ({error}). Say public=True if everybody gets the same, or "
+                    f"the argument {name!r} comes from the request, and has no stable place in a "
+                    f"key ({error}). Say public=True if everybody gets the same, or "
                     "per= whose response it is."
                 )
                 raise UnstableArgument(msg, values[name]) from None

@@ -54,6 +54,7 @@ class Engine:
         self.shortcuts = Shortcuts()
         self.readings = Readings(self.shortcuts)
         self.desk = Desk(inner, app, self.readings)
+        self.shortcuts.set_outside = self.desk.set_outside
         self.whole_app: CachedRoute | None = None
         """Keeps the responses of every route, as far as they say themselves that it may."""
         self._left: set[asyncio.Task[None]] = set()
@@ -80,7 +81,12 @@ class Engine:
         target = self.readings.full_target(request)
         known = self.readings.known.get(target)
         route = self.whole_app if known is None else known[0]
-        if route is None or self.readings.is_deferred(target) or not route.find_app().running:
+        if (
+            route is None
+            or self.readings.is_deferred(target)
+            or not route.find_app().running
+            or (route.trusts_context and self.desk.set_outside())
+        ):
             await self._late(request, scope, receive, send)
             return
         text, arguments = ("", _NONE) if known is None else known[1:]

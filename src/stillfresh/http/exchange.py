@@ -78,6 +78,8 @@ class Exchange:
         """Makes the reply of a response that is whole."""
         self.reads: set[str] = set()
         """What the handler has looked at; see `taint`."""
+        self.watched: set[str] = set()
+        """The arguments that note it."""
         self.tainted = ""
         """Why the response may be for this client alone."""
         self.drops: list[Callable[[], Awaitable[None]]] = []

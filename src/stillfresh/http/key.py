@@ -76,14 +76,15 @@ def normal_query(
         return query
     pieces = query.split(b"&")
     if ignored is not None:
-        pieces = [piece for piece in pieces if not ignored(form_decoded(_name(piece)))]
+        pieces = [piece for piece in pieces if not ignored(_name(piece))]
     if not ordered:
         pieces.sort(key=_name)
     return b"&".join(pieces)
 
 
 def _name(piece: bytes) -> bytes:
-    return piece.partition(b"=")[0]
+    """Return a name as applications read it: `a+b` and `a%20b` are one that is repeated."""
+    return form_decoded(piece.partition(b"=")[0])
 
 
 def name_matcher(patterns: Sequence[str]) -> Callable[[bytes], bool] | None:

@@ -21,9 +21,10 @@ from .desk import MARK, Desk, run_under
 from .endpoints import is_generator, parameters_of
 from .engine import Engine
 from .exchange import Answered, exchange_here
+from .injected import unnamed_parameters, watch_litestar
 from .planning import is_litestar
 from .policy import HttpCache, Profile
-from .routes import CachedRoute, Parameters
+from .routes import CachedRoute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ..asgi import AsgiApp, Receive, Scope, Send
     from ..durations import Duration
     from .exchange import Exchange
+    from .routes import Parameters
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -92,7 +94,7 @@ class HttpCacheMiddleware:
         """Answer one request."""
         if not self._checked:
             self._checked = True
-            check_routes(scope.get("app"))
+            check_routes(scope.get("app") or self.app)
         await self.engine(scope, receive, send)
 
 
@@ -206,7 +208,8 @@ class Endpoint:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         values = dict(bound.arguments)
-        args, kwargs = self._watched(exchange, args, kwargs)
+        self._watch(exchange, bound.arguments)
+        args, kwargs = bound.args, bound.kwargs
         for tag in self.drops:
             exchange.drops.append(functools.partial(_drop, exchange, tag, values))
         route = self._route(exchange)
@@ -230,32 +233,30 @@ class Endpoint:
         found = self._routes.get(desk)
         if found is None:
             dependant = getattr(exchange.scope.get("route"), "dependant", None)
-            parameters = self._parameters(dependant)
+            parameters = self._parameters(exchange.scope, dependant)
             found = CachedRoute(desk.find_app, self.function, self.policy, parameters)
             self._routes[desk] = found
         return found
 
-    def _parameters(self, dependant: Any) -> Parameters:
+    def _parameters(self, scope: Scope, dependant: Any) -> Parameters:
         names = list(self._signature.parameters)
         if dependant is None:
-            return Parameters(known=names)
+            return unnamed_parameters(scope, names)
         found = parameters_of(dependant, self.function.__qualname__)
         found.pure = False  # in a foreign application a signature proves nothing
         found.whole_query = True
         found.known = tuple(names)
         return found
 
-    def _watched(
-        self, exchange: Exchange, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if "starlette.requests" not in sys.modules:
-            return args, kwargs
-        from .taint import watched
+    def _watch(self, exchange: Exchange, values: dict[str, Any]) -> None:
+        before = dict(values)
+        if is_litestar(exchange.scope):
+            watch_litestar(exchange, values)
+        elif "starlette.requests" in sys.modules:
+            from .taint import watched
 
-        positional: dict[Any, Any] = dict(enumerate(args))
-        watched(exchange, positional)
-        watched(exchange, kwargs)
-        return tuple(positional.values()), kwargs
+            watched(exchange, values)
+        exchange.watched = {name for name, value in values.items() if value is not before[name]}
 
     def _warn(self) -> None:
         if not self._warned:

@@ -184,6 +184,11 @@ class CachedRoute:
             return True
         return self.cache.public or (self.pure and self.cache.per is None)
 
+    @property
+    def trusts_context(self) -> bool:
+        """It is answered early as long as nothing around the application knows who asks."""
+        return self.cache.fresh is not None and not self.cache.public
+
     # Keys and tags
 
     def primary(self, request: Request, text: str, extra: Sequence[bytes] = ()) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from .message import Request, first, lowered
 
@@ -41,11 +41,22 @@ def host_of(scope: Scope, field: bytes | None) -> str:
 
 
 def raw_path(scope: Scope) -> bytes:
-    """Return the path as it was sent, percent-encoding included."""
+    """
+    Return the path as it was sent, percent-encoding and root path included.
+
+    Where something outside has rewritten the path, applications route by the new one, so both
+    count.
+    """
+    path, root = scope["path"], scope.get("root_path") or ""
     raw = scope.get("raw_path")
     if raw is None:
-        return quote(scope["path"], safe="/:;=@!$&'()*+,~").encode()
-    return bytes(raw).partition(b"?")[0]
+        sent = quote(path, safe="/:;=@!$&'()*+,~").encode()
+    else:
+        sent = bytes(raw).partition(b"?")[0]
+        text = sent.decode("latin-1")
+        if path != (unquote(text) if "%" in text else text):
+            sent += b"\0" + path.encode("utf-8", "surrogatepass")
+    return sent if path.startswith(root) else quote(root).encode() + sent
 
 
 def inner_scope(scope: Scope, **changed: Any) -> Scope:

@@ -49,6 +49,7 @@ class Shortcut:
     __slots__ = (
         "_told",
         "age",
+        "alone",
         "book",
         "entry",
         "full",
@@ -72,6 +73,8 @@ class Shortcut:
         self.tag = stored.tag if stored.status == 200 else None
         self.wary = plan.route.cache.fresh is None and plan.route.cache.profile == "safe"
         """The handler is not known, so a cookie may change its answer (HTTP.md A6)."""
+        self.alone = plan.route.trusts_context
+        """Good as long as nothing outside says by a context variable who asks."""
         self._told = bool(plan.route.cache.cache_status)
         self.age = -1
         self.full: Fields = []
@@ -92,6 +95,7 @@ class Shortcuts:
 
     def __init__(self) -> None:
         self._ways: dict[object, Shortcut] = {}
+        self.set_outside: Callable[[], str] = str
 
     def clear(self) -> None:
         """Let every request take the long way once more."""
@@ -121,7 +125,8 @@ class Shortcuts:
             self._ways.clear()
         request = plan.request
         host = request.host.encode("latin-1")
-        seen = (request.scheme, host, request.path, request.query)
+        scope = plan.scope
+        seen = (request.scheme, host, request.path, scope["path"], request.query)
         self._ways[seen] = Shortcut(plan, reader, entry, provider.book)
 
     def ready(self, scope: Scope) -> tuple[Message, Message] | None:
@@ -131,11 +136,17 @@ class Shortcuts:
         fields = dict(scope["headers"])
         try:
             way = self._ways[
-                scope["scheme"], fields[b"host"], scope["raw_path"], scope["query_string"]
+                scope["scheme"],
+                fields[b"host"],
+                scope["raw_path"],
+                scope["path"],
+                scope["query_string"],
             ]
         except KeyError:
             return None
         if not SLOW.isdisjoint(fields) or (way.wary and b"cookie" in fields):
+            return None
+        if way.alone and self.set_outside():
             return None
         entry, now = way.entry, way.now()
         if not (now < entry.quick_until and entry.epoch == way.book.epoch):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.datastructures import URL, Headers
+from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class WatchedScope(dict[str, Any]):
     """Notes when the parts that tell clients apart are read past the request."""
 
     reads: set[str]
+    secret: tuple[str, ...] = _SECRET
 
     def __getitem__(self, key: str) -> Any:
         self._note(key)
@@ -123,8 +125,32 @@ class WatchedScope(dict[str, Any]):
     def _note(self, key: str) -> None:
         if key == "headers":
             self.reads.add("all fields")
-        elif key in _SECRET:
+        elif key in self.secret:
             self.reads.add(key)
+
+    def _all(self) -> None:
+        for key in super().__iter__():
+            self._note(key)
+
+    def __iter__(self) -> Iterator[str]:
+        self._all()
+        return super().__iter__()
+
+    def keys(self) -> Any:
+        self._all()
+        return super().keys()
+
+    def values(self) -> Any:
+        self._all()
+        return super().values()
+
+    def items(self) -> Any:
+        self._all()
+        return super().items()
+
+    def copy(self) -> dict[str, Any]:
+        self._all()
+        return super().copy()
 
 
 class WatchedRequest(Request):
@@ -178,3 +204,7 @@ def watched(exchange: Exchange, values: dict[str, Any]) -> None:
     for name, value in values.items():
         if isinstance(value, Request):
             values[name] = WatchedRequest(value, exchange.reads)
+        elif isinstance(value, HTTPEndpoint):
+            scope = WatchedScope(value.scope)
+            scope.reads = exchange.reads
+            value.scope = scope

@@ -1,0 +1,79 @@
+"""
+The arguments of an endpoint whose framework has not said where they come from: Litestar's, and
+those of any framework behind a middleware that hands on a copy of the scope.
+
+Each may come from the request, so each is in the key by its value, and one that has no stable
+text keeps the response from being stored. Only what cannot differ between clients is left out.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Final
+
+from .planning import is_litestar
+from .routes import Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..asgi import Scope
+    from .exchange import Exchange
+
+_IN_THE_KEY: Final = frozenset({"query", "request", "scope", "state"})
+"""Of Litestar: the query is in the key, the state is the application's, the rest is watched."""
+
+
+def unnamed_parameters(scope: Scope, names: Sequence[str]) -> Parameters:
+    """Return the parameters of an endpoint of which only the *names* are known."""
+    if is_litestar(scope):
+        providers = _providers(scope)
+        results = [
+            (name, name not in providers or _reads_request(name, providers, set()))
+            for name in names
+            if name not in _IN_THE_KEY
+        ]
+    else:
+        results = [(name, True) for name in names]
+    return Parameters(known=names, results=tuple(one for one in results if one[0] != "self"))
+
+
+def _providers(scope: Scope) -> dict[str, Any]:
+    handler = scope.get("route_handler")
+    return {} if handler is None else dict(handler.resolve_dependencies())
+
+
+def _reads_request(name: str, providers: dict[str, Any], seen: set[str]) -> bool:
+    """Tell whether a dependency is given anything but other dependencies."""
+    if name in seen:
+        return False
+    seen.add(name)
+    try:
+        needs = inspect.signature(providers[name].dependency).parameters
+    except (TypeError, ValueError):
+        return True
+    return any(
+        need != "state" and (need not in providers or _reads_request(need, providers, seen))
+        for need in needs
+    )
+
+
+def watch_litestar(exchange: Exchange, values: dict[str, Any]) -> None:
+    """Let a handler of Litestar be given a request and a scope that remember what is read."""
+    from litestar.connection import ASGIConnection
+    from litestar.utils.scope.state import ScopeState
+
+    from .taint import WatchedScope
+
+    for name, value in values.items():
+        if isinstance(value, ASGIConnection):
+            scope = WatchedScope(value.scope)
+            scope.reads = set()  # what making a request reads is nobody's
+            seen: Any = type(value)(scope, value.receive, value.send)  # type: ignore[arg-type]
+            seen._connection_state = ScopeState()  # noqa: SLF001  # what was parsed before
+        elif name == "scope" and isinstance(value, dict):
+            scope = seen = WatchedScope(value)
+        else:
+            continue
+        scope.reads, scope.secret = exchange.reads, (*scope.secret, "state")
+        values[name] = seen

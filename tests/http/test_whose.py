@@ -1,0 +1,281 @@
+"""Nobody gets what was made for somebody else, however the application learnt who asks."""
+
+from contextvars import ContextVar
+from typing import Annotated
+
+import pytest
+from fastapi import FastAPI, Header
+from litestar import Litestar, get
+from litestar import Request as LitestarRequest
+from litestar.di import NamedDependency, Provide
+from litestar.params import HeaderParameter, QueryParameter
+from litestar.types import Scope
+from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from stillfresh import App, HttpCache, HttpCacheMiddleware, action, http_cache
+
+ANN, BOB = {"X-User": "ann"}, {"X-User": "bob"}
+user: ContextVar[str] = ContextVar("user", default="nobody")
+
+
+class Database:
+    """Has no text that a key could hold."""
+
+
+def database() -> Database:
+    return Database()
+
+
+async def asking(request: LitestarRequest, db: NamedDependency[Database]) -> str:
+    assert db is not None
+    return request.headers["x-user"]
+
+
+@get("/parameter")
+@http_cache("1 minute")
+async def by_parameter(who: Annotated[str, HeaderParameter(name="X-User")]) -> str:
+    return who
+
+
+@get("/request")
+@http_cache("1 minute")
+async def by_request(request: LitestarRequest) -> str:
+    return request.headers["x-user"]
+
+
+@get("/dependency", dependencies={"who": Provide(asking)})
+@http_cache("1 minute")
+async def by_dependency(who: NamedDependency[str]) -> str:
+    return who
+
+
+@get("/scope")
+@http_cache("1 minute")
+async def by_scope(scope: Scope) -> str:
+    return dict(scope["headers"])[b"x-user"].decode()
+
+
+@get("/kept")
+@http_cache("1 minute")
+async def kept(
+    request: LitestarRequest,
+    db: NamedDependency[Database],
+    page: Annotated[int, QueryParameter()] = 1,
+) -> str:
+    return f"{request.method} {page} {type(db).__name__}"
+
+
+PAGES = [by_parameter, by_request, by_dependency, by_scope, kept]
+
+
+@pytest.mark.parametrize("path", ["/parameter", "/request", "/dependency", "/scope"])
+async def test_litestar_gives_a_handler_nothing_that_is_not_in_the_key(lab, path):
+    """Header parameters, dependencies, the request and the scope: by value, or watched."""
+    async with App() as app:
+        provided = {"db": Provide(database, sync_to_thread=False)}
+        site = Litestar(PAGES, dependencies=provided)
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        assert [(await client(path, who)).text for who in (ANN, BOB, ANN)] == ["ann", "bob", "ann"]
+
+
+async def test_litestar_pages_that_show_nothing_of_it_are_kept(lab):
+    """A session of a database does not see the request, and reading the method tells nothing."""
+    async with App() as app:
+        provided = {"db": Provide(database, sync_to_thread=False)}
+        site = Litestar(PAGES, dependencies=provided)
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        for path, text in (("/kept", "GET 1 Database"), ("/kept?page=2", "GET 2 Database")):
+            got = [await client(path, who) for who in (ANN, BOB)]
+            assert [one.text for one in got] == [text, text]
+            assert got[1].hit
+
+
+class Copying:
+    """A middleware that hands on a copy, so that nobody outside sees what routing notes."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        await self.app(dict(scope), receive, send)
+
+
+async def test_a_copied_scope_hides_no_parameter(lab):
+    """FastAPI's notes on the endpoint are in the copy; its arguments are in the key all the same."""
+    site = FastAPI()
+
+    @site.get("/")
+    @http_cache("1 minute")
+    async def page(x_user: Annotated[str, Header()]) -> str:
+        return x_user
+
+    site.add_middleware(Copying)
+    async with App() as app:
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        assert [(await client("/", who)).text for who in (ANN, BOB)] == ['"ann"', '"bob"']
+
+
+class SigningIn:
+    """A middleware around a whole app, which keeps the user where handlers find it."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        name = dict(scope["headers"]).get(b"x-user")
+        token = None if name is None else user.set(name.decode())
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            if token is not None:
+                user.reset(token)
+
+
+class Api:
+    @action("/me", cache=True)
+    async def me(self) -> str:
+        return user.get()
+
+
+@pytest.mark.parametrize("first", ["ann", "nobody"])
+async def test_a_context_variable_set_around_an_app_is_seen(lab, first):
+    """Also where the page of nobody is there already, and even the short way knows it."""
+    async with App(Api) as app:
+        client = lab.Client(SigningIn(app))
+        for _ in range(3 if first == "nobody" else 0):
+            assert (await client("/me")).text == '"nobody"'
+        assert [(await client("/me", who)).text for who in (ANN, BOB)] == ['"ann"', '"bob"']
+        got = [await client("/me") for _ in range(2)]
+        assert [one.text for one in got] == ['"nobody"', '"nobody"']
+        assert got[1].hit
+
+
+class Rewriting:
+    """A middleware outside, which sends versions of an API to paths of their own."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        version = dict(scope["headers"]).get(b"x-version", b"1").decode()
+        await self.app({**scope, "path": f"/v{version}{scope['path']}"}, receive, send)
+
+
+@pytest.mark.parametrize("how", ["late", "public", "safe"])
+async def test_a_path_that_was_rewritten_is_another_one(lab, how):
+    """Applications route by `path`, so `raw_path` alone does not say what was asked for."""
+
+    async def version(request):
+        text = request.path_params["version"]
+        return PlainTextResponse(text, headers={"Cache-Control": "public, max-age=60"})
+
+    page = version if how == "safe" else http_cache("1 minute", public=how == "public")(version)
+    async with App() as app:
+        site = Starlette(routes=[Route("/v{version}/page", page)])
+        inner = HttpCacheMiddleware(site, "safe" if how == "safe" else None, cache_app=app)
+        client = lab.Client(Rewriting(inner))
+        for _ in range(3):
+            for one in ("1", "2"):
+                assert (await client("/page", {"X-Version": one})).text == one
+        assert (await client("/page")).hit
+
+
+async def test_root_paths_are_in_the_key(lab):
+    """Links in a page begin with the root path, whether or not the server's raw path has it."""
+
+    @http_cache("1 minute")
+    async def page(request):
+        return PlainTextResponse(request.scope["root_path"])
+
+    async with App() as app:
+        site = HttpCacheMiddleware(Starlette(routes=[Route("/page", page)]), cache_app=app)
+        client = lab.Client(site)
+        for root in ("/a", "/b", "/a"):
+            assert (await client("/page", root_path=root)).text == root
+
+
+async def test_one_name_in_two_spellings_keeps_its_order(lab):
+    """`a+b` and `a%20b` are one parameter: sorting must not swap its values."""
+
+    @http_cache("1 minute")
+    async def page(request):
+        return PlainTextResponse(request.query_params["a b"])
+
+    async with App() as app:
+        site = HttpCacheMiddleware(Starlette(routes=[Route("/", page)]), cache_app=app)
+        client = lab.Client(site)
+        assert (await client("/?a+b=1&a%20b=2")).text == "2"
+        assert (await client("/?a%20b=2&a+b=1")).text == "1"
+
+
+async def test_what_a_stranger_writes_about_a_proxy_is_not_stored(lab):
+    """`public=True` says whose a page is, and not that X-Forwarded-Host may be believed."""
+
+    @http_cache("1 minute", public=True)
+    async def page(request):
+        return PlainTextResponse(request.headers.get("x-forwarded-host", "own"))
+
+    async with App() as app:
+        site = HttpCacheMiddleware(Starlette(routes=[Route("/", page)]), cache_app=app)
+        client = lab.Client(site)
+        assert (await client("/", {"X-Forwarded-Host": "evil"})).text == "evil"
+        assert (await client("/")).text == "own"
+        assert (await client("/", {"X-Forwarded-Host": "evil"})).text == "own"
+
+
+@pytest.mark.parametrize("how", ["endpoint", "items", "copy", "merged"])
+async def test_a_scope_tells_nothing_unseen(lab, how):
+    """Neither that of an HTTPEndpoint, nor a copy of all that is in it."""
+
+    @http_cache("1 minute")
+    class Page(HTTPEndpoint):
+        async def get(self, request):
+            scope = {
+                "endpoint": lambda: self.scope,
+                "items": lambda: dict(request.scope.items()),
+                "copy": lambda: request.scope.copy(),
+                "merged": lambda: {**request.scope},
+            }[how]()
+            return PlainTextResponse(dict(scope["headers"])[b"x-user"])
+
+    async with App() as app:
+        site = HttpCacheMiddleware(Starlette(routes=[Route("/", Page)]), cache_app=app)
+        client = lab.Client(site)
+        assert [(await client("/", who)).text for who in (ANN, BOB)] == ["ann", "bob"]
+
+
+async def test_a_post_drops_what_all_hosts_share(lab):
+    """With `host_in_key=False` the page is of no host, and a POST to any of them makes it old."""
+    runs = []
+
+    class Page:
+        @action("/page", cache=HttpCache("1 minute", host_in_key=False))
+        async def page(self) -> int:
+            runs.append(0)
+            return len(runs)
+
+        @action("/page", method="POST")
+        async def change(self) -> None: ...
+
+    async with App(Page) as app:
+        one, two = lab.Client(app, host="one"), lab.Client(app, host="two")
+        assert [(await client("/page")).text for client in (one, two)] == ["1", "1"]
+        await two("/page", method="POST")
+        assert (await one("/page")).text == "2"
+
+
+async def test_the_look_at_the_start_sees_an_application_inside(lab):
+    """A middleware that is wrapped around an application knows its routes as well."""
+
+    @http_cache("1 minute")
+    async def anything(request):
+        return PlainTextResponse(request.path_params["rest"])
+
+    async with App() as app:
+        site = Starlette(routes=[Route("/{rest:path}", anything)])
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        for _ in range(2):
+            assert not (await client("/me/x.css")).hit
