@@ -48,6 +48,7 @@ class Lives(NamedTuple):
     timeout: float = float("inf")
     near: bool = False
     """There is a near tier: other nodes follow when they are told."""
+    tagged: bool = True
 
     @property
     def life(self) -> float:
@@ -136,7 +137,8 @@ class History:
 
     def value(self, key: str, time: float, tags: frozenset[str]) -> int:
         """Make the version that a computation reads which is called now."""
-        value = Value(key, self.tick(), time, tags | {"all", f"k:{key}"})
+        known = {"all", f"k:{key}"} if self.lives.tagged else set()
+        value = Value(key, self.tick(), time, tags | known)
         self.values.append(value)
         return len(self.values) - 1
 

@@ -36,13 +36,16 @@ class Boom(Exception):
     """What the function raises."""
 
 
-def service(**options: Any) -> type[Any]:
+TAGS = ("all", "k:{key}")
+
+
+def service(tags: tuple[str, ...] = TAGS, **options: Any) -> type[Any]:
     """Make a service whose function is cached in one way."""
 
     class Service:
         node: Any = None
 
-        @cache(name="sim", key="{key}", tags=["all", "k:{key}"], **options)
+        @cache(name="sim", key="{key}", tags=tags, **options)
         async def read(self, key: str) -> int:
             return await self.node.compute(key)
 
@@ -59,6 +62,8 @@ WAYS: list[tuple[type[Any], Lives]] = [
         Lives(10, stale=5, keep=20, timeout=30),
     ),
     (service(ttl=10, stale_if_error=20, soft_timeout=0.05), Lives(10, keep=20)),
+    (service(ttl=10, tags=()), Lives(10, tagged=False)),
+    (service(ttl=10, tags=(), stale=5, memory=True), Lives(10, stale=5, near=True, tagged=False)),
     (service(ttl=10, memory=True), Lives(10, near=True)),
     (service(ttl=None, memory=5), Lives(float("inf"), near=True)),
     (service(ttl=10, stale=10, memory=True), Lives(10, stale=10, near=True)),
@@ -119,7 +124,8 @@ class Node:
         """Read the source: it may take long, fail, or seem to hang."""
         history, rng = self.history, self.world.rng
         running = history.begin(self.name, key, self.world.now)
-        late = frozenset({"late"}) if rng.random() < self.world.lateness else frozenset()
+        is_late = history.lives.tagged and rng.random() < self.world.lateness
+        late = frozenset({"late"}) if is_late else frozenset()
         number = history.value(key, self.world.now, late)
         failed = True
         try:

@@ -228,7 +228,15 @@ MUTANTS = [
         "Shelf.look",
         "except ProviderUnavailable:",
         "except ZeroDivisionError:",
-        "tests/test_promises_faults.py::test_a_provider_that_fails",
+        "tests/test_promises_faults.py::test_a_store_by_hand_tells",
+    ),
+    Mutant(
+        "a fault of the provider reaches the caller of a hit",
+        "faults of the provider never break a function call",
+        "route.py",
+        "Route.answer",
+        "except ProviderUnavailable:",
+        "except ZeroDivisionError:",
     ),
     Mutant(
         "a refresh behind that takes the lease",
