@@ -247,3 +247,32 @@ def test_a_fork_while_another_thread_changes_the_guard(url, prefix):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+async def test_nobody_connects_to_a_cluster_behind_a_stop(cluster, prefix):
+    """Who is in the middle of a call when the provider stops fails, and leaves no connection."""
+    provider = RedisCacheProvider(f"{cluster.url}?client_name={prefix}", prefix=prefix)
+    # In most of these moments somebody connects, or is about to, or asks for the slots.
+    for steps in range(20):
+        await provider.start(Clock())
+        calls = [
+            asyncio.create_task(provider.look_many([Address("n", str(key)) for key in range(10)]))
+            for _ in range(3)
+        ]
+        await asyncio.sleep(steps / 2_000)
+        await provider.stop()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    def left() -> list[str]:
+        return [
+            one["addr"]
+            for client in cluster.clients
+            for one in client.client_list()
+            if one["name"] == prefix
+        ]
+
+    for _ in range(100):
+        if not left():
+            break
+        await asyncio.sleep(0.02)
+    assert left() == []

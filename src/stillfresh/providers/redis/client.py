@@ -79,10 +79,11 @@ def key_of(command: Command | OnRun) -> str:
     """Return the key that says where *command* belongs."""
     if isinstance(command, OnRun):
         return command.key
-    return _text(command[3 if command[0] in {"EVALSHA", "EVAL"} else 1])
+    return text_of(command[3 if command[0] in {"EVALSHA", "EVAL"} else 1])
 
 
-def _text(key: str | bytes | int) -> str:
+def text_of(key: str | bytes | int) -> str:
+    """Return a key as text."""
     return key.decode() if isinstance(key, bytes) else str(key)
 
 

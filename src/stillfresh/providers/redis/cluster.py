@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from ...errors import ProviderUnavailable
 from .bells import Bell, ThreadBell
-from .client import Layout, OnRun, Refusal, key_of
+from .client import Layout, OnRun, Refusal, key_of, text_of
 from .hearing import Hearing
 from .links import Links
 from .slots import redirected, slot_of
@@ -163,7 +163,7 @@ class Cluster:
                 continue
             dropped = 0
             for key in reversed(command[1:]):  # the entry is named first
-                one = Part(("UNLINK", key), _text(key))
+                one = Part(("UNLINK", key), text_of(key))
                 await self._carry_out([one])
                 dropped += one.reply
             part.reply = dropped
@@ -251,6 +251,7 @@ class ClusterLinks(Cluster):
         self._hearings: dict[asyncio.AbstractEventLoop, Hearing] = {}
         self._nodes: dict[Place, Links] = {}
         self._lock = threading.Lock()
+        self._closed = False
         self._gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
             WeakKeyDictionary()
         )
@@ -260,6 +261,8 @@ class ClusterLinks(Cluster):
         if found is None:
             with self._lock:
                 found = self._nodes.setdefault(place, Links(self.server._replace(place=place)))
+                if self._closed:
+                    found.close()
         return found
 
     async def together(self, asked: Asked) -> list[list[Any]]:
@@ -315,11 +318,7 @@ class ClusterLinks(Cluster):
         return hearing.want()
 
     def any_ear(self) -> Ear | None:
-        """
-        Return who listens to all primaries on whatever loop; None: they will soon.
-
-        A thread may be the first to know of a server that is new, and to which no loop listens.
-        """
+        """Return who listens to all primaries, also to new ones, on whatever loop; as `Links`."""
         hearings = list(self._hearings.values())
         for hearing in hearings:
             if hearing.hears():
@@ -331,7 +330,11 @@ class ClusterLinks(Cluster):
     def close(self) -> None:
         """Cut all connections."""
         with self._lock:
+            self._closed = True
             nodes, self._nodes = self._nodes, {}
+            hearings = list(self._hearings.values())
+        for hearing in hearings:
+            hearing.closed = True
         for links in nodes.values():
             links.close()
 
@@ -379,12 +382,12 @@ def _parts(command: Command | OnRun) -> list[Part]:
     if not isinstance(command, OnRun):
         name, *keys = command
         if name == "MGET":
-            return [Part(("GET", key), _text(key)) for key in keys]
+            return [Part(("GET", key), text_of(key)) for key in keys]
         if name == "UNLINK" and len(keys) > 1:
             by_slot: dict[int, list[str | bytes | int]] = {}
             for key in keys:
-                by_slot.setdefault(slot_of(_text(key)), []).append(key)
-            return [Part(("UNLINK", *some), _text(some[0])) for some in by_slot.values()]
+                by_slot.setdefault(slot_of(text_of(key)), []).append(key)
+            return [Part(("UNLINK", *some), text_of(some[0])) for some in by_slot.values()]
     return [Part(command, key_of(command))]
 
 
@@ -402,10 +405,6 @@ def _joined(command: Command | OnRun, parts: list[Part]) -> Any:
 
 def _sent(part: Part) -> list[Command | OnRun]:
     return [part.command] if part.place is None else [_ASKING, part.command]
-
-
-def _text(key: str | bytes | int) -> str:
-    return key.decode() if isinstance(key, bytes) else str(key)
 
 
 def _lines(found: Any) -> list[list[str]]:

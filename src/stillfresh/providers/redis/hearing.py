@@ -80,12 +80,14 @@ class Hearing:
         self._loop = asyncio.get_running_loop()
         self._lines: dict[Place, ClusterListener] = {}
         self._version = -1
+        self.closed = False
+        """The connections were cut for good: no new ones are made."""
         self._nudged = False
 
     def want(self) -> Ear | None:
         """Return who listens for a read that is about to be sent, LIVE if all primaries do."""
         self._nudged = False
-        if self.slots.stale:
+        if self.slots.stale or self.closed:
             return None
         if not self.is_current():
             version = self.slots.version

@@ -227,6 +227,9 @@ class Link(asyncio.Protocol):
             await connection.send_command("ROLE")
             checked_role(await connection.read_response(disable_decoding=True))
         self.run = read_run(info, self._server)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # `wait_for` can lose that, up to 3.11
+            raise asyncio.CancelledError
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None]:
         try:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
+from ...errors import ProviderUnavailable
 from .bells import Bell
 from .client import OneServer, made, pack_read
 from .link import Link, retrieve
@@ -27,6 +28,7 @@ class Links(OneServer):
         self._server = server
         self._tier = tier
         self._links: dict[asyncio.AbstractEventLoop, Link] = {}
+        self._closed = False
         self._lock = threading.Lock()
 
     async def talk(self, commands: Sequence[Command]) -> list[Any]:
@@ -92,6 +94,7 @@ class Links(OneServer):
     def close(self) -> None:
         """Cut all connections, each on the thread of its loop."""
         with self._lock:
+            self._closed = True
             links, self._links = self._links, {}
         try:
             here = asyncio.get_running_loop()
@@ -104,7 +107,12 @@ class Links(OneServer):
                 link.close_soon()
 
     def here(self) -> Link:
-        """Return the connection of this loop; it may have to be made yet."""
+        """
+        Return the connection of this loop; it may have to be made yet.
+
+        Raises:
+            ProviderUnavailable: All were cut for good: nobody would cut this one.
+        """
         loop = asyncio.get_running_loop()
         link = self._links.get(loop)
         if link is None:
@@ -112,6 +120,8 @@ class Links(OneServer):
             if self._tier is not None:
                 link.listener = Listener(link, loop, self._tier, self._tier.near.ear())
             with self._lock:
+                if self._closed:
+                    raise ProviderUnavailable("the provider was stopped")
                 for other in [other for other in self._links if other.is_closed()]:
                     del self._links[other]
                 self._links[loop] = link
