@@ -69,14 +69,16 @@ def main() -> int:
         for name in COPIED:
             kind = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             kind(ROOT / name, copy / name)
-        for killer in dict.fromkeys(mutant.killer for mutant in chosen):
-            failed, line = killed(copy, killer)
-            if failed:
-                survivors.append(f"{killer} fails without any patch: {line}")
+        passing: set[str] = set()
         for mutant in chosen:
             path = copy / "src" / "stillfresh" / mutant.file
             source = path.read_text("utf-8")
             since = time.perf_counter()
+            if mutant.killer not in passing:
+                passing.add(mutant.killer)
+                failed, line = killed(copy, mutant.killer)
+                if failed:
+                    survivors.append(f"{mutant.killer} fails without any patch: {line}")
             try:
                 path.write_text(patched(source, mutant), "utf-8")
                 dead, line = killed(copy, mutant.killer)
