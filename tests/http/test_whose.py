@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from typing import Annotated
 
 import pytest
-from fastapi import FastAPI, Header
+from fastapi import FastAPI, Header, Request
 from litestar import Litestar, get
 from litestar import Request as LitestarRequest
 from litestar.di import NamedDependency, Provide
@@ -226,7 +226,7 @@ async def test_what_a_stranger_writes_about_a_proxy_is_not_stored(lab):
         assert (await client("/", {"X-Forwarded-Host": "evil"})).text == "own"
 
 
-@pytest.mark.parametrize("how", ["endpoint", "items", "copy", "merged"])
+@pytest.mark.parametrize("how", ["endpoint", "items", "copy", "merged", "fields", "text"])
 async def test_a_scope_tells_nothing_unseen(lab, how):
     """Neither that of an HTTPEndpoint, nor a copy of all that is in it."""
 
@@ -238,13 +238,59 @@ async def test_a_scope_tells_nothing_unseen(lab, how):
                 "items": lambda: dict(request.scope.items()),
                 "copy": lambda: request.scope.copy(),
                 "merged": lambda: {**request.scope},
+                "fields": lambda: {"headers": request.headers.mutablecopy().raw},
+                "text": lambda: {"headers": [(b"x-user", str(request.scope).encode())]},
             }[how]()
             return PlainTextResponse(dict(scope["headers"])[b"x-user"])
+
+    def shown(got):
+        return [name for name in ("ann", "bob") if name in got.text]
 
     async with App() as app:
         site = HttpCacheMiddleware(Starlette(routes=[Route("/", Page)]), cache_app=app)
         client = lab.Client(site)
-        assert [(await client("/", who)).text for who in (ANN, BOB)] == ["ann", "bob"]
+        assert [shown(await client("/", who)) for who in (ANN, BOB)] == [["ann"], ["bob"]]
+
+
+class NotHereError(Exception):
+    pass
+
+
+class Missing:
+    @action("/missing", cache=HttpCache("1 minute", negative_ttl={404: 5}))
+    async def missing(self) -> str:
+        raise NotHereError
+
+    @action("/files/{name:path}", cache=True)
+    async def file(self, name: str) -> str:
+        return name
+
+    @action("/mine/{name:path}", cache=True)
+    async def mine(self, name: str, request: Request) -> str:
+        return f"{request.method} {name}"
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_page_for_an_exception_is_not_kept(lab, status):
+    """The action sees nothing of the request, but the handler of its exception does."""
+    async with App(Missing) as app:
+
+        @app.http.exception_handler(NotHereError)
+        async def explain(request: Request, _: NotHereError) -> PlainTextResponse:
+            return PlainTextResponse(request.headers["x-user"], status)
+
+        client = lab.Client(app)
+        for _ in range(2):
+            assert [(await client("/missing", who)).text for who in (ANN, BOB)] == ["ann", "bob"]
+
+
+async def test_an_action_that_takes_any_path_is_kept_only_if_it_is_nobodys(lab):
+    """Under `/mine/x.css` a cache in front would keep it for everybody."""
+    async with App(Missing) as app:
+        client = lab.Client(app)
+        for path, kept in (("/files/x.css", True), ("/mine/x.css", False)):
+            await client(path)
+            assert (await client(path)).hit is kept
 
 
 async def test_a_post_drops_what_all_hosts_share(lab):

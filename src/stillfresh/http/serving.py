@@ -24,7 +24,7 @@ from ..errors import InvalidOption
 from ..injection import injected_in
 from ..templates import TagTemplate
 from .actions import Action, Target, actions_of
-from .desk import MARK, run_under
+from .desk import MARK, run_under, tell_once
 from .endpoints import is_generator, parameters_of
 from .engine import Engine
 from .exchange import Answered, exchange_here
@@ -53,6 +53,7 @@ class AppServer:
     def __init__(self, app: App) -> None:
         self.app = app
         self.http = FastAPI(title=_title(app))
+        self._handlers = dict(self.http.exception_handlers)
         self.engine = Engine(self.http, lambda: app)
         self.ready = self.engine.shortcuts.ready
         self._routes: dict[tuple[type, str], Registered] = {}
@@ -172,6 +173,12 @@ class AppServer:
         http = self.http
         return not (http.user_middleware or http.router.dependencies or http.dependency_overrides)
 
+    def _note_raised(self) -> None:
+        """See that no page of the user's own for an error is kept: its maker sees the request."""
+        exchange = exchange_here.get()
+        if exchange is not None and self.http.exception_handlers != self._handlers:
+            exchange.tainted = "the action raised, and the app has exception handlers of its own"
+
     def _endpoint(self, kind: type, name: str, registered: Registered) -> Callable[..., Any]:
         """Make the function that FastAPI calls: the action's parameters, without `self`."""
         app, action = self.app, registered.action
@@ -184,17 +191,21 @@ class AppServer:
             async def run() -> Any:
                 method = getattr(app.get(kind, by=action.title), name)
                 function = method.function if isinstance(method, Action) else method
-                if inspect.iscoroutinefunction(function):
-                    return await function(**values)
-                result = await run_in_threadpool(function, **values)
-                return await result if inspect.isawaitable(result) else result
+                try:
+                    if inspect.iscoroutinefunction(function):
+                        return await function(**values)
+                    result = await run_in_threadpool(function, **values)
+                    return await result if inspect.isawaitable(result) else result
+                except Exception:
+                    self._note_raised()
+                    raise
 
             exchange = exchange_here.get()
             if exchange is None:
                 return await run()
             for target in action.plan.invalidates:
                 exchange.drops.append(partial(self._dropper(action, target), values))
-            if registered.cached is None:
+            if registered.cached is None or _catches_all(action.plan.path, registered.cached):
                 return await run()
             watched(exchange, values)
             found = await exchange.engine.at_endpoint(exchange, registered.cached, values)
@@ -234,6 +245,22 @@ class AppServer:
             "a tag."
         )
         raise InvalidOption(msg)
+
+
+def _catches_all(path: str, cached: CachedRoute) -> bool:
+    """
+    Tell whether a page may be one client's, and its path any name that looks like a file.
+
+    Caches in front that go by such names would keep it for everybody (web cache deception).
+    """
+    if ":path}" not in path or cached.pure or cached.cache.public or cached.cache.per is not None:
+        return False
+    tell_once(
+        cached,
+        f"it is not cached: its path {path!r} takes any name. Declare the paths, or say "
+        "public=True if everybody gets the same, or per= whose response it is",
+    )
+    return True
 
 
 def _filled(value: object, values: Mapping[str, object]) -> object:

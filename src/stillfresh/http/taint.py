@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.datastructures import URL, Headers
+from starlette.datastructures import URL, Headers, MutableHeaders
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 
@@ -68,6 +68,10 @@ class WatchedHeaders(Headers):
         self._all()
         return super().__iter__()
 
+    def mutablecopy(self) -> MutableHeaders:
+        self._all()
+        return super().mutablecopy()
+
 
 class WatchedCookies(dict[str, str]):
     """Notes that cookies are read, and which."""
@@ -87,6 +91,14 @@ class WatchedCookies(dict[str, str]):
     def __contains__(self, key: object) -> bool:
         self._reads.add(f"cookie {key}")
         return super().__contains__(key)
+
+    def copy(self) -> dict[str, str]:
+        self._all()
+        return super().copy()
+
+    def __repr__(self) -> str:
+        self._all()
+        return super().__repr__()
 
     def _all(self) -> None:
         self._reads.add("cookie")
@@ -151,6 +163,10 @@ class WatchedScope(dict[str, Any]):
     def copy(self) -> dict[str, Any]:
         self._all()
         return super().copy()
+
+    def __repr__(self) -> str:
+        self._all()
+        return super().__repr__()
 
 
 class WatchedRequest(Request):
