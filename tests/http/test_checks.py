@@ -3,6 +3,7 @@
 import logging
 import threading
 import warnings
+from contextvars import ContextVar
 from decimal import localcontext
 from typing import Annotated
 
@@ -202,6 +203,31 @@ async def test_an_endpoint_that_is_a_class(lab, cached):
     assert [(await client("/")).text for _ in range(2)] == ["run 1", "run 1"]
     assert (await client("/", method="POST")).text == "posted"
     assert (await client("/")).text == "run 2"
+
+
+SETTING = ContextVar("test_setting", default="none")
+
+
+async def test_what_was_set_before_any_request_says_nothing_about_who_asks(lab, told):
+    """A program may set variables as it starts; those of a request are another thing."""
+    SETTING.set("of the program")
+    runs = []
+
+    @http_cache("1 minute")
+    async def page(request):
+        runs.append(SETTING.get())
+        return PlainTextResponse(SETTING.get())
+
+    site = Starlette(routes=[Route("/", page)])
+    site.add_middleware(HttpCacheMiddleware)
+    client = lab.Client(site)
+    for _ in range(2):
+        assert (await client("/")).text == "of the program"
+    assert len(runs) == 1
+    SETTING.set("of a request")
+    assert (await client("/")).text == "of a request"
+    (line,) = told()
+    assert "'test_setting'" in line
 
 
 def test_the_test_client_of_starlette():

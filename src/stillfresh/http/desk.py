@@ -53,6 +53,8 @@ class Desk:
         self.inner = inner
         self.find_app = app
         self.readings = readings
+        self.contexts: list[Context] = []
+        """That of the server's start, once it was seen."""
 
     async def at_endpoint(
         self, exchange: Exchange, route: CachedRoute, values: Mapping[str, object]
@@ -226,7 +228,7 @@ class Desk:
         """Return why the code around the handler may know who asks (HTTP.md A6)."""
         if route.cache.public or route.cache.per is not None:
             return ""
-        name = self.set_outside()
+        name = self.set_outside(*route.contexts)
         if not name:
             return ""
         return (
@@ -234,11 +236,17 @@ class Desk:
             "public=True if everybody gets the same, or per= whose response it is"
         )
 
-    def set_outside(self) -> str:
-        """Return the name of a context variable that is set for this request, "" for none."""
-        baseline = self._baseline
+    def set_outside(self, *known: Context) -> str:
+        """
+        Return the name of a context variable that is set for this request, "" for none.
+
+        What some moment outside of any request knows, of ours or *known*, was set by none.
+        """
+        moments = (self._baseline, _AT_IMPORT, *self.contexts, *known)
         for variable, value in copy_context().items():
-            if baseline.get(variable) is not value and not is_harmless(variable.name):
+            if is_harmless(variable.name):
+                continue
+            if all(moment.get(variable) is not value for moment in moments):
                 return variable.name
         return ""
 

@@ -15,6 +15,7 @@ is no other place that decides to compute.
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,8 @@ class Engine:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                self.desk.contexts = [copy_context()]
             await self.inner(scope, receive, send)
         elif (ready := self.shortcuts.ready(scope)) is not None:
             start, body = ready

@@ -184,6 +184,7 @@ class Endpoint:
         self.drops = drops
         self._signature = inspect.signature(function)
         self._routes: WeakKeyDictionary[Desk, CachedRoute] = WeakKeyDictionary()
+        self._context = copy_context()
         self._warned = False
         self.catches_all = False
         """Its route takes paths that nobody has declared."""
@@ -235,6 +236,7 @@ class Endpoint:
             dependant = getattr(exchange.scope.get("route"), "dependant", None)
             parameters = self._parameters(exchange.scope, dependant)
             found = CachedRoute(desk.find_app, self.function, self.policy, parameters)
+            found.contexts.append(self._context)
             self._routes[desk] = found
         return found
 

@@ -27,6 +27,7 @@ from .structured import WHOLE_QUERY, no_vary_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextvars import Context
 
     from ..app import App
     from ..codecs import Codec
@@ -117,6 +118,8 @@ class CachedRoute:
         self.parameters = parameters or Parameters()
         self.marked: Callable[[], bool] = lambda: False
         """Something names it as what it invalidates, so clients have to ask."""
+        self.contexts: list[Context] = []
+        """That in which the endpoint was decorated."""
         self.closed: Callable[[], bool] = lambda: True
         """Nothing of the user's stands around the application."""
         self.kept = True
