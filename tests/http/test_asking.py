@@ -48,7 +48,7 @@ def verdict(found):
     ],
 )
 def test_methods(method, policy, expected):
-    """HTTP.md A1: only GET is stored, HEAD is answered from it, the rest passes through."""
+    """http-rules.md A1: only GET is stored, HEAD is answered from it, the rest passes through."""
     assert verdict(ask(request(method=method), policy)) == expected
 
 
@@ -75,12 +75,12 @@ def test_methods(method, policy, expected):
 )
 @pytest.mark.parametrize("policy", [SAFE, RFC, PUBLIC, PER], ids=["safe", "rfc", "public", "per"])
 def test_fields_that_every_policy_treats_alike(line, expected, policy):
-    """HTTP.md A2, A14, E."""
+    """http-rules.md A2, A14, E."""
     assert verdict(ask(request(line), policy)) == expected
 
 
 def test_a_keyed_body_may_be_there():
-    """HTTP.md A1: a method that is named has its body in the key."""
+    """http-rules.md A1: a method that is named has its body in the key."""
     found = ask(request((b"content-length", b"9"), method="POST"), HttpCache(methods=["POST"]))
     assert verdict(found) == "LS"
 
@@ -122,7 +122,7 @@ def test_a_keyed_body_may_be_there():
     ],
 )
 def test_credentials_cookies_and_forwarding(lines, policy, pure, expected):
-    """HTTP.md A5, A6, J."""
+    """http-rules.md A5, A6, J."""
     assert verdict(ask(request(*lines), policy, pure=pure)) == expected
 
 
@@ -132,12 +132,12 @@ def test_credentials_cookies_and_forwarding(lines, policy, pure, expected):
      "x-original-url", "x-rewrite-url", "x-http-method-override"],
 )  # fmt: skip
 def test_each_field_by_which_a_handler_may_be_misled(name):
-    """HTTP.md J: a response that may depend on an unkeyed field is not stored."""
+    """http-rules.md J: a response that may depend on an unkeyed field is not stored."""
     assert verdict(ask(request((name.encode(), b"x")), SAFE)) == "L"
 
 
 def test_unknown_hosts_go_past():
-    """HTTP.md J: the Host field is the client's to write."""
+    """http-rules.md J: the Host field is the client's to write."""
     policy = HttpCache(hosts=["example.com", "*.example.org"])
     assert verdict(ask(request(host="Example.com:80"), policy)) == "LS"
     assert verdict(ask(request(host="a.example.org"), policy)) == "LS"
@@ -183,7 +183,7 @@ def test_cookies_are_read_as_servers_read_them():
 
 
 def test_named_cookies_join_the_key():
-    """HTTP.md A6: their values and their absence count, other cookies do not."""
+    """http-rules.md A6: their values and their absence count, other cookies do not."""
     names = (b"theme", b"lang")
     parts = {
         tuple(asking.cookie_parts(((b"cookie", cookie),), names))
@@ -202,7 +202,7 @@ def test_named_cookies_join_the_key():
 
 
 def test_a_refresh_behind_has_nobodys_credentials():
-    """HTTP.md D2: only the cookies that count go along."""
+    """http-rules.md D2: only the cookies that count go along."""
     lines = ((b"accept", b"x"), AUTH, (b"cookie", b"session=1; theme=a"))
     assert asking.background(lines, SAFE) == ((b"accept", b"x"),)
     assert asking.background(lines, THEMED) == ((b"accept", b"x"), (b"cookie", b"theme=a"))

@@ -1,4 +1,4 @@
-"""Methods with a body: their responses are kept only where the route names them (HTTP.md A1)."""
+"""Methods with a body: their responses are kept only where the route names them (http-rules.md A1)."""
 
 import asyncio
 
@@ -153,7 +153,7 @@ async def test_a_body_may_come_in_pieces(lab, limit, runs):
 
 
 async def test_many_at_once_run_one_handler(lab):
-    """HTTP.md G1, for bodies, too."""
+    """http-rules.md G1, for bodies, too."""
     runs = []
     client = lab.Client(foreign(runs))
     async with App():

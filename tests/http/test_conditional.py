@@ -196,7 +196,7 @@ def test_an_entity_tag_is_a_digest_of_body_and_representation():
 
 
 def test_a_fill_sends_no_condition_of_the_client():
-    """HTTP.md C6: the handler renders a whole 200. All other fields go along (RFC 9111 4.3.1)."""
+    """http-rules.md C6: the handler renders a whole 200. All other fields go along (RFC 9111 4.3.1)."""
     sent = fields(
         accept=b"x", if_none_match=b'"c"', if_modified_since=LATE, if_match=b"*", range=b"bytes=1-",
         if_range=b'"c"', if_unmodified_since=LATE, cookie=b"a=b",

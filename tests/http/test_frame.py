@@ -33,7 +33,7 @@ def test_a_response_comes_back():
 )
 @pytest.mark.parametrize("place", ["headers", "added"])
 def test_nothing_that_is_read_back_ends_its_line(line, place):
-    """HTTP.md J, RFC 9110 5.5: what somebody wrote into the store splits no response."""
+    """http-rules.md J, RFC 9110 5.5: what somebody wrote into the store splits no response."""
     frame = FRAMES.encode(Stored(**{
         "status": 200, "headers": (), "body": b"", place: (line,),
     }))  # fmt: skip
@@ -43,14 +43,14 @@ def test_nothing_that_is_read_back_ends_its_line(line, place):
 
 @pytest.mark.parametrize("status", [100, 199, 600, 0, -1])
 def test_only_whole_responses_are_read_back(status):
-    """HTTP.md A3."""
+    """http-rules.md A3."""
     with pytest.raises(UnreadableFrame):
         FRAMES.decode(FRAMES.encode(Stored(status, (), b"")))
 
 
 @given(st.binary(max_size=80))
 def test_foreign_bytes_are_no_response(data):
-    """HTTP.md G5: a miss, never an exception of another kind."""
+    """http-rules.md G5: a miss, never an exception of another kind."""
     with pytest.raises(UnreadableFrame):
         FRAMES.decode(data)
 

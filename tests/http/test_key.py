@@ -29,7 +29,7 @@ COLLISIONS = [
 
 
 def test_what_is_not_the_same_never_collides():
-    """HTTP.md A11: path and query cannot run into each other, nor an escape into what it escapes."""
+    """http-rules.md A11: path and query cannot run into each other, nor an escape into what it escapes."""
     same = {frozenset({b"/x/a", b"/x/a?"})}  # an empty query is none
     found = [
         (one, other)
@@ -50,7 +50,7 @@ def test_what_is_not_the_same_never_collides():
         (b"/%2e%2e/a", b"/../a"),
         (b"/a?b=%2f", b"/a?b=%2F"),
         (b"/a?%62=1", b"/a?b=1"),
-        # HTTP.md A12: sorted by name, repeated values in their order
+        # http-rules.md A12: sorted by name, repeated values in their order
         (b"/a?b=1&a=2", b"/a?a=2&b=1"),
         (b"/a?b=1&a=2&b=0", b"/a?b=1&b=0&a=2"),
     ],
@@ -75,7 +75,7 @@ def test_what_is_the_same_has_one_key(one, other):
     ],
 )
 def test_every_part_of_a_key_counts(other):
-    """HTTP.md A11: scheme, host, action and further parts."""
+    """http-rules.md A11: scheme, host, action and further parts."""
     keys = {primary(), primary(**other), primary(extra=(b"", b"a"))}
     assert len(keys) == 3
 
@@ -150,12 +150,12 @@ def test_sorting_keeps_all_parameters(pieces):
     ],
 )
 def test_ignored_parameters(query, patterns, expected):
-    """HTTP.md A12: `*` alone is special, and only names are looked at."""
+    """http-rules.md A12: `*` alone is special, and only names are looked at."""
     assert key.normal_query(query, ignored=key.name_matcher(patterns)) == expected
 
 
 def test_the_order_counts_where_the_user_says_so():
-    """HTTP.md A12: sort_query=False."""
+    """http-rules.md A12: sort_query=False."""
     assert key.normal_query(b"b=1&a=%7e", ordered=True) == b"b=1&a=~"
 
 
@@ -281,7 +281,7 @@ def test_accept_encoding_is_reduced_to_what_is_taken(value, expected):
     ],
 )
 def test_a_coding_that_was_not_asked_for_fills_no_variant(accepted, coding, expected):
-    """HTTP.md I: an application that compresses `gzip;q=0` must not poison those who cannot."""
+    """http-rules.md I: an application that compresses `gzip;q=0` must not poison those who cannot."""
     headers = () if accepted is None else ((b"accept-encoding", accepted),)
     assert key.coding_fits(headers, coding) is expected
 

@@ -18,7 +18,7 @@ def nothing(request):
 
 
 def test_without_options_it_is_five_minutes_and_fails_closed():
-    """HTTP.md A: the defaults."""
+    """http-rules.md A: the defaults."""
     policy = HttpCache()
     assert policy.fresh == 300
     assert policy.profile == "safe"
@@ -77,7 +77,7 @@ def test_options_are_prepared_for_requests():
 
 
 def test_a_whole_app_has_no_lifetime_of_its_own():
-    """HTTP.md, Integration 5: only what the application marks is fresh."""
+    """http-rules.md B1: only what the application marks is fresh."""
     safe, rfc = HttpCache.for_app("safe"), HttpCache.for_app("rfc")
     assert safe.fresh is rfc.fresh is None
     assert (safe.heuristics, rfc.heuristics) == (False, True)

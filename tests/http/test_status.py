@@ -68,7 +68,7 @@ def control(policy, verdict=STORED, code=200, headers=(), **more):
 @pytest.mark.parametrize(
     ("options", "more", "expected"),
     [
-        # HTTP.md B5
+        # http-rules.md B5
         (dict(public=True), {}, b"public, max-age=60"),
         ({}, dict(pure=True), b"public, max-age=60"),
         ({}, {}, b"private, max-age=60"),
@@ -92,7 +92,7 @@ def control(policy, verdict=STORED, code=200, headers=(), **more):
     ],
 )
 def test_what_clients_are_told(options, more, expected):
-    """HTTP.md B5: public only if it is, and to ask where something can invalidate."""
+    """http-rules.md B5: public only if it is, and to ask where something can invalidate."""
     assert control(HttpCache(60, **options), **more) == expected
 
 
@@ -104,7 +104,7 @@ def test_for_ever_is_sent_as_68_years():
 
 @pytest.mark.parametrize("name", [b"cache-control", b"expires"])
 def test_what_the_handler_says_is_never_changed(name):
-    """HTTP.md B5: neither overwritten nor widened, stored or not."""
+    """http-rules.md B5: neither overwritten nor widened, stored or not."""
     headers = ((name, b"max-age=5"),)
     assert told(headers, 200, STORED, HttpCache(public=True)) == ()
     assert told(headers, 200, REFUSED, HttpCache()) == ()
@@ -121,7 +121,7 @@ def test_what_the_handler_says_is_never_changed(name):
     ],
 )
 def test_what_was_not_stored(verdict, code, expected):
-    """HTTP.md B5: one client's response is private to every cache; errors are left as they are."""
+    """http-rules.md B5: one client's response is private to every cache; errors are left as they are."""
     assert control(HttpCache(), verdict, code) == expected
 
 
@@ -138,7 +138,7 @@ def test_a_shorter_lifetime_of_this_cache_is_told():
 
 @pytest.mark.parametrize("profile", ["safe", "rfc"])
 def test_a_whole_app_gets_no_cache_control(profile):
-    """HTTP.md, Integration 5: it marks its responses itself."""
+    """http-rules.md B1: it marks its responses itself."""
     assert told((), 200, STORED, HttpCache.for_app(profile)) == ()
     assert told((), 200, REFUSED, HttpCache.for_app(profile)) == ()
 
@@ -165,13 +165,13 @@ def test_cdns_are_told_their_own():
     ],
 )
 def test_what_selects_a_response_is_in_vary(headers, vary, options, expected):
-    """RFC 9110 12.5.5: also what this cache found out (HTTP.md A6, A10)."""
+    """RFC 9110 12.5.5: also what this cache found out (http-rules.md A6, A10)."""
     verdict = Verdict(store=True, fresh=60, lifetime=60, vary=vary)
     assert dict(told(headers, 200, verdict, HttpCache(**options))).get(b"vary") == expected
 
 
 def test_tags_are_sent_as_groups_only_on_request():
-    """RFC 9875, HTTP.md F3: names of tags may be internal."""
+    """RFC 9875, http-rules.md F3: names of tags may be internal."""
     tags = {"b", "a", "secret"}
     assert status.cache_groups(tags, emit=False) == ()
     assert status.cache_groups(tags, emit=True) == ((b"cache-groups", b'"a", "b", "secret"'),)

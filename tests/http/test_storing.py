@@ -74,7 +74,7 @@ def judge(*texts, policy=ROUTE, status=200, asked=USUAL, request=(), delay=0.0):
 )  # fmt: skip
 @pytest.mark.parametrize("profile", ["safe", "route", "rfc"])
 def test_what_is_stored_and_why_not(texts, safe, route, rfc, profile):
-    """HTTP.md A7 to A9, B1, J; RFC 9111 section 3."""
+    """http-rules.md A7 to A9, B1, J; RFC 9111 section 3."""
     policy, why = {"safe": (SAFE, safe), "route": (ROUTE, route), "rfc": (RFC, rfc)}[profile]
     found = judge(*texts, policy=policy)
     assert found.store is not bool(why)
@@ -93,13 +93,13 @@ def test_what_is_stored_and_why_not(texts, safe, route, rfc, profile):
     ],
 )  # fmt: skip
 def test_statuses(status, route, rfc):
-    """HTTP.md A3: a whole, final response; in `safe` of the statuses that mean the same to all."""
+    """http-rules.md A3: a whole, final response; in `safe` of the statuses that mean the same to all."""
     assert judge(MARKED, status=status).store is route
     assert judge(MARKED, status=status, policy=RFC).store is rfc
 
 
 def test_what_is_not_there_is_stored_only_on_request():
-    """HTTP.md A3: negative_ttl, which the route's ttl does not touch."""
+    """http-rules.md A3: negative_ttl, which the route's ttl does not touch."""
     policy = HttpCache("1 hour", negative_ttl={404: 5})
     assert judge(status=404, policy=policy).fresh == 5
     assert judge(MARKED, status=404, policy=policy).fresh == 60
@@ -140,7 +140,7 @@ def test_responses_to_requests_with_credentials(control, expected, policy):
 
 @pytest.mark.parametrize("asked", [HEAD, FORWARDED], ids=["head", "forwarded"])
 def test_a_request_that_may_not_fill_stores_nothing(asked):
-    """HTTP.md A1, J: whatever the response says."""
+    """http-rules.md A1, J: whatever the response says."""
     found = judge((b"cache-control", b"public, max-age=60"), asked=asked, policy=RFC)
     assert not found.store
     assert not found.share
@@ -149,7 +149,7 @@ def test_a_request_that_may_not_fill_stores_nothing(asked):
 
 
 def test_a_cookie_that_is_named_is_left_out():
-    """HTTP.md A7: strip_set_cookie stores the response without it; another cookie forbids."""
+    """http-rules.md A7: strip_set_cookie stores the response without it; another cookie forbids."""
     policy = HttpCache(strip_set_cookie=["x"])
     found = judge("set-cookie: x=1; Path=/", "a: b", policy=policy)
     assert found.store
@@ -159,7 +159,7 @@ def test_a_cookie_that_is_named_is_left_out():
 
 
 def test_what_a_user_forces_is_stored():
-    """HTTP.md J and A9: nonces, and Vary: Cookie where the identity is in the key."""
+    """http-rules.md J and A9: nonces, and Vary: Cookie where the identity is in the key."""
     nonce = "content-security-policy: script-src 'nonce-abc'"
     assert judge(nonce, policy=HttpCache(store_nonces=True)).store
     assert judge("vary: cookie", policy=HttpCache(per=lambda request: "me")).store
@@ -182,12 +182,12 @@ def test_what_a_user_forces_is_stored():
     ],
 )
 def test_what_selects_a_response(texts, request_, expected):
-    """HTTP.md A9, A10."""
+    """http-rules.md A9, A10."""
     assert judge(*texts, request=request_).vary == expected
 
 
 def test_a_coding_that_was_not_asked_for_is_not_stored():
-    """HTTP.md I: else it would answer those who cannot read it."""
+    """http-rules.md I: else it would answer those who cannot read it."""
     texts = ["vary: accept-encoding", "content-encoding: gzip"]
     assert judge(*texts, request=["accept-encoding: gzip, br"]).store
     assert not judge(*texts, request=["accept-encoding: gzip;q=0"]).store
@@ -229,7 +229,7 @@ def test_a_coding_that_was_not_asked_for_is_not_stored():
     ],
 )  # fmt: skip
 def test_windows(texts, policy, expected):
-    """HTTP.md B, D2, D3: each counts from the end of freshness; `error` is within `keep`."""
+    """http-rules.md B, D2, D3: each counts from the end of freshness; `error` is within `keep`."""
     found = judge(*texts, DATE, policy=policy)
     assert (found.fresh, found.stale, found.error, found.keep) == expected
     assert found.share is bool(found.fresh or found.stale)
@@ -247,7 +247,7 @@ def test_age_and_lifetime_are_kept_for_hits():
     [(500, True), (502, True), (503, True), (504, True), (501, False), (404, False), (410, False), (429, False), (200, False)],
 )  # fmt: skip
 def test_what_counts_as_a_failing_origin(status, expected):
-    """RFC 5861 4; a 404 or 410 is an answer (HTTP.md D3)."""
+    """RFC 5861 4; a 404 or 410 is an answer (http-rules.md D3)."""
     assert storing.failed(status) is expected
 
 

@@ -151,7 +151,7 @@ async def test_fields_for_other_caches_are_sent_on(behind):
 
 @pytest.mark.parametrize(("profile", "expected"), [("safe", b"new"), ("rfc", b"old")])
 async def test_a_cookie_goes_past_a_whole_app_also_where_hits_are_short(behind, profile, expected):
-    """HTTP.md A6: the shortest way of a hit knows the rule, too."""
+    """http-rules.md A6: the shortest way of a hit knows the rule, too."""
     get, _, _ = behind((200, marked(10), b"old"), (200, marked(10), b"new"), profile=profile)
     for _ in range(3):
         assert (await get("/")).body == b"old"

@@ -40,13 +40,13 @@ BOTH = pytest.mark.parametrize("profile", ["safe", "rfc"])
     ],
 )
 async def test_urls(behind, profile, one, other, same):
-    """RFC 9111 2, HTTP.md A11: what differs for anybody is stored apart."""
+    """RFC 9111 2, http-rules.md A11: what differs for anybody is stored apart."""
     get, _, _ = behind(*answers(A, B), profile=profile)
     assert await bodies(get, (one, ()), (other, ())) == [A, A if same else B]
 
 
 async def test_parameters_are_sorted_in_safe_only(behind):
-    """HTTP.md A12: by name; the profile `rfc` takes a URL as it is."""
+    """http-rules.md A12: by name; the profile `rfc` takes a URL as it is."""
     for profile, expected in (("safe", A), ("rfc", B)):
         get, _, _ = behind(*answers(A, B), profile=profile)
         assert await bodies(get, ("/x?b=1&a=2", ()), ("/x?a=2&b=1", ())) == [A, expected]
@@ -54,7 +54,7 @@ async def test_parameters_are_sorted_in_safe_only(behind):
 
 @BOTH
 async def test_hosts_and_schemes_are_stored_apart(behind, profile):
-    """HTTP.md A11: the default port and the case of a host do not count."""
+    """http-rules.md A11: the default port and the case of a host do not count."""
     get, _, _ = behind(*answers(A, B, C), profile=profile)
     assert (await get("/", {"host": "one"})).body == A
     assert (await get("/", {"host": "ONE:80"})).body == A
@@ -73,7 +73,7 @@ async def test_credentials(behind, profile):
 
 
 async def test_cookies(behind):
-    """HTTP.md A6, A7: the profile `rfc` shares them, as the standard does."""
+    """http-rules.md A6, A7: the profile `rfc` shares them, as the standard does."""
     mine = {"cookie": "session=1"}
     get, _, _ = behind(*answers(A, B, C), profile="safe")
     assert await bodies(get, ("/", ()), ("/", mine), ("/", mine), ("/", ())) == [A, B, C, A]
@@ -87,7 +87,7 @@ async def test_cookies(behind):
 
 
 async def test_cookies_that_count_by_the_users_word(behind):
-    """HTTP.md A6: named ones join the key, ignored ones are as if they were not there."""
+    """http-rules.md A6: named ones join the key, ignored ones are as if they were not there."""
     get, _, _ = behind(*answers(A, B, C), profile="safe", vary_cookies=["theme"])
     dark, light = {"cookie": "theme=dark; session=1"}, {"cookie": "session=2; theme=light"}
     again = {"cookie": "session=3; theme=dark"}
@@ -101,7 +101,7 @@ async def test_cookies_that_count_by_the_users_word(behind):
 
 
 async def test_fields_of_a_proxy_that_is_not_trusted(behind):
-    """HTTP.md J: such a request is answered from the cache, and fills nothing."""
+    """http-rules.md J: such a request is answered from the cache, and fills nothing."""
     misled = {"x-forwarded-host": "evil"}
     get, _, _ = behind(*answers(A, B, C), profile="safe")
     assert await bodies(get, ("/", misled), ("/", ()), ("/", misled)) == [A, B, B]
@@ -111,7 +111,7 @@ async def test_fields_of_a_proxy_that_is_not_trusted(behind):
 
 @BOTH
 async def test_bodies_and_preconditions_go_past(behind, profile):
-    """HTTP.md A2, A14: neither answered from the cache nor stored."""
+    """http-rules.md A2, A14: neither answered from the cache nor stored."""
     get, _, _ = behind(*answers(A, B, C), profile=profile)
     fat = {"content-length": "1"}
     assert (await get("/", fat, body=b"x")).body == A
@@ -120,7 +120,7 @@ async def test_bodies_and_preconditions_go_past(behind, profile):
 
 @BOTH
 async def test_clients_cannot_force_the_application(behind, profile):
-    """HTTP.md E: their directives are ignored, unless the policy trusts them."""
+    """http-rules.md E: their directives are ignored, unless the policy trusts them."""
     forced = [
         ("/", {"cache-control": "no-cache"}),
         ("/", {"pragma": "no-cache"}),
@@ -163,7 +163,7 @@ async def test_variants(behind, profile):
 
 @BOTH
 async def test_variants_are_bounded(behind, profile):
-    """HTTP.md A9: nobody fills the cache with values of a field."""
+    """http-rules.md A9: nobody fills the cache with values of a field."""
     get, origin, _ = behind(
         *answers(*[b"%d" % n for n in range(50)], cache_control="max-age=60", vary="x"),
         profile=profile,
@@ -178,7 +178,7 @@ async def test_variants_are_bounded(behind, profile):
 
 
 async def test_an_origin_is_a_variant(behind):
-    """HTTP.md A10: what one site may read is not told to another."""
+    """http-rules.md A10: what one site may read is not told to another."""
     allowed = {"cache_control": "max-age=60", "access_control_allow_origin": "https://a"}
     get, _, _ = behind(*answers(A, B, **allowed), profile="safe")
     got = await get("/", {"origin": "https://a"})
@@ -191,7 +191,7 @@ async def test_an_origin_is_a_variant(behind):
 
 @BOTH
 async def test_codings_are_kept_apart(behind, profile):
-    """HTTP.md I: who takes the same codings shares, and nobody gets one that was not asked for."""
+    """http-rules.md I: who takes the same codings shares, and nobody gets one that was not asked for."""
     fields = {"cache_control": "max-age=60", "vary": "Accept-Encoding", "content_encoding": "gzip"}
     get, _, _ = behind(*answers(A, B, C, **fields), profile=profile)
     takes, same, none = (
@@ -353,7 +353,7 @@ async def test_parts_of_a_body(behind):
 
 @BOTH
 async def test_what_differs_is_never_shared_by_those_who_wait(behind, profile):
-    """HTTP.md G2: twenty at once, and each has its own response where it may not be stored."""
+    """http-rules.md G2: twenty at once, and each has its own response where it may not be stored."""
     private = [(200, {"cache-control": "private"}, b"%d" % n) for n in range(20)]
     get, _, _ = behind(*private, profile=profile)
     found = await asyncio.gather(*[get("/") for _ in range(20)])
@@ -362,7 +362,7 @@ async def test_what_differs_is_never_shared_by_those_who_wait(behind, profile):
 
 @BOTH
 async def test_those_who_wait_share_what_is_stored(behind, profile):
-    """HTTP.md G1: twenty at once, and the application runs once."""
+    """http-rules.md G1: twenty at once, and the application runs once."""
     get, origin, _ = behind(*answers(A, B), profile=profile)
     found = await asyncio.gather(*[get("/") for _ in range(20)])
     assert {got.body for got in found} == {A}
@@ -403,7 +403,7 @@ async def test_a_request_takes_a_stale_response_where_that_forbids_nothing(
 
 
 async def test_no_cache_without_a_validator_has_a_tag_made_here(behind):
-    """HTTP.md A8, C2: the application runs each time, and who has the bytes gets a 304."""
+    """http-rules.md A8, C2: the application runs each time, and who has the bytes gets a 304."""
     get, origin, _ = behind((200, {"cache-control": "no-cache"}, A), profile="safe")
     one = await get("/")
     two = await get("/", {"if-none-match": one.get("etag")})

@@ -1,5 +1,5 @@
 """
-What a request may do: be answered from the cache, fill it, or go past it (HTTP.md A, E, J).
+What a request may do: be answered from the cache, fill it, or go past it (http-rules.md A, E, J).
 
 A verdict is one of a few constants, so a hit allocates nothing for it.
 """
@@ -74,7 +74,7 @@ def ask(request: Request, policy: HttpCache, *, pure: bool = False) -> Ask:
     """
     Say what *request* may do under *policy*.
 
-    *pure*: an action that can depend on nothing but its declared parameters (HTTP.md A6), so
+    *pure*: an action that can depend on nothing but its declared parameters (http-rules.md A6), so
     cookies, credentials and a proxy's fields cannot change its answer.
     """
     method = request.method
@@ -155,7 +155,7 @@ def cookie_parts(headers: Headers, names: Iterable[bytes]) -> list[bytes]:
 
 def background(headers: Headers, policy: HttpCache) -> Headers:
     """
-    Return the fields of a request that refreshes behind the one that asked (HTTP.md D2).
+    Return the fields of a request that refreshes behind the one that asked (http-rules.md D2).
 
     No credentials, and no cookies but those that count.
     """

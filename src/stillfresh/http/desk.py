@@ -225,7 +225,7 @@ class Desk:
         return context
 
     def _personal(self, route: CachedRoute) -> str:
-        """Return why the code around the handler may know who asks (HTTP.md A6)."""
+        """Return why the code around the handler may know who asks (http-rules.md A6)."""
         if route.cache.public or route.cache.per is not None:
             return ""
         name = self.set_outside(*route.contexts)
@@ -252,7 +252,7 @@ class Desk:
 
 
 def body_parts(request: Request, body: bytes) -> list[bytes]:
-    """Return the parts of a key that a body makes (HTTP.md A1)."""
+    """Return the parts of a key that a body makes (http-rules.md A1)."""
     described = [joined(request.headers, name) or b"" for name in _OF_BODIES]
     return [b"body", request.method.encode(), *described, body]
 

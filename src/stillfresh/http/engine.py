@@ -104,7 +104,7 @@ class Engine:
             await self._early(plan, scope, receive, send)
 
     async def _with_body(self, scope: Scope, receive: Receive, send: Send, keyed: int) -> None:
-        """Answer a request whose body of up to *keyed* bytes may be part of a key (HTTP.md A1)."""
+        """Answer a request whose body, up to *keyed* bytes, may be in a key (http-rules.md A1)."""
         exchange = Exchange(self.desk, request_of(scope), inner_scope(scope), keyed=keyed)
         if is_unsafe(scope["method"]):
             send = dropping(exchange, self.find_app(), send)

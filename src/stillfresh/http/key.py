@@ -1,5 +1,6 @@
 """
-Keys: which stored response may answer a request (HTTP.md A9 to A12, RFC 9111 sections 2 and 4.1).
+Keys: which stored response may answer a request (http-rules.md A9 to A12; RFC 9111 sections 2
+and 4.1).
 
 Two requests share a key only if they ask for the same: every part is written with its length in
 front, so no part runs into the next, and what is read of a URL is only what says the same in every

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Profile = Literal["safe", "rfc"]
 
 SAFE_STATUSES: Final = frozenset({200, 203, 204, 301, 308})
-"""What a route's ttl goes for (HTTP.md A3)."""
+"""What a route's ttl goes for (http-rules.md A3)."""
 ALL_STATUSES: Final = frozenset(range(200, 600)) - {206, 304}
 
 ONE_MIB: Final = 1_048_576

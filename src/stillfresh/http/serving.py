@@ -169,7 +169,7 @@ class AppServer:
         return cached
 
     def _is_closed(self) -> bool:
-        """Tell whether nothing of the user's stands around the actions (HTTP.md A6)."""
+        """Tell whether nothing of the user's stands around the actions (http-rules.md A6)."""
         http = self.http
         return not (http.user_middleware or http.router.dependencies or http.dependency_overrides)
 

@@ -72,7 +72,7 @@ class Shortcut:
         self.status = stored.status
         self.tag = stored.tag if stored.status == 200 else None
         self.wary = plan.route.cache.fresh is None and plan.route.cache.profile == "safe"
-        """The handler is not known, so a cookie may change its answer (HTTP.md A6)."""
+        """The handler is not known, so a cookie may change its answer (http-rules.md A6)."""
         self.alone = plan.route.trusts_context
         """Good as long as nothing outside says by a context variable who asks."""
         self._told = bool(plan.route.cache.cache_status)

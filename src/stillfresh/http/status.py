@@ -87,7 +87,7 @@ def told(
     invalidated: bool = False,
 ) -> Headers:
     """
-    Return the fields to add to a response, by the table of HTTP.md B5.
+    Return the fields to add to a response, by the table of http-rules.md B5.
 
     A Cache-Control or Expires of the handler is neither overwritten nor widened. *pure*: an
     action that can depend on nothing but its parameters, so it is public. *invalidated*:

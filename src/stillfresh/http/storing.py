@@ -1,8 +1,8 @@
 """
 What becomes of a response that came from inside: is it stored, for how long, who may have it.
 
-The verdict is made once, at the fill, from the head alone (HTTP.md A3 to A10, A17, B, D; RFC 9111
-sections 3 and 4.2). What a hit needs of it is kept with the response.
+The verdict is made once, at the fill, from the head alone (http-rules.md A3 to A10, A17, B, D; RFC
+9111 sections 3 and 4.2). What a hit needs of it is kept with the response.
 """
 
 from __future__ import annotations
