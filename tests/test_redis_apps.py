@@ -327,3 +327,32 @@ async def test_two_apps_on_one_server_are_one_fleet(url, prefix):
         assert await there.sessions.get("k") == {"a": "b"}
         await asyncio.gather(*(p.numbers.incr("n") for p in (here, there) * 25))
         assert await here.numbers.get("n") == 50
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(str, "five"), (bool, True), (bytes, b"5"), (list[int], [5]), (Product, None)],
+    ids=str,
+)
+async def test_a_number_of_an_older_version_of_the_code_is_a_miss_for_another_type(
+    url, prefix, kind, value
+):
+    """Digits stand for themselves on the server; they do not pass for what a function returns."""
+    value = value if kind is not Product else Product(5, "five", datetime(2026, 1, 2, tzinfo=UTC))
+
+    class Before:
+        @cache(name="f", ttl="1 minute")
+        async def f(self) -> int:
+            return 5
+
+    class After:
+        @cache(name="f", ttl="1 minute", returns=kind)
+        async def f(self):
+            return value
+
+    for service, expected in ((Before, 5), (After, value), (After, value), (Before, 5)):
+        app = App(service).provide(CacheProvider, lambda: RedisCacheProvider(url, prefix=prefix))
+        async with app:
+            for _ in range(2):
+                found = await app.get(service).f()
+                assert (type(found), found) == (type(expected), expected)

@@ -91,7 +91,9 @@ class Packer:
         """Return the value in the bytes of an entry, or MISSING where there is none of its type."""
         try:
             if len(data) <= _LONGEST_COUNTER and data.removeprefix(b"-").isdigit():
-                return int(data)  # a counter, see CacheProvider.incr
+                number = int(data)  # a counter, see CacheProvider.incr
+                self.codec.encode(number)  # or another type had the name before
+                return number
             return (self._codec or self.codec).decode(data)
         except (AttributeError, UnreadableFrame, NotSerializable, ValueError):
             return MISSING
