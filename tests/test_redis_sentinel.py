@@ -248,3 +248,24 @@ def test_urls():
     with pytest.raises(InvalidOption, match="cannot be read") as caught:
         read_url("redis+cluster://:secret@h:1,:2")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://h/abc", "redis://h/1/2", "rediss://h/-1"),
+        *("redis+sentinel://h/m/abc", "redis+sentinel://h/m/0/1"),
+        *("redis+cluster://h?db=1", "redis+cluster://h?sentinel_password=s"),
+    ],
+)
+def test_a_url_says_which_database_or_is_refused(url):
+    """The client library would take what it cannot read for database 0, and say nothing."""
+    with pytest.raises(InvalidOption, match="url: "):
+        read_url(url)
+
+
+def test_sentinels_are_told_nothing_that_is_the_servers():
+    """They have no databases, and the password of the server is none of their business."""
+    found = read_url("redis+sentinel://h/m?db=2&username=u&password=p&socket_keepalive=true")
+    assert found.url == "redis://h:26379/?db=2&username=u&password=p&socket_keepalive=true"
+    assert found.sentinels == ("redis://h:26379?socket_keepalive=true",)

@@ -24,6 +24,8 @@ SCHEMES: Final = (
     *("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"),
 )
 _SENTINEL_OPTIONS: Final = ("sentinel_username", "sentinel_password")
+_OF_THE_SERVER: Final = ("db", "username", "password")
+"""Options that sentinels are not told: they have neither a database nor the same users."""
 
 Place = tuple[str, int]
 """Host and port."""
@@ -83,7 +85,20 @@ def _read(url: str) -> Target:
             "(TLS), unix://, redis+cluster:// or redis+sentinel://."
         )
     scheme, _, kind = parts.scheme.partition("+")
-    return _several(url, scheme, kind) if kind else Target(url)
+    if kind:
+        return _several(url, scheme, kind)
+    if scheme != "unix":
+        _check_database(parts.path.removeprefix("/"))
+    return Target(url)
+
+
+def _check_database(text: str) -> None:
+    """The client would take whatever is no number for 0, and `1/2` for 12."""
+    if text and not (text.isascii() and text.isdigit()):
+        raise InvalidOption(
+            "url: what follows behind the server is no number of a database. "
+            "Write it like redis://127.0.0.1:6379/0."
+        )
 
 
 def _several(url: str, scheme: str, kind: str) -> Target:
@@ -91,20 +106,26 @@ def _several(url: str, scheme: str, kind: str) -> Target:
     login, at, hosts = parts.netloc.rpartition("@")
     places = tuple(_place(host, 6379 if kind == "cluster" else 26379) for host in hosts.split(","))
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    of_sentinels = [options.pop(name, None) for name in _SENTINEL_OPTIONS]
     service, _, database = parts.path.strip("/").partition("/")
     if kind == "cluster":
-        if service not in {"", "0"} or database:
+        if service not in {"", "0"} or database or options.get("db", "0") != "0":
             raise InvalidOption("url: a cluster has no databases. End it after the servers.")
     elif not service:
         raise InvalidOption(
             "url: it does not say what the sentinels call the primary. "
             "Write it like redis+sentinel://127.0.0.1:26379/mymaster."
         )
+    of_sentinels = [
+        options.pop(name, None) if kind == "sentinel" else None for name in _SENTINEL_OPTIONS
+    ]
     query = f"?{urlencode(options)}" if options else ""
     one = f"{scheme}://{login}{at}{_with_port(places[0])}/{database}{query}"
     if kind == "cluster":
         return Target(one, kind, places)
+    _check_database(database)
+    for name in _OF_THE_SERVER:
+        options.pop(name, None)
+    query = f"?{urlencode(options)}" if options else ""
     user, password = (quote(text or "", safe="") for text in of_sentinels)
     own = f"{user}:{password}@" if password else ""
     sentinels = tuple(f"{scheme}://{own}{host}{query}" for host in map(_with_port, places))
