@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -341,7 +340,9 @@ def generated(definition: Definition, instance: object = UNBOUND) -> FunctionTyp
     names = {word: shape.name(word) for word in ("index", "now", "book")}
     shortcut = Shortcut(scope, names)
 
-    def answer(values: Values, driver: Driver) -> Coroutine[Any, Any, tuple[object, Answer | None]]:
+    def answer(
+        values: Values, driver: Driver = ON_LOOP
+    ) -> Coroutine[Any, Any, tuple[object, Answer | None]]:
         route = shortcut.route
         if route is None:
             return definition.answer(instance, values, driver, shortcut)
@@ -351,8 +352,7 @@ def generated(definition: Definition, instance: object = UNBOUND) -> FunctionTyp
         value, found = drive(answer(values, IN_THREAD))
         return value if found is None else found.unwrap()
 
-    slow = partial(answer, driver=ON_LOOP) if shape.is_async else step
-    scope[shape.name("slow")] = slow
+    scope[shape.name("slow")] = answer if shape.is_async else step
     wrapper = shape.wrapper(scope, quick=definition.quick, tagged=definition.tag_rule.any)
     dress(wrapper, shape, controls.__wrapped__)
     for name in _CONTROLS:

@@ -34,11 +34,6 @@ def pack(plain: object) -> bytes:
     return _encoder.encode(plain)
 
 
-def unpack(data: bytes) -> object:
-    """Bytes to plain data; what it raises on garbage is the caller's to catch."""
-    return _decoder.decode(data)
-
-
 def plain_int(value: int) -> object:
     """*value* itself if msgpack can hold it."""
     if -(1 << 63) <= value < 1 << 64:
@@ -81,3 +76,6 @@ def _extension(code: int, data: memoryview) -> object:
 
 _encoder = msgpack.Encoder()
 _decoder: msgpack.Decoder[object] = msgpack.Decoder(object, ext_hook=_extension)
+
+unpack: Final = _decoder.decode
+"""Bytes to plain data; what it raises on garbage is the caller's to catch."""

@@ -55,7 +55,7 @@ class Links(OneServer):
         Raises:
             ProviderUnavailable: The server is away, or too slow.
         """
-        link = self.here()
+        link = self._links.get(asyncio.get_running_loop()) or self.here()
         data = pack_read(value, markers)
         return link.read(data) if link.connected else self._read_later(link, data)
 
