@@ -7,6 +7,7 @@ from math import inf
 import pytest
 
 from stillfresh.entry import MISSING, Entry, Verdict, Windows, judge, refresh_due
+from stillfresh.options import Policy
 
 FRESH, STALE, FALLBACK, GONE = Verdict.FRESH, Verdict.STALE, Verdict.FALLBACK, Verdict.GONE
 PLAIN = Windows(10)
@@ -114,3 +115,14 @@ def test_missing_is_no_value():
     assert not MISSING
     assert repr(MISSING) == "MISSING"
     assert MISSING is not None
+
+
+def test_entries_share_their_windows():
+    """Entries of one policy weigh no more for their windows, unless each has its own by jitter."""
+    policy = Policy(fresh=60.0, stale=30.0, ahead=0.5)
+    assert policy.windows() is policy.windows(60.0)
+    assert policy.windows() == Windows(60.0, 30.0, 0.0, 30.0)
+    assert policy.windows(10.0) == Windows(10.0, 30.0, 0.0, 5.0)
+    fresh, stale, keep, ahead = Policy(fresh=60.0, stale=30.0, ahead=0.5, jitter=0.5).windows()
+    assert 30.0 < fresh <= 60.0
+    assert (stale, keep, ahead) == pytest.approx((fresh / 2, 0.0, fresh / 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
@@ -141,18 +142,15 @@ class Policy(Struct, frozen=True):
     def windows(self, fresh: float | None = None) -> Windows:
         """Return the lifetimes of an entry that is made now, shortened by the jitter."""
         length = self.fresh if fresh is None else fresh
-        factor = 1.0
-        if self.jitter:
-            import random  # few want it, and it loads a good deal
+        if not self.jitter:
+            ahead = length * self.ahead if self.ahead < 1 else inf
+            return _shared_windows(length, self.stale, self.keep, ahead)
+        import random  # few want it, and it loads a good deal
 
-            factor -= self.jitter * random.random()  # no secret
-            length *= factor
-        return Windows(
-            length,
-            self.stale * factor,
-            self.keep * factor,
-            length * self.ahead if self.ahead < 1 else inf,
-        )
+        factor = 1.0 - self.jitter * random.random()  # no secret
+        length *= factor
+        ahead = length * self.ahead if self.ahead < 1 else inf
+        return Windows(length, self.stale * factor, self.keep * factor, ahead)
 
     def fails(self, error: BaseException) -> bool:
         """Tell whether *error* means that the source failed, so that the old value is better."""
@@ -166,6 +164,9 @@ class Policy(Struct, frozen=True):
         """Ask whether calls are cached right now."""
         return self.enabled if isinstance(self.enabled, bool) else bool(self.enabled())
 
+
+_shared_windows: Final = lru_cache(maxsize=1_000)(Windows)
+"""Windows that many entries have: kept once, they cost an entry no memory."""
 
 _NAMES = tuple(Options.__annotations__)
 _OF_FUNCTIONS = ("key", "tags")
