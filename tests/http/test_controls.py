@@ -12,6 +12,7 @@ from stillfresh import (
     HttpCache,
     InvalidOption,
     NotRunning,
+    RedisCacheProvider,
     action,
     http_cache,
 )
@@ -196,6 +197,53 @@ async def test_an_invalidation_wins_over_a_running_handler(lab, provider):
         assert (await early).text in {"run 1", "run 2"}
         assert late.text == "run 2"
         assert (await get("/things/a")).text == "run 2"
+
+
+@pytest.mark.parametrize("how", ["tag", "post", "arguments"])
+async def test_a_change_in_another_process_wins_over_a_running_handler(lab, url, prefix, how):
+    """
+    The fill began before the change, and is not stored after it.
+
+    1. the first app runs the handler, which has read what was there
+    2. the second app, on the same server, changes it; its answer leaves
+    3. the handler of the first one ends; who asks now gets what is new, in both
+    """
+    state, entered, gate = ["old"], asyncio.Event(), asyncio.Event()
+
+    class Things:
+        @action("/things/{name}", cache=HttpCache("1 hour", tags=["things"]))
+        async def thing(self, name: str) -> str:
+            seen = state[0]
+            if seen == "old":
+                entered.set()
+                await gate.wait()
+            return f"{seen} {name}"
+
+        @action("/things/{name}", method="POST")
+        async def change(self, name: str) -> None:
+            state[0] = f"new from {name}"
+
+    one, two = App(Things), App(Things)
+    for app in (one, two):
+        app.provide(CacheProvider, RedisCacheProvider(url, prefix=prefix))
+    async with one, two:
+        here, there = lab.Client(one), lab.Client(two)
+        early = asyncio.create_task(here("/things/a"))
+        await entered.wait()
+        if how == "post":
+            assert (await there("/things/a", method="POST")).status == 200
+        else:
+            state[0] = "new from a"
+            if how == "tag":
+                await two.invalidate_tags("things")
+            else:
+                await two.get(Things).thing.invalidate(name="a")
+        late = asyncio.create_task(there("/things/a"))
+        gate.set()
+        assert (await early).status == 200
+        assert (await late).text == '"new from a a"'
+        for get in (here, there):
+            assert (await get("/things/a")).text == '"new from a a"'
 
 
 async def test_numbers(api, get):
