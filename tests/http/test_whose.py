@@ -10,6 +10,7 @@ from litestar import Request as LitestarRequest
 from litestar.di import NamedDependency, Provide
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.types import Scope
+from opentelemetry.context import Context
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.responses import PlainTextResponse
@@ -151,6 +152,34 @@ async def test_a_context_variable_set_around_an_app_is_seen(lab, first):
         got = [await client("/me") for _ in range(2)]
         assert [one.text for one in got] == ['"nobody"', '"nobody"']
         assert got[1].hit
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_variable_counts_by_what_is_in_it(lab, own):
+    """`current_context` is OpenTelemetry's name; an application's own one may hold the user."""
+    variable: ContextVar[object] = ContextVar("current_context")
+
+    class Tracing:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            name = dict(scope["headers"]).get(b"x-user", b"").decode()
+            token = variable.set({"user": name} if own else Context({"span": name}))
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                variable.reset(token)
+
+    @http_cache("1 minute")
+    async def page(_: object) -> PlainTextResponse:
+        return PlainTextResponse(str(variable.get()))
+
+    async with App() as app:
+        site = HttpCacheMiddleware(Starlette(routes=[Route("/", page)]), cache_app=app)
+        client = lab.Client(Tracing(site))
+        got = [await client("/", who) for who in (ANN, BOB)]
+        assert got[1].hit is not own
 
 
 class Rewriting:

@@ -244,7 +244,7 @@ class Desk:
         """
         moments = (self._baseline, _AT_IMPORT, *self.contexts, *known)
         for variable, value in copy_context().items():
-            if is_harmless(variable.name):
+            if is_harmless(variable.name, value):
                 continue
             if all(moment.get(variable) is not value for moment in moments):
                 return variable.name
@@ -259,23 +259,29 @@ def body_parts(request: Request, body: bytes) -> list[bytes]:
 
 _OF_BODIES = (b"content-type", b"content-encoding", b"content-language")
 
-_HARMLESS_VARIABLES = (
+_HARMLESS_NAMES = (
     "stillfresh_",
     "correlation_id",
     "current_async_library_cvar",  # which event loop runs
-    "current_context",  # OpenTelemetry's
-    "current_scope",  # Sentry's
     "decimal_context",  # made by each thread that calculates
-    "isolation_scope",
     "request_id",
     "transaction_id",
 )
-"""By the beginnings of their names: variables of libraries, which do not say who asks."""
+"""By the beginnings of their names: variables that do not say who asks."""
+_HARMLESS_VALUES = {
+    "current_context": "opentelemetry",
+    "current_scope": "sentry_sdk",
+    "isolation_scope": "sentry_sdk",
+}
+"""An application may use these names for its own, so what is in them has to be the library's."""
 
 
-def is_harmless(name: str) -> bool:
+def is_harmless(name: str, value: object) -> bool:
     """Tell whether a context variable says nothing about who asks."""
-    return name.startswith(_HARMLESS_VARIABLES)
+    if name.startswith(_HARMLESS_NAMES):
+        return True
+    library = _HARMLESS_VALUES.get(name)
+    return library is not None and type(value).__module__.partition(".")[0] == library
 
 
 def tell_once(route: CachedRoute, why: str) -> None:
