@@ -552,3 +552,26 @@ async def test_a_replica_takes_the_place_of_a_server(own_cluster, restartable, p
             await service.f.clear()
             assert await service.f.cache.keys() == []
             assert not guard.down
+
+
+async def test_to_discard_what_moved_is_of_another_life(cluster, prefix):
+    """An entry keeps the mark of the server that wrote it; "trust" takes it where it is now."""
+    trusting = RedisCacheProvider(cluster.url, prefix=prefix)
+    strict = RedisCacheProvider(cluster.url, prefix=prefix, after_restart="discard")
+    for provider in (trusting, strict):
+        await provider.start(Clock())
+    lease = await strict.acquire(K)
+    assert isinstance(lease, Lease)
+    assert await strict.store(lease, entry())
+    assert await strict.look(K) is not None
+    slot = slot_of(strict.names.value(K))
+    source = cluster.owner(slot)
+    to = (source + 1) % 3
+    for here, there in ((source, to), (to, source)):
+        await asyncio.to_thread(cluster.begin, slot, here, there)
+        await asyncio.to_thread(cluster.move, slot, here, there)
+        await asyncio.to_thread(cluster.end, slot, there)
+        assert await trusting.look(K) is not None
+        assert (await strict.look(K) is None) == (there == to)
+    for provider in (trusting, strict):
+        await provider.stop()

@@ -14,6 +14,7 @@ line to each one that has slots. Which these are may change, and near hits would
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from .listening import Listener, is_primary
@@ -108,9 +109,10 @@ class Hearing:
 
     def nudge(self) -> None:
         """Listen soon: a thread would like to. From any thread."""
-        if not self._nudged and not self._loop.is_closed():
+        if not self._nudged:
             self._nudged = True
-            self._loop.call_soon_threadsafe(self.want)
+            with suppress(RuntimeError):  # the loop is closed, perhaps in this moment
+                self._loop.call_soon_threadsafe(self.want)
 
     def _arrange(self) -> None:
         """Have a line to each server that has slots, and to no other one."""

@@ -15,6 +15,7 @@ that is a replica: what it answers may be older than what its primary pushed.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .client import Refusal
@@ -84,9 +85,10 @@ class Listener:
 
     def nudge(self) -> None:
         """Listen soon: a thread would like to. From any thread."""
-        if not self._nudged and not self._loop.is_closed():
+        if not self._nudged:
             self._nudged = True
-            self._loop.call_soon_threadsafe(self.want)
+            with suppress(RuntimeError):  # the loop is closed, perhaps in this moment
+                self._loop.call_soon_threadsafe(self.want)
 
     # What the connection tells
 
