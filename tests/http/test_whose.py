@@ -4,15 +4,17 @@ from contextvars import ContextVar
 from typing import Annotated
 
 import pytest
-from fastapi import FastAPI, Header, Request
+from fastapi import Depends, FastAPI, Header, Request, Response
 from litestar import Litestar, get
 from litestar import Request as LitestarRequest
 from litestar.di import NamedDependency, Provide
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.types import Scope
 from opentelemetry.context import Context
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
+from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
@@ -279,6 +281,78 @@ async def test_a_scope_tells_nothing_unseen(lab, how):
         site = HttpCacheMiddleware(Starlette(routes=[Route("/", Page)]), cache_app=app)
         client = lab.Client(site)
         assert [shown(await client("/", who)) for who in (ANN, BOB)] == [["ann"], ["bob"]]
+
+
+class Fields(BaseModel):
+    """A model of header parameters."""
+
+    x_user: str
+
+
+class Modelled:
+    @action("/model", cache=True)
+    async def model(self, fields: Annotated[Fields, Header()]) -> str:
+        return fields.x_user
+
+
+async def test_a_model_of_header_parameters_is_in_the_key(lab):
+    """It takes fields of the request by other names than its own."""
+    async with App(Modelled) as app:
+        client = lab.Client(app)
+        for _ in range(2):
+            assert [(await client("/model", who)).text for who in (ANN, BOB)] == ['"ann"', '"bob"']
+
+
+class Naming:
+    """A middleware inside, which writes a field into each response."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        async def outward(message):
+            if message["type"] == "http.response.start":
+                name = dict(scope["headers"])[b"x-user"]
+                message = {**message, "headers": [*message["headers"], (b"x-for", name)]}
+            await send(message)
+
+        await self.app(scope, receive, outward)
+
+
+async def test_fields_that_are_set_around_an_endpoint_are_those_of_who_asks(lab):
+    """A middleware writes them at a hit, too; those that were stored are another client's."""
+
+    @http_cache("1 minute")
+    async def page(_: object) -> PlainTextResponse:
+        return PlainTextResponse("page")
+
+    async with App() as app:
+        site = Starlette(routes=[Route("/", page)], middleware=[Middleware(Naming)])
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        got = [await client("/", who) for who in (ANN, BOB, ANN)]
+        assert [one.get("x-for") for one in got] == ["ann", "bob", "ann"]
+        assert got[1].hit
+        assert got[1].text == got[0].text
+        unchanged = await client("/", {**BOB, "If-None-Match": got[0].get("etag")})
+        assert (unchanged.status, unchanged.get("x-for")) == (304, "bob")
+
+
+async def test_what_a_dependency_writes_for_one_is_not_stored(lab):
+    """FastAPI adds its fields to what a handler returns, so they would be stored with it."""
+    site = FastAPI()
+
+    def note(response: Response, x_user: Annotated[str, Header()]) -> None:
+        response.headers["X-For"] = x_user
+
+    @site.get("/", dependencies=[Depends(note)])
+    @http_cache("1 minute")
+    async def page() -> str:
+        return "page"
+
+    async with App() as app:
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        got = [await client("/", who) for who in (ANN, BOB, ANN)]
+        assert [one.get("x-for") for one in got] == ["ann", "bob", "ann"]
 
 
 class NotHereError(Exception):

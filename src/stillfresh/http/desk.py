@@ -228,6 +228,11 @@ class Desk:
         """Return why the code around the handler may know who asks (http-rules.md A6)."""
         if route.cache.public or route.cache.per is not None:
             return ""
+        if route.parameters.writes:
+            return (
+                "a dependency that sees the request is given the response to write into. Say "
+                "public=True if everybody gets the same, or per= whose response it is"
+            )
         name = self.set_outside(*route.contexts)
         if not name:
             return ""

@@ -29,23 +29,26 @@ def is_generator(function: object) -> bool:
 
 def parameters_of(dependant: Any, title: str) -> Parameters:
     """Return the parameters of the endpoint behind *dependant*, which is FastAPI's."""
-    headers = tuple(field.alias.lower().encode("latin-1") for field in dependant.header_params)
-    fields = {
-        field.name: field
-        for field in (
-            *dependant.path_params,
-            *dependant.query_params,
-            *dependant.header_params,
-        )
-    }
+    models = [field for field in _declared(dependant) if _is_model(field)]
+    headers = tuple(
+        field.alias.lower().encode("latin-1")
+        for field in dependant.header_params
+        if field not in models
+    )
+    fields = {field.name: field for field in _declared(dependant)}
     alone = not (
-        dependant.dependencies
+        models  # which fields of the request are in one is not looked at
+        or dependant.dependencies
         or dependant.cookie_params
         or dependant.body_params
         or dependant.request_param_name
         or dependant.http_connection_param_name
         or dependant.security_scopes_param_name
     )
+
+    def writes(one: Any) -> bool:
+        own = one.response_param_name and _reads_request(one)
+        return bool(own) or any(writes(inner) for inner in one.dependencies)
 
     def complete(arguments: Mapping[str, object]) -> dict[str, object]:
         unknown = arguments.keys() - fields.keys()
@@ -64,7 +67,17 @@ def parameters_of(dependant: Any, title: str) -> Parameters:
         results=tuple(
             (one.name, _reads_request(one)) for one in dependant.dependencies if one.name
         ),
+        writes=any(writes(one) for one in dependant.dependencies),
     )
+
+
+def _declared(dependant: Any) -> tuple[Any, ...]:
+    return (*dependant.path_params, *dependant.query_params, *dependant.header_params)
+
+
+def _is_model(field: Any) -> bool:
+    """Tell whether a parameter takes several fields of the request at once."""
+    return hasattr(field.field_info.annotation, "model_fields")
 
 
 def _value(field: Any, arguments: Mapping[str, object], title: str) -> object:

@@ -23,7 +23,7 @@ from ..events import log
 from . import asking, status
 from .capture import Capture, until
 from .changes import answer_unsafe, dropping
-from .desk import Desk
+from .desk import MARK, Desk
 from .exchange import Exchange, exchange_here
 from .filling import Fill
 from .message import Response, has, without
@@ -32,6 +32,7 @@ from .policy import longest_keyed
 from .reading import Found, Pass, Readings
 from .scope import inner_scope, request_of, send_reply
 from .shortcut import Shortcuts
+from .storing import HOP_BY_HOP
 from .unsafe import is_unsafe
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class Engine:
         elif exchange.finish is not None:
             exchange.reply = exchange.finish(whole)
         elif exchange.reply is not None:
-            exchange.reply = _with_cookies(exchange.reply, whole.headers)
+            exchange.reply = _with_own_fields(exchange.reply, whole.headers)
         if exchange.reply is not None and not capture.live:
             await send_reply(send, exchange.reply)
         await self._end(capture, found)
@@ -234,10 +235,37 @@ def _whole_of(capture: Capture) -> Response | None:
     return whole.result()
 
 
-def _with_cookies(reply: Reply, headers: Headers) -> Reply:
-    """Add the cookies that something around the endpoint has set for this very client."""
-    cookies = tuple([line for line in headers if line[0] == b"set-cookie"])
-    if not cookies:
+def _with_own_fields(reply: Reply, headers: Headers) -> Reply:
+    """
+    Give a reply the fields that something around the endpoint has set for this very client.
+
+    Those that were stored in their place were another one's.
+    """
+    own = tuple([line for line in headers if not _is_of_the_page(line[0])])
+    if not own:
         return reply
-    kept = without(reply.headers, {b"cache-control"})
-    return reply._replace(headers=(*kept, (b"cache-control", status.PERSONAL), *cookies))
+    names = {name for name, _ in own}
+    kept = reply.headers
+    if b"set-cookie" in names:
+        kept = (*without(kept, {b"cache-control"}), (b"cache-control", status.PERSONAL))
+    return reply._replace(headers=(*without(kept, names), *own))
+
+
+def _is_of_the_page(name: bytes) -> bool:
+    """Tell whether a field speaks of the stored response, or of its bytes."""
+    return name.startswith(b"content-") or name in _OF_THE_PAGE
+
+
+_OF_THE_PAGE = HOP_BY_HOP | {
+    MARK,
+    b"accept-ranges",
+    b"age",
+    b"cache-control",
+    b"cache-status",
+    b"date",
+    b"etag",
+    b"expires",
+    b"last-modified",
+    b"server",
+    b"vary",
+}

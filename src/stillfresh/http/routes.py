@@ -69,12 +69,15 @@ class Parameters:
         pure: bool = False,
         known: Sequence[str] | None = None,
         results: tuple[tuple[str, bool], ...] = (),
+        writes: bool = False,
     ) -> None:
         self.names = tuple(names)
         self.known = self.names if known is None else tuple(known)
         """All that templates of tags may name."""
         self.results = results
         """The arguments that dependencies give, and whether those see the request."""
+        self.writes = writes
+        """A dependency that sees the request may write into the response."""
         self._complete = complete
         self.headers = headers
         """The fields of requests from which arguments come."""
