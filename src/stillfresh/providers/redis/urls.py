@@ -94,6 +94,8 @@ def _read(url: str) -> Target:
 
 def _check_database(text: str) -> None:
     """The client would take whatever is no number for 0, and `1/2` for 12."""
+    if "@" in text:  # a password with a slash in it: the server has not come yet
+        raise ValueError
     if text and not (text.isascii() and text.isdigit()):
         raise InvalidOption(
             "url: what follows behind the server is no number of a database. "
