@@ -247,10 +247,11 @@ class Desk:
 
         What some moment outside of any request knows, of ours or *known*, was set by none.
         """
-        moments = (self._baseline, _AT_IMPORT, *self.contexts, *known)
+        moments: tuple[Context, ...] = ()
         for variable, value in copy_context().items():
             if is_harmless(variable.name, value):
                 continue
+            moments = moments or (self._baseline, _AT_IMPORT, *self.contexts, *known)
             if all(moment.get(variable) is not value for moment in moments):
                 return variable.name
         return ""
