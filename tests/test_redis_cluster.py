@@ -73,7 +73,9 @@ async def test_an_entry_and_its_lease_are_together_and_tags_are_elsewhere(two, c
     assert owners == {cluster.owner(slot_of(fence)) for fence in names.fences()} == {0, 1, 2}
 
 
-@pytest.mark.parametrize("first", ["look", "look_many", "acquire", "put", "tags", "clear", "incr"])
+@pytest.mark.parametrize(
+    "first", ["look", "look_many", "acquire", "put", "tags", "clear", "incr", "keys"]
+)
 @pytest.mark.parametrize("blocking", [False, True])
 async def test_a_plain_url_of_a_node_is_used_as_a_cluster(cluster, prefix, first, blocking):
     """A server that says that it is one of several leads to all of them, whatever is asked first."""
@@ -89,6 +91,7 @@ async def test_a_plain_url_of_a_node_is_used_as_a_cluster(cluster, prefix, first
         "tags": lambda: face.invalidate_tags(None, ["a", "b", "c"]),
         "clear": lambda: face.clear("space"),
         "incr": lambda: face.incr(K, 1, Windows(60.0)),
+        "keys": lambda: face.keys("space"),
     }[first]
     found = drive(ask()) if blocking else await ask()
     if first == "acquire":
@@ -574,4 +577,18 @@ async def test_to_discard_what_moved_is_of_another_life(cluster, prefix):
         assert await trusting.look(K) is not None
         assert (await strict.look(K) is None) == (there == to)
     for provider in (trusting, strict):
+        await provider.stop()
+
+
+async def test_those_who_find_a_cluster_at_once_do_not_fail_each_other(cluster, prefix):
+    """The first one to learn it cuts the connections on which others wait; they begin again."""
+    for number in range(10):
+        provider = RedisCacheProvider(cluster.nodes[0].url, prefix=f"{prefix}{number}")
+        await provider.start(Clock())
+        await asyncio.gather(
+            *(provider.look(address) for address in MANY[:3]),
+            *(asyncio.to_thread(drive, provider.blocking.look(address)) for address in MANY[:3]),
+            provider.delete([K]),
+            provider.keys("space"),
+        )
         await provider.stop()

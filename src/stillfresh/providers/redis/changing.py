@@ -268,6 +268,7 @@ class Changing(Storing):
                     found[address.key] = None
 
         start = literal_prefix(pattern)
+        await self.is_clustered()
         layout = await self.wire.layout()
         for place in layout.places * layout.sweeps:
             await self._walk(self.names.glob(self.names.values, namespace, start), look, place)

@@ -86,6 +86,8 @@ class Link(asyncio.Protocol):
         self._end: AsyncGenerator[None] | None = None
         self.run = b"0" * 8
         """Which life of the server it is connected to."""
+        self.reason: type[ProviderUnavailable] = ProviderUnavailable
+        """What those are told who wait for a connection when it is cut."""
         self.listener: Listener | None = None
         """Hears what the server pushes, for a near tier."""
 
@@ -111,7 +113,7 @@ class Link(asyncio.Protocol):
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if connecting.cancelled() and not (task and task.cancelling()):
-                raise ProviderUnavailable("the provider was stopped") from None
+                raise self.reason("the provider was stopped") from None
             raise
 
     def connect(self) -> asyncio.Task[None]:

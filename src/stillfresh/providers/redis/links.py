@@ -29,6 +29,7 @@ class Links(OneServer):
         self._tier = tier
         self._links: dict[asyncio.AbstractEventLoop, Link] = {}
         self._closed = False
+        self._reason = ProviderUnavailable
         self._lock = threading.Lock()
 
     async def talk(self, commands: Sequence[Command]) -> list[Any]:
@@ -91,16 +92,21 @@ class Links(OneServer):
                     link.listener.nudge()
         return found
 
-    def close(self) -> None:
-        """Cut all connections, each on the thread of its loop."""
+    def close(self, reason: type[ProviderUnavailable] = ProviderUnavailable) -> None:
+        """
+        Cut all connections, each on the thread of its loop.
+
+        *reason* is what those are told who wait for one, and have sent nothing.
+        """
         with self._lock:
-            self._closed = True
+            self._closed, self._reason = True, reason
             links, self._links = self._links, {}
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:
             here = None
         for loop, link in links.items():
+            link.reason = reason
             if loop is here:
                 link.close()
             else:
@@ -121,7 +127,7 @@ class Links(OneServer):
                 link.listener = Listener(link, loop, self._tier, self._tier.near.ear())
             with self._lock:
                 if self._closed:
-                    raise ProviderUnavailable("the provider was stopped")
+                    raise self._reason("the provider was stopped")
                 for other in [other for other in self._links if other.is_closed()]:
                     del self._links[other]
                 self._links[loop] = link

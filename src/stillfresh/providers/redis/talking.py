@@ -203,7 +203,11 @@ class Talking(Tiered):
             self.clustered = self._known = True
             wires, self._wires = self._wires, None
         if wires is not None:
-            wires.close()
+            # Others may be in the middle of connecting: they learn it, too.
+            if isinstance(wires.links, Links):
+                wires.links.close(ClusterNode)
+            wires.renewals.close()
+            wires.lines.close()
 
     @property
     def wires(self) -> Wires:
