@@ -16,7 +16,6 @@ from weakref import WeakKeyDictionary, WeakSet
 from ..current import which_app
 from ..errors import InvalidOption
 from ..events import log
-from .checking import check_routes, decorated
 from .desk import MARK, Desk, run_under
 from .endpoints import is_generator, parameters_of
 from .engine import Engine
@@ -25,6 +24,7 @@ from .injected import unnamed_parameters, watch_litestar
 from .planning import is_litestar
 from .policy import HttpCache, Profile
 from .routes import CachedRoute
+from .startup import check_routes, decorated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

@@ -13,7 +13,7 @@ from weakref import WeakSet
 from ..errors import InvalidOption
 from ..options import FIVE_MINUTES, lifetime
 from ..tags import checked_tags
-from . import checks
+from . import option_checks as checks
 from .freshness import CDN_TARGET
 from .key import COMMON_NORMALIZERS, LOOSE_NORMALIZERS, name_matcher
 
