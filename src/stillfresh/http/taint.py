@@ -7,7 +7,7 @@ stored. What the response names in Vary, and what the route declares, is in the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from starlette.datastructures import URL, Headers, MutableHeaders
 from starlette.endpoints import HTTPEndpoint
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from .exchange import Exchange
+
+V = TypeVar("V")
 
 _SECRET: Final = ("client", "session", "user", "auth")
 """What middleware puts into a scope about whoever asks."""
@@ -73,100 +75,81 @@ class WatchedHeaders(Headers):
         return super().mutablecopy()
 
 
-class WatchedCookies(dict[str, str]):
+class _Watched(dict[str, V]):
+    """Tells `_note` which key is read, and `_all` when every one may be."""
+
+    def _note(self, key: object) -> None:
+        raise NotImplementedError
+
+    def _all(self) -> None:
+        raise NotImplementedError
+
+    def __getitem__(self, key: str) -> V:
+        self._note(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._note(key)
+        return super().get(key, default)
+
+    def __iter__(self) -> Iterator[str]:
+        self._all()
+        return super().__iter__()
+
+    def keys(self) -> Any:
+        self._all()
+        return super().keys()
+
+    def values(self) -> Any:
+        self._all()
+        return super().values()
+
+    def items(self) -> Any:
+        self._all()
+        return super().items()
+
+    def copy(self) -> dict[str, V]:
+        self._all()
+        return super().copy()
+
+    def __repr__(self) -> str:
+        self._all()
+        return super().__repr__()
+
+
+class WatchedCookies(_Watched[str]):
     """Notes that cookies are read, and which."""
 
     def __init__(self, cookies: Mapping[str, str], reads: set[str]) -> None:
         super().__init__(cookies)
         self._reads = reads
 
-    def __getitem__(self, key: str) -> str:
-        self._reads.add(f"cookie {key}")
-        return super().__getitem__(key)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self._reads.add(f"cookie {key}")
-        return super().get(key, default)
-
     def __contains__(self, key: object) -> bool:
-        self._reads.add(f"cookie {key}")
+        self._note(key)
         return super().__contains__(key)
 
-    def copy(self) -> dict[str, str]:
-        self._all()
-        return super().copy()
-
-    def __repr__(self) -> str:
-        self._all()
-        return super().__repr__()
+    def _note(self, key: object) -> None:
+        self._reads.add(f"cookie {key}")
 
     def _all(self) -> None:
         self._reads.add("cookie")
 
-    def __iter__(self) -> Iterator[str]:
-        self._all()
-        return super().__iter__()
 
-    def keys(self) -> Any:
-        self._all()
-        return super().keys()
-
-    def values(self) -> Any:
-        self._all()
-        return super().values()
-
-    def items(self) -> Any:
-        self._all()
-        return super().items()
-
-
-class WatchedScope(dict[str, Any]):
+class WatchedScope(_Watched[Any]):
     """Notes when the parts that tell clients apart are read past the request."""
 
     reads: set[str]
     secret: tuple[str, ...] = _SECRET
 
-    def __getitem__(self, key: str) -> Any:
-        self._note(key)
-        return super().__getitem__(key)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self._note(key)
-        return super().get(key, default)
-
-    def _note(self, key: str) -> None:
+    def _note(self, key: object) -> None:
         if key == "headers":
             self.reads.add("all fields")
-        elif key in self.secret:
+        elif isinstance(key, str) and key in self.secret:
             self.reads.add(key)
 
     def _all(self) -> None:
-        for key in super().__iter__():
+        for key in dict.__iter__(self):
             self._note(key)
-
-    def __iter__(self) -> Iterator[str]:
-        self._all()
-        return super().__iter__()
-
-    def keys(self) -> Any:
-        self._all()
-        return super().keys()
-
-    def values(self) -> Any:
-        self._all()
-        return super().values()
-
-    def items(self) -> Any:
-        self._all()
-        return super().items()
-
-    def copy(self) -> dict[str, Any]:
-        self._all()
-        return super().copy()
-
-    def __repr__(self) -> str:
-        self._all()
-        return super().__repr__()
 
 
 class WatchedRequest(Request):
