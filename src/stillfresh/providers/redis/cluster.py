@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 Asked = list[tuple[Any, list["Command | OnRun"]]]
 """Connections to a server, and what to send over them."""
 
-_MOST_TRIES: Final = 8
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.1
 _ASKING: Final = ("ASKING",)
@@ -90,9 +89,8 @@ class Cluster:
 
     async def _carry_out(self, parts: list[Part]) -> None:
         until = time.monotonic() + self.server.timeout
-        pause = _FIRST_PAUSE
-        tries = 0
-        while tries < _MOST_TRIES:
+        pause, first = _FIRST_PAUSE, True
+        while True:
             await self._ask_for_map()
             by_place: dict[Place, list[Part]] = {}
             for part in parts:
@@ -115,18 +113,17 @@ class Cluster:
                     if not self._take(part, next(left), place):
                         parts.append(part)
                         waits = waits or part.reply.code == "TRYAGAIN"
-            if not parts:
-                return
-            tries += not waits
             if waits:
                 parts = await self._one_by_one(parts)
-                if not parts:
-                    return
+            if not parts:
+                return
+            if waits or not first:  # servers need a moment to agree who has a slot
                 if time.monotonic() > until:
-                    break
+                    msg = f"the slot is on its way for too long: {parts[0].reply}"
+                    raise ProviderUnavailable(msg)
                 await self.pause(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-        raise ProviderUnavailable(f"the slot is on its way for too long: {parts[0].reply}")
+            first = False
 
     def _take(self, part: Part, reply: Any, asked: Place) -> bool:
         """Keep the reply to *part*; answer whether it was carried out, or refused for good."""
