@@ -437,6 +437,8 @@ def leave(number: int, _: object) -> None:
 
 def narrate(story: Story) -> None:
     """Make the database, start the server, and tell the story."""
+    # A shell starts what runs behind it without Ctrl-C; the other signals end the story by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, leave)
     with tempfile.TemporaryDirectory() as directory:
