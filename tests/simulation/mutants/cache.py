@@ -1,4 +1,4 @@
-"""Mutants of the cache: each breaks a promise of DESIGN.md section 5, or a rule of PROTOCOL.md."""
+"""Mutants of the cache: each breaks one of its promises, or a rule of the protocol on a server."""
 
 from __future__ import annotations
 
