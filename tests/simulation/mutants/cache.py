@@ -47,6 +47,7 @@ MUTANTS = [
         "Storing.deciding",
         "            keys += [*markers, *fences]\n            expect += [*markers.values(), *fences.values()]",
         "            keys += [*markers]\n            expect += [*markers.values()]",
+        "tests/test_redis_rules.py::test_a_late_tag_is_fenced",
     ),
     Mutant(
         "a hit that does not compare versions",
