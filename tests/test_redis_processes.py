@@ -171,9 +171,7 @@ async def test_nobody_sees_what_was_invalidated_in_another_process(url, prefix, 
             lines = [line for process in processes for line in told(process)]
     wrong = [line for line in lines if not line.startswith("calls ")]
     assert not wrong, wrong[:5]
-    assert (
-        sum(int(line.split()[1]) for line in lines) > rounds / 10
-    )  # readers that a busy machine starves prove less, and nothing wrong
+    assert sum(int(line.split()[1]) for line in lines) > rounds
 
 
 def test_two_processes_that_wait_for_each_other_go_on(url, prefix):
