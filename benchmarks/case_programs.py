@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frame import Case, Row
 
@@ -24,16 +24,23 @@ PROGRAMS = {
 }
 
 
-def flat(found: Any, name: str = "") -> list[tuple[str, float, Any]]:
-    """Return every number in *found*, with where it was and whether its goal is met."""
+class Number(NamedTuple):
+    what: str
+    value: float
+    most: float | None = None
+    least: float | None = None
+
+
+def flat(found: Any, name: str = "") -> list[Number]:
+    """Return every number in *found*, with where it was and what is its goal."""
     if isinstance(found, bool) or found is None or isinstance(found, str):
         return []
     if isinstance(found, int | float):
-        return [(name, float(found), None)]
+        return [Number(name, float(found))]
     if isinstance(found, list):
         return [row for number, part in enumerate(found) for row in flat(part, f"{name} {number}")]
     if "ratio" in found:
-        return [(name, float(found["ratio"]), found.get("goal"))]
+        return [Number(name, float(found["ratio"]), found.get("goal"), found.get("least"))]
     return [row for key, part in found.items() for row in flat(part, f"{name}, {key}".strip(", "))]
 
 
@@ -53,10 +60,13 @@ def collected(name: str, program: str, title: str) -> Callable[[Scale], list[Cas
         )
         if done.returncode:
             raise RuntimeError(f"{program} failed:\n{done.stderr}")
-        for what, value, limit in flat(json.loads(done.stdout[done.stdout.index("{") :])):
-            case.rows.append(Row(what.removeprefix("ratios, "), [value]))
-            if limit is not None:
-                case.goal(what.removeprefix("ratios, "), limit, value)
+        for number in flat(json.loads(done.stdout[done.stdout.index("{") :])):
+            what = number.what.removeprefix("ratios, ")
+            case.rows.append(Row(what, [number.value]))
+            if number.most is not None:
+                case.goal(what, number.most, number.value)
+            if number.least is not None:
+                case.goal(what, number.least, number.value, least=True)
         return [case]
 
     return run
