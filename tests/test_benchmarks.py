@@ -1,10 +1,14 @@
 """The frame of the benchmarks: what a ratio is of, and what counts as met."""
 
 import asyncio
+import contextlib
 import importlib.util
+import itertools
 import json
+import socketserver
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,3 +79,59 @@ def test_a_case_runs_in_a_process_of_its_own():
     case = json.loads(done.stdout.splitlines()[-1])["one-leaves"]
     assert case["rows"][0]["name"] == "stillfresh"
     assert case["goals"][0]["met"] is True
+
+
+@pytest.fixture(scope="module")
+def http_load():
+    spec = importlib.util.spec_from_file_location("benchmarks_http_load", FOLDER / "http_load.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def answering(*heads):
+    """A server that sends these, one after the other, and then the first again; None is nothing."""
+    answered = itertools.cycle(heads)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            while self.request.recv(65_536):
+                head = next(answered)
+                if head is not None:
+                    self.request.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\nbody")
+                if head is None or b"close" in head:
+                    return
+
+    class Server(socketserver.ThreadingTCPServer):
+        request_queue_size = 128  # all connect at once
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_client_of_http_reads_each_head_and_connects_again(http_load):
+    """A length that changes, and a server that closes after some requests, made it hang once."""
+    sized = b"Content-Length: 4"
+    with answering(sized, sized + b"\r\nAge: 10", sized + b"\r\nConnection: close") as port:
+        assert http_load.load(port, b"GET / HTTP/1.1\r\n\r\n", 200, 0.1) > http_load.CONNECTIONS
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"Age: 1", "without Content-Length"),
+        (b"Content-Length: 3", "more than a response"),
+        (None, "closed in the middle"),
+    ],
+)
+def test_the_client_of_http_says_what_it_did_not_expect(http_load, head, message):
+    """A benchmark that waits for what never comes says nothing at all."""
+    with answering(head) as port, pytest.raises(RuntimeError, match=message):
+        http_load.load(port, b"GET / HTTP/1.1\r\n\r\n", 200, 0.1)
