@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from frame import OURS, Case, Row
 
 from stillfresh import MemoryCacheProvider
-from stillfresh.drivers import drive
+from stillfresh.computing.drivers import drive
 from stillfresh.entry import Entry, Windows
 from stillfresh.providers.base import Address
 

@@ -16,7 +16,7 @@ from stillfresh import (
     hook,
     inject,
 )
-from stillfresh.ledger import ledger_of
+from stillfresh.sources.ledger import ledger_of
 from stillfresh.testing import isolated
 
 PATIENCE = 10

@@ -13,8 +13,8 @@ from stillfresh import (
     cache,
     computation,
 )
-from stillfresh.current import default_app
-from stillfresh.ledger import ledger_of
+from stillfresh.services.current import default_app
+from stillfresh.sources.ledger import ledger_of
 from stillfresh.testing import ChaosProvider, isolated
 
 PATIENCE = 10

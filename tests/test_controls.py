@@ -22,7 +22,7 @@ from stillfresh import (
     computation,
 )
 from stillfresh.app import registry
-from stillfresh.current import default_app
+from stillfresh.services.current import default_app
 from stillfresh.testing import IsolatedApp, VirtualClock, isolated
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stillfresh import cache
-from stillfresh.region import MOST_RESTING, Rest
+from stillfresh.entries.region import MOST_RESTING, Rest
 from stillfresh.singleflight import Flight, enter, waiting_for
 from stillfresh.testing import isolated
 

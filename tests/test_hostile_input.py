@@ -17,14 +17,14 @@ from stillfresh import App, CacheProvider, RedisCacheProvider, cache
 from stillfresh.durations import seconds
 from stillfresh.entry import Entry, Windows
 from stillfresh.errors import InvalidDuration, InvalidOption
-from stillfresh.http.asking import cookies
-from stillfresh.http.conditional import byte_range, is_entity_tag, names_tag
-from stillfresh.http.fields import cache_control, form_decoded, http_date, members, vary
-from stillfresh.http.key import normal_escapes, normal_query
-from stillfresh.patterns import compile_pattern, literal_prefix
+from stillfresh.http.rules.conditional import byte_range, is_entity_tag, names_tag
+from stillfresh.http.rules.fields import cache_control, form_decoded, http_date, members, vary
+from stillfresh.http.rules.key import normal_escapes, normal_query
+from stillfresh.http.rules.request_verdict import cookies
+from stillfresh.keys.patterns import compile_pattern, literal_prefix
+from stillfresh.keys.templates import KeyTemplate
 from stillfresh.providers.redis.frame import UnreadableEntry, read_entry, seal
 from stillfresh.providers.redis.names import encode, key_in, short
-from stillfresh.templates import KeyTemplate
 
 SMALL, FACTOR = 4_000, 8
 MOST = FACTOR * 4

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stillfresh import App, UnstableArgument, cache
-from stillfresh.ledger import ledger_of
+from stillfresh.sources.ledger import ledger_of
 from stillfresh.testing import IsolatedApp, VirtualClock, isolated
 
 

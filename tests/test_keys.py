@@ -18,7 +18,7 @@ import msgspec
 import pydantic
 import pytest
 
-from stillfresh.keys import encode, encode_all
+from stillfresh.keys.canonical import encode, encode_all
 
 BERLIN = ZoneInfo("Europe/Berlin")
 PARIS = ZoneInfo("Europe/Paris")
@@ -360,7 +360,7 @@ def test_a_huge_int_has_a_text():
 
 def test_other_processes_find_the_same_text():
     """Neither the order of a set nor the hash of a string reaches the text."""
-    code = "from stillfresh.keys import encode; print(encode([{'a','b','c',1}, {'y': frozenset('xyz')}]))"
+    code = "from stillfresh.keys.canonical import encode; print(encode([{'a','b','c',1}, {'y': frozenset('xyz')}]))"
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],

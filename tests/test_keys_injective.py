@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillfresh.keys import KEY_SAFE_TYPES, encode, encode_all
+from stillfresh.keys.canonical import KEY_SAFE_TYPES, encode, encode_all
 
 BERLIN = ZoneInfo("Europe/Berlin")
 PARIS = ZoneInfo("Europe/Paris")

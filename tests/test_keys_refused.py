@@ -13,7 +13,7 @@ import pydantic
 import pytest
 
 from stillfresh.errors import UnstableArgument
-from stillfresh.keys import encode, encode_all
+from stillfresh.keys.canonical import encode, encode_all
 
 HERE = __name__  # module of the classes below, as it stands in messages
 

@@ -372,7 +372,7 @@ def test_a_loop_that_is_blocked_is_watched_by_others(app: IsolatedApp) -> None:
 
 async def test_hanging_threads_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """When too many sync computations hang past their timeout, the next call fails at once."""
-    monkeypatch.setattr("stillfresh.background.MOST_THREADS", 2)
+    monkeypatch.setattr("stillfresh.computing.background.MOST_THREADS", 2)
     go, hanging = threading.Event(), threading.Semaphore(0)
 
     @cache(timeout="1 second")

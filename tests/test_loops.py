@@ -12,7 +12,7 @@ from stillfresh import (
     StillfreshError,
     cache,
 )
-from stillfresh.current import default_app
+from stillfresh.services.current import default_app
 from stillfresh.testing import isolated
 
 PATIENCE = 10

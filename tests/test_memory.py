@@ -14,7 +14,7 @@ from math import inf
 import pytest
 
 from stillfresh.clock import Clock
-from stillfresh.drivers import drive
+from stillfresh.computing.drivers import drive
 from stillfresh.entry import Entry, Windows
 from stillfresh.errors import InvalidOption
 from stillfresh.providers.base import Address, Busy, CacheProvider, Found, Lease
@@ -680,7 +680,7 @@ import os, sys, threading
 from stillfresh.entry import Entry, Windows
 from stillfresh.providers.base import Address, Lease
 from stillfresh.providers.memory import MemoryCacheProvider
-from stillfresh.drivers import drive
+from stillfresh.computing.drivers import drive
 
 p = MemoryCacheProvider()
 face = p.blocking

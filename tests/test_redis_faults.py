@@ -16,7 +16,7 @@ import redis
 
 from stillfresh import App, Cache, CacheProvider, InvalidOption, ProviderUnavailable, cache
 from stillfresh.clock import Clock
-from stillfresh.drivers import drive
+from stillfresh.computing.drivers import drive
 from stillfresh.entry import Entry, Windows
 from stillfresh.errors import InvalidDuration
 from stillfresh.providers.base import Address, Lease

@@ -8,7 +8,7 @@ import pytest
 
 from stillfresh import App, Cache, CacheProvider, cache
 from stillfresh.clock import Clock
-from stillfresh.drivers import drive
+from stillfresh.computing.drivers import drive
 from stillfresh.entry import Entry, Verdict, Windows, judge
 from stillfresh.providers.base import Address, Found, Lease
 from stillfresh.providers.redis import RedisCacheProvider

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from stillfresh import App, Cache, CacheProvider, MemoryCacheProvider, cache, computation
+from stillfresh.entries.quick import QuickIndex
 from stillfresh.entry import Entry, Windows
-from stillfresh.quick import QuickIndex
 from stillfresh.readthrough import Reader
 from stillfresh.testing import ChaosProvider, IsolatedApp, VirtualClock, isolated
 

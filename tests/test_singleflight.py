@@ -9,7 +9,7 @@ from math import inf
 import pytest
 
 from stillfresh import RecursiveComputation
-from stillfresh.drivers import IN_THREAD, ON_LOOP, drive
+from stillfresh.computing.drivers import IN_THREAD, ON_LOOP, drive
 from stillfresh.entry import MISSING
 from stillfresh.singleflight import (
     ALWAYS,

@@ -10,10 +10,10 @@ from stillfresh import (
     App,
     Cache,
     NotRunning,
-    background,
     cache,
     hook,
 )
+from stillfresh.computing import background
 from stillfresh.testing import VirtualClock
 
 PATIENCE = 10

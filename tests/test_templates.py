@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stillfresh.errors import InvalidOption, UnstableArgument
-from stillfresh.templates import KeyTemplate, TagTemplate
+from stillfresh.keys.templates import KeyTemplate, TagTemplate
 
 
 class Color(enum.Enum):

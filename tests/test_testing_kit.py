@@ -17,7 +17,7 @@ from stillfresh import (
     cache,
     inject,
 )
-from stillfresh.current import default_app
+from stillfresh.services.current import default_app
 from stillfresh.testing import (
     ChaosProvider,
     ProviderContract,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stillfresh import App, CacheProvider, MemoryCacheProvider, cache
-from stillfresh.drivers import drive
+from stillfresh.computing.drivers import drive
 from stillfresh.entry import Entry, Windows
 from stillfresh.providers.base import Address, Lease
 from stillfresh.providers.walks import SLICE

@@ -283,6 +283,6 @@ async def test_inject_of_a_free_instance():
         service = inject(Service)
 
     free = Needs()
-    assert free.service is stillfresh.current.default_app().get(Service)
+    assert free.service is stillfresh.services.current.default_app().get(Service)
     async with App(Service) as app:
         assert free.service is app.get(Service)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import binding, sync  # noqa: F401  # pyright: ignore[reportUnusedImport]  # apps learn of caches
+from . import sync  # pyright: ignore[reportUnusedImport]  # apps learn of caches
 from .app import App
-from .cached import Cached, SyncCached
 from .caching import Cache, cache
-from .computation import Computation, computation
-from .current import invalidate_tags, lifespan, provide
+from .computing.computation import Computation, computation
 from .entry import MISSING
 from .errors import (
     AlreadyResolved,
@@ -29,13 +27,16 @@ from .errors import (
     UnstableArgument,
 )
 from .events import Event
-from .hooks import hook
-from .http import entrance as _entrance  # noqa: F401  # pyright: ignore[reportUnusedImport]  # apps become servers
-from .injection import inject
+from .http import extension as _extension  # noqa: F401  # pyright: ignore[reportUnusedImport]  # apps become servers
 from .options import MemoryTier
 from .providers.base import CacheProvider
 from .providers.memory import MemoryCacheProvider
-from .report import Explanation, Stats
+from .services.current import invalidate_tags, lifespan, provide
+from .services.hooks import hook
+from .services.injection import inject
+from .sources import binding  # noqa: F401  # pyright: ignore[reportUnusedImport]  # apps learn of caches
+from .sources.cached import Cached, SyncCached
+from .sources.report import Explanation, Stats
 
 if TYPE_CHECKING:
     from .http.actions import action as action

@@ -13,20 +13,20 @@ import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
-from .asgi import Served
-from .background import Background
 from .clock import Clock
-from .container import Container
-from .drivers import drive
+from .computing.background import Background
+from .computing.drivers import drive
 from .errors import AlreadyRunning, InvalidOption, NotRunning
 from .events import Listeners, log
-from .hooks import hooks_of
-from .injection import injected
-from .portal import Portal
 from .providers.base import CacheProvider
 from .providers.guard import Guard
 from .providers.memory import MemoryCacheProvider
-from .registry import Registry
+from .services.asgi import Served
+from .services.container import Container
+from .services.hooks import hooks_of
+from .services.injection import injected
+from .services.portal import Portal
+from .services.registry import Registry
 from .tags import checked_tags
 
 if TYPE_CHECKING:

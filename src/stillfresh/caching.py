@@ -21,14 +21,14 @@ from typing import (
 from weakref import WeakSet
 
 from .app import registry
-from .cached import Cached, SyncCached, controls_of, generated
-from .definition import Definition
 from .errors import InvalidOption
-from .ledger import checked_provider
-from .operations import RootHome
 from .options import Options, Policy, checked_name
-from .root import Root
-from .store import Store
+from .sources.cached import Cached, SyncCached, controls_of, generated
+from .sources.definition import Definition
+from .sources.ledger import checked_provider
+from .sources.operations import RootHome
+from .sources.root import Root
+from .sources.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

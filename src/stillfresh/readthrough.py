@@ -29,20 +29,20 @@ from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
 from .app import current_app
-from .background import MOST_THREADS
-from .calls import Answer, Call
-from .computation import Computation, current_computation
+from .computing.background import MOST_THREADS
+from .computing.calls import Answer, Call
+from .computing.computation import Computation, current_computation
+from .computing.patience import Patience, holder_of
+from .entries.shelf import Shelf, refuse_one_shot
 from .entry import MISSING, Entry, Verdict, judge, refresh_due
 from .errors import ComputeCancelled, ComputeTimeout, NotSerializable, ProviderUnavailable
 from .events import log
-from .patience import Patience, holder_of
 from .providers.base import Found, Lease
 from .providers.memory import MemoryCacheProvider
-from .shelf import Shelf, refuse_one_shot
 from .singleflight import ALWAYS, NEVER, Flight, Outcome, enter, tick, waiting_for
 
 if TYPE_CHECKING:
-    from .drivers import Driver
+    from .computing.drivers import Driver
 
 Looked: TypeAlias = "tuple[int, Entry | None, object]"
 """When a caller came, and the entry and the value that it has found since."""

@@ -31,7 +31,7 @@ import linecache
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from .keys import KEY_SAFE_TYPES
+from .keys.canonical import KEY_SAFE_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from .current import default_app, drop_tagged
-from .drivers import drive
+from .computing.drivers import drive
+from .services.current import default_app, drop_tagged
 
 if TYPE_CHECKING:
     from collections.abc import Generator

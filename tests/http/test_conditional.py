@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillfresh.http import conditional
-from stillfresh.http.conditional import UNSATISFIABLE, names_tag
-from stillfresh.http.fields import format_date
+from stillfresh.http.rules import conditional
+from stillfresh.http.rules.conditional import UNSATISFIABLE, names_tag
+from stillfresh.http.rules.fields import format_date
 
 NOW = 1_800_000_000.0
 EARLY, LATE = format_date(NOW - 5000), format_date(NOW - 2000)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stillfresh.http import fields
-from stillfresh.http.fields import FOREVER
+from stillfresh.http.rules import fields
+from stillfresh.http.rules.fields import FOREVER
 
 NOW = 1_800_000_000.0  # 15 January 2027
 HOSTILE = [

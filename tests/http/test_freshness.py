@@ -2,8 +2,8 @@
 
 import pytest
 
-from stillfresh.http.fields import format_date
-from stillfresh.http.freshness import (
+from stillfresh.http.rules.fields import format_date
+from stillfresh.http.rules.freshness import (
     CDN_TARGET,
     OWN_TARGET,
     control,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillfresh.http import key
-from stillfresh.http.structured import SearchVariance
+from stillfresh.http.rules import key
+from stillfresh.http.rules.structured import SearchVariance
 
 
 def primary(url=b"/a", host="h", scheme="http", **more):

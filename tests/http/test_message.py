@@ -2,7 +2,7 @@
 
 import pytest
 
-from stillfresh.http.message import (
+from stillfresh.http.rules.message import (
     Response,
     first,
     has,

@@ -5,10 +5,10 @@ from math import inf
 import http_sf
 import pytest
 
-from stillfresh.http import status
 from stillfresh.http.policy import HttpCache
-from stillfresh.http.status import told
-from stillfresh.http.storing import Verdict
+from stillfresh.http.rules import status
+from stillfresh.http.rules.response_verdict import Verdict
+from stillfresh.http.rules.status import told
 
 STORED = Verdict(store=True, share=True, fresh=60, lifetime=60)
 REFUSED = Verdict(store=False, private=True)

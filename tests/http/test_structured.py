@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillfresh.http import structured
-from stillfresh.http.structured import SearchVariance
+from stillfresh.http.rules import structured
+from stillfresh.http.rules.structured import SearchVariance
 
 OWN, CDN = b"stillfresh-cache-control", b"cdn-cache-control"
 

@@ -18,7 +18,7 @@ from starlette.routing import Mount, Route
 from stillfresh import App, HttpCache, HttpCacheMiddleware, MemoryCacheProvider, action, http_cache
 from stillfresh.codecs import UnreadableFrame
 from stillfresh.codecs.frame import seal
-from stillfresh.http.frame import FINGERPRINT, FRAMES, Stored
+from stillfresh.http.engine.frame import FINGERPRINT, FRAMES, Stored
 from stillfresh.providers.base import CacheProvider
 from stillfresh.testing import VirtualClock
 

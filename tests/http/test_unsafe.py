@@ -2,9 +2,9 @@
 
 import pytest
 
-from stillfresh.http import unsafe
-from stillfresh.http.key import target
-from stillfresh.http.message import Request, Response
+from stillfresh.http.rules import unsafe
+from stillfresh.http.rules.key import target
+from stillfresh.http.rules.message import Request, Response
 
 
 def invalidated(method="POST", status=200, path=b"/dir/page", **fields):

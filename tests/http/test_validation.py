@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from stillfresh.http.fields import format_date
+from stillfresh.http.rules.fields import format_date
 
 EARLY = format_date(time.time() - 86_400).decode()
 

@@ -18,7 +18,8 @@ from typing import Any
 import hiredis
 import redis.exceptions
 
-from stillfresh import App, CacheProvider, RedisCacheProvider, cache, computation, region
+from stillfresh import App, CacheProvider, RedisCacheProvider, cache, computation
+from stillfresh.entries import region
 from stillfresh.errors import ComputeCancelled, ComputeTimeout, ProviderUnavailable
 from stillfresh.providers.redis import talking
 from stillfresh.providers.redis.client import Server

@@ -12,7 +12,7 @@ import sys
 import warnings
 from typing import Any
 
-from stillfresh.current import registry
+from stillfresh.services.current import registry
 
 from .history import History
 from .network import Network

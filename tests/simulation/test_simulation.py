@@ -6,7 +6,7 @@ import os
 import pytest
 from simulation.play import Schedule, play
 
-from stillfresh.current import registry
+from stillfresh.services.current import registry
 
 SCHEDULES = int(os.environ.get("STILLFRESH_SCHEDULES", "300"))
 GROUPS = 10

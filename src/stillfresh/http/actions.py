@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from ..app import registry
-from ..current import which_app
 from ..errors import InvalidOption
+from ..services.current import which_app
 from .endpoints import is_generator
 from .policy import HttpCache
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from ..app import App
     from ..durations import Duration
-    from ..report import Stats
-    from .routes import CachedRoute
+    from ..sources.report import Stats
+    from .engine.routes import CachedRoute
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -13,8 +13,8 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import UnstableArgument
-from ..keys import encode
-from .routes import Parameters
+from ..keys.canonical import encode
+from .engine.routes import Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -11,14 +11,14 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Final
 
-from .planning import is_litestar
-from .routes import Parameters
+from .engine.planning import is_litestar
+from .engine.routes import Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..asgi import Scope
-    from .exchange import Exchange
+    from ..services.asgi import Scope
+    from .engine.exchange import Exchange
 
 _IN_THE_KEY: Final = frozenset({"query", "request", "scope", "state"})
 """Of Litestar: the query is in the key, the state is the application's, the rest is watched."""
@@ -63,7 +63,7 @@ def watch_litestar(exchange: Exchange, values: dict[str, Any]) -> None:
     from litestar.connection import ASGIConnection
     from litestar.utils.scope.state import ScopeState
 
-    from .taint import WatchedScope
+    from .engine.taint import WatchedScope
 
     for name, value in values.items():
         if isinstance(value, ASGIConnection):

@@ -13,27 +13,27 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
 from weakref import WeakKeyDictionary, WeakSet
 
-from ..current import which_app
 from ..errors import InvalidOption
 from ..events import log
-from .desk import MARK, Desk, run_under
+from ..services.current import which_app
 from .endpoints import is_generator, parameters_of
-from .engine import Engine
-from .exchange import Answered, exchange_here
+from .engine.at_endpoint import MARK, Endpoints, run_under
+from .engine.exchange import Answered, exchange_here
+from .engine.in_front import Engine
+from .engine.planning import is_litestar
+from .engine.routes import CachedRoute
 from .injected import unnamed_parameters, watch_litestar
-from .planning import is_litestar
 from .policy import HttpCache, Profile
-from .routes import CachedRoute
 from .startup import check_routes, decorated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from ..app import App
-    from ..asgi import AsgiApp, Receive, Scope, Send
     from ..durations import Duration
-    from .exchange import Exchange
-    from .routes import Parameters
+    from ..services.asgi import AsgiApp, Receive, Scope, Send
+    from .engine.exchange import Exchange
+    from .engine.routes import Parameters
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -183,7 +183,7 @@ class Endpoint:
         self.policy = policy
         self.drops = drops
         self._signature = inspect.signature(function)
-        self._routes: WeakKeyDictionary[Desk, CachedRoute] = WeakKeyDictionary()
+        self._routes: WeakKeyDictionary[Endpoints, CachedRoute] = WeakKeyDictionary()
         self._context = copy_context()
         self._warned = False
         self.catches_all = False
@@ -230,14 +230,14 @@ class Endpoint:
         return await in_thread(call)
 
     def _route(self, exchange: Exchange) -> CachedRoute:
-        desk = cast("Desk", exchange.engine)
-        found = self._routes.get(desk)
+        endpoints = cast("Endpoints", exchange.engine)
+        found = self._routes.get(endpoints)
         if found is None:
             dependant = getattr(exchange.scope.get("route"), "dependant", None)
             parameters = self._parameters(exchange.scope, dependant)
-            found = CachedRoute(desk.find_app, self.function, self.policy, parameters)
+            found = CachedRoute(endpoints.find_app, self.function, self.policy, parameters)
             found.contexts.append(self._context)
-            self._routes[desk] = found
+            self._routes[endpoints] = found
         return found
 
     def _parameters(self, scope: Scope, dependant: Any) -> Parameters:
@@ -255,7 +255,7 @@ class Endpoint:
         if is_litestar(exchange.scope):
             watch_litestar(exchange, values)
         elif "starlette.requests" in sys.modules:
-            from .taint import watched
+            from .engine.taint import watched
 
             watched(exchange, values)
         exchange.watched = {name for name, value in values.items() if value is not before[name]}
@@ -272,10 +272,10 @@ class Endpoint:
 
 
 async def _drop(exchange: Exchange, tag: str, values: dict[str, Any]) -> None:
-    from ..templates import TagTemplate
+    from ..keys.templates import TagTemplate
 
     name = TagTemplate(tag, list(values), option="invalidates").render(values)
-    await cast("Desk", exchange.engine).find_app().invalidate_tags(name)
+    await cast("Endpoints", exchange.engine).find_app().invalidate_tags(name)
 
 
 async def in_thread(call: Callable[[], Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, cast
 
 from ..durations import seconds
 from ..errors import InvalidOption
-from .fields import TOKEN
+from .rules.fields import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -14,8 +14,8 @@ from ..errors import InvalidOption
 from ..options import FIVE_MINUTES, lifetime
 from ..tags import checked_tags
 from . import option_checks as checks
-from .freshness import CDN_TARGET
-from .key import COMMON_NORMALIZERS, LOOSE_NORMALIZERS, name_matcher
+from .rules.freshness import CDN_TARGET
+from .rules.key import COMMON_NORMALIZERS, LOOSE_NORMALIZERS, name_matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -21,21 +21,21 @@ from fastapi.exceptions import FastAPIError
 
 from ..app import current_app
 from ..errors import InvalidOption
-from ..injection import injected_in
-from ..templates import TagTemplate
+from ..keys.templates import TagTemplate
+from ..services.injection import injected_in
 from .actions import Action, Target, actions_of
-from .desk import MARK, run_under, tell_once
 from .endpoints import is_generator, parameters_of
-from .engine import Engine
-from .exchange import Answered, exchange_here
-from .routes import CachedRoute
-from .taint import watched
+from .engine.at_endpoint import MARK, run_under, tell_once
+from .engine.exchange import Answered, exchange_here
+from .engine.in_front import Engine
+from .engine.routes import CachedRoute
+from .engine.taint import watched
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from ..app import App
-    from ..asgi import Receive, Scope, Send
+    from ..services.asgi import Receive, Scope, Send
     from .policy import HttpCache
 
 

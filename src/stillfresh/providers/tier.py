@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from ..events import log
-from ..patterns import compile_pattern
+from ..keys.patterns import compile_pattern
 from ..tags import TagBook
 from .base import CacheProvider
 from .near import Near

@@ -19,7 +19,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from ..clock import Clock
-from ..patterns import compile_pattern
+from ..keys.patterns import compile_pattern
 from .aftermath import Aftermath
 from .base import Address, CacheProvider
 from .leases import Leases

@@ -18,7 +18,7 @@ import asyncio
 import threading
 import time
 
-from ..drivers import drive
+from ..computing.drivers import drive
 from ..entry import Verdict
 from ..providers.base import Busy, Found, Lease
 from .bench import PATIENCE, Bench, in_threads, on_loop

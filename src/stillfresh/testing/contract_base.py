@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..clock import Clock
-from ..drivers import drive
+from ..computing.drivers import drive
 from .bench import Bench, on_loop
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from ..current import DefaultApp, replaced_default
+from ..services.current import DefaultApp, replaced_default
 from .clock import VirtualClock
 
 if TYPE_CHECKING:

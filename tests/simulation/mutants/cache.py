@@ -175,7 +175,7 @@ MUTANTS = [
     Mutant(
         "the shield removed",
         "cancelling one caller cancels nobody else",
-        "drivers.py",
+        "computing/drivers.py",
         "OnLoop.follow",
         """                except BaseException:
                     flight.unsubscribe(wake)
@@ -225,7 +225,7 @@ MUTANTS = [
     Mutant(
         "a fault of the provider reaches the caller",
         "faults of the provider never break a function call",
-        "shelf.py",
+        "entries/shelf.py",
         "Shelf.look",
         "except ProviderUnavailable:",
         "except ZeroDivisionError:",
@@ -234,7 +234,7 @@ MUTANTS = [
     Mutant(
         "a fault of the provider reaches the caller of a hit",
         "faults of the provider never break a function call",
-        "route.py",
+        "sources/route.py",
         "Route.answer",
         "except ProviderUnavailable:",
         "except ZeroDivisionError:",
@@ -314,7 +314,7 @@ MUTANTS = [
     Mutant(
         "cancelled callers uncounted",
         "statistics add up",
-        "route.py",
+        "sources/route.py",
         "Route.answer",
         '            reader.done("miss", key, None)\n',
         "",

@@ -141,7 +141,7 @@ MUTANTS = [
     Mutant(
         "a computation that waits for ever behind another one",
         "two processes that wait for each other go on after one lease",
-        "patience.py",
+        "computing/patience.py",
         "Patience.is_over",
         "self._flight.wanted and time.monotonic() >= self._until",
         "self._flight.wanted and False",

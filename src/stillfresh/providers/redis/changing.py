@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ...entry import Entry, Verdict, judge
 from ...errors import ProviderUnavailable
-from ...patterns import compile_pattern, literal_prefix
+from ...keys.patterns import compile_pattern, literal_prefix
 from ..base import Address, Refused
 from . import scripts
 from .frame import (

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from ...clock import Clock
-from ...drivers import drive
+from ...computing.drivers import drive
 from ...errors import InvalidOption, ProviderUnavailable
 from ..base import Refused
 from ..tier import Tiered

@@ -1,0 +1,62 @@
+"""
+How long a computation stands behind the lease of another one, in whatever process.
+
+Mostly as long as it takes: the lease ends, the value is there. There are two exceptions, after
+which it computes without storing:
+
+- A holder has ended without a value. If all who wait took the lease one after the other, N
+  processes would fail one after the other.
+- It is waited for by another computation. That one may hold the lease for which, somewhere else,
+  the holder of ours waits: nobody would ever answer.
+
+    1. process 1   computes a, whose function needs b
+    2. process 2   computes b, whose function needs a: waits for the lease of step 1
+    3. process 1   waits for the lease of step 2: at most as long as a dead holder would keep it
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ..singleflight import Flight
+
+if TYPE_CHECKING:
+    from ..providers.base import Lease
+
+_MOST_SECONDS = 1.0
+"""At least so often it asks again: what it waits for may have ended without news."""
+
+
+class Patience:
+    """That of one flight. It is counted in real time, as leases are."""
+
+    __slots__ = ("_ended", "_flight", "_lease", "_until")
+
+    def __init__(self, flight: Flight, lease_seconds: float) -> None:
+        self._flight = flight
+        self._lease = lease_seconds
+        self._until: float | None = None
+        self._ended = False
+
+    def end(self) -> None:
+        """Somebody who was waited for has ended without a value."""
+        self._ended = True
+
+    def is_over(self) -> bool:
+        """Tell whether it is to compute without a lease."""
+        if self._until is None:
+            self._until = time.monotonic() + self._lease
+        return self._ended or (self._flight.wanted and time.monotonic() >= self._until)
+
+    def seconds(self) -> float:
+        """How long to wait now."""
+        if self._flight.wanted and self._until is not None:
+            return min(_MOST_SECONDS, max(0.0, self._until - time.monotonic()))
+        return _MOST_SECONDS
+
+
+def holder_of(lease: Lease | None) -> Flight | None:
+    """Return the flight under *lease*, where it is one of this process."""
+    found = None if lease is None or lease.holder is None else lease.holder()
+    return found if isinstance(found, Flight) else None

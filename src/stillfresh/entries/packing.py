@@ -1,0 +1,113 @@
+"""Values into entries and out of them: as they are on memory, as bytes elsewhere."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Final
+
+from ..codecs import UnreadableFrame
+from ..entry import MISSING, Entry, Lasting
+from ..errors import NotSerializable
+from ..events import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..codecs import Codec
+    from ..entry import Windows
+
+_LARGEST_COUNTER: Final = 2**63 - 1
+_LONGEST_COUNTER: Final = 20
+
+
+class Packer:
+    """The values of one function or store, on one provider."""
+
+    def __init__(
+        self, make_codec: Callable[[], Codec], *, serialized: bool, copy: bool, trial: bool
+    ) -> None:
+        self._make_codec = make_codec
+        self._codec: Codec | None = None
+        self._copy = copy
+        self.serialized = serialized
+        self._tried = not trial
+        self.measure: Callable[[object], int] | None = None
+        """Says how large an object is that is kept as it is."""
+        self.lasting = False
+        """The values are data, which no function could compute again."""
+
+    @property
+    def codec(self) -> Codec:
+        """
+        How values become bytes and back.
+
+        Raises:
+            NotSerializable: The type can never be stored.
+        """
+        if self._codec is None:
+            self._codec = self._make_codec()
+        return self._codec
+
+    def check_type(self) -> None:
+        """
+        Let a function run whose results may be stored.
+
+        Raises:
+            NotSerializable: The provider keeps bytes, and the type can never become any.
+        """
+        if self.serialized:
+            _ = self.codec
+
+    def pack(
+        self, value: object, born: float, windows: Windows, tags: frozenset[str] = frozenset()
+    ) -> Entry:
+        """
+        Make an entry of *value*.
+
+        Raises:
+            NotSerializable: The provider keeps bytes, and the value does not fit its type.
+        """
+        if self.serialized:
+            data = self.codec.encode(value)
+            if type(value) is int and abs(value) <= _LARGEST_COUNTER:
+                # As digits, so that a counter can go on from it.
+                data = str(value).encode()
+            made = Lasting if self.lasting else Entry
+            return made(data, born, windows, tags, len(data))
+        size = 0 if self.measure is None else self.measure(value)
+        return Entry(value, born, windows, tags, size)
+
+    def open(self, entry: Entry) -> object:
+        """Return the value, or MISSING if it was dropped meanwhile or has another shape."""
+        try:
+            value: object = entry.value
+            if not self.serialized:
+                return value
+        except AttributeError:
+            return MISSING
+        return self.read(value) if isinstance(value, bytes) else MISSING
+
+    def read(self, data: bytes) -> object:
+        """Return the value in the bytes of an entry, or MISSING where there is none of its type."""
+        try:
+            if len(data) <= _LONGEST_COUNTER and data.removeprefix(b"-").isdigit():
+                number = int(data)  # a counter, see CacheProvider.incr
+                self.codec.encode(number)  # or another type had the name before
+                return number
+            return (self._codec or self.codec).decode(data)
+        except (AttributeError, UnreadableFrame, NotSerializable, ValueError):
+            return MISSING
+
+    def hand_out(self, value: object) -> object:
+        """Return what a caller gets: the stored object, or a copy where one was asked for."""
+        return deepcopy(value) if self._copy else value
+
+    def try_once(self, value: object, title: str) -> None:
+        """Say once, on memory, that a provider that keeps bytes could not store *value*."""
+        if self._tried:
+            return
+        self._tried = True
+        try:
+            self.codec.try_value(value)
+        except NotSerializable as error:
+            log.warning("%s: a shared provider could not store this: %s", title, str(error))

@@ -1,0 +1,177 @@
+"""
+The entries of one function or store, as hands reach them: looked at, written, counted.
+
+What computes is on the floor above, in `readthrough`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from ..codecs import one_shot_value
+from ..computing.calls import Answer, Counts
+from ..entry import MISSING, Entry, Verdict, judge
+from ..errors import NotSerializable, ProviderUnavailable
+from .packing import Packer
+from .quick import QuickIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..codecs import Codec
+    from ..computing.drivers import Driver
+    from ..options import Policy
+    from .region import Region
+
+
+class Shelf:
+    """The entries of one function or store in a region, with its policy and its codec."""
+
+    def __init__(
+        self, region: Region, policy: Policy, codec: Callable[[], Codec], *, local: bool = False
+    ) -> None:
+        self.region = region
+        self.policy = policy
+        self.counts = Counts()
+        self.index = QuickIndex()
+        self.prefix = ""
+        """What all keys begin with, where functions share the namespace."""
+        self.packer = Packer(
+            codec,
+            serialized=region.serialized,
+            copy=policy.copy,
+            trial=not (region.serialized or local),  # what stays here is never stored elsewhere
+        )
+
+    async def look(self, key: str, driver: Driver) -> tuple[Entry | None, object]:
+        """Return the usable entry and its value; (None, MISSING) also when nobody answers."""
+        try:
+            entry = await driver.ops(self.region.guard).look(self.region.address(key))
+        except ProviderUnavailable:
+            return None, MISSING
+        return self.open(entry)
+
+    def near(self, key: str) -> Entry | None:
+        """Return what a near tier may serve without asking."""
+        del key
+        return None
+
+    async def look_many(self, keys: list[str], driver: Driver) -> list[tuple[Entry | None, object]]:
+        """
+        Return the usable entries and their values, in the order of *keys*.
+
+        Raises:
+            ProviderUnavailable: Nobody knows.
+        """
+        addresses = [self.region.address(key) for key in keys]
+        return [
+            self.open(entry) for entry in await driver.ops(self.region.guard).look_many(addresses)
+        ]
+
+    async def look_as(self, status: str, key: str, driver: Driver) -> tuple[Entry | None, object]:
+        """Look; who is cancelled meanwhile was a call all the same, with that *status*."""
+        try:
+            return await self.look(key, driver)
+        except BaseException:
+            self.done(status, key, None)
+            raise
+
+    async def peek(self, key: str, driver: Driver) -> object:
+        """
+        Return the value that a call would be answered with at once, or MISSING.
+
+        Raises:
+            ProviderUnavailable: Nobody knows.
+        """
+        region = self.region
+        entry, value = self.open(await driver.ops(region.guard).look(region.address(key)))
+        usable = judge(entry, region.clock.now()) in {Verdict.FRESH, Verdict.STALE}
+        return self.hand_out(value) if usable else MISSING
+
+    async def peek_many(self, keys: list[str], driver: Driver) -> dict[str, object]:
+        """
+        Return the values that are there, by key; each key counts as a call.
+
+        Raises:
+            ProviderUnavailable: Nobody knows.
+        """
+        region = self.region
+        found: dict[str, object] = {}
+        for key, (entry, value) in zip(keys, await self.look_many(keys, driver), strict=True):
+            verdict = judge(entry, region.clock.now())
+            if verdict not in {Verdict.FRESH, Verdict.STALE}:
+                self.done("miss", key, None)
+                continue
+            status = "hit" if verdict is Verdict.FRESH else "stale"
+            found[key] = self.done(status, key, value).value
+        return found
+
+    async def incr(self, key: str, amount: int, driver: Driver) -> int:
+        """Add to a counter; see `CacheProvider.incr`."""
+        region = self.region
+        ops = driver.ops(region.guard)
+        return await region.incr(ops, key, amount, self.policy.windows())
+
+    def hand_out(self, value: object) -> object:
+        """Return what a caller gets of a stored value."""
+        return self.packer.hand_out(value)
+
+    def open(self, entry: Entry | None) -> tuple[Entry | None, object]:
+        """Return an entry with its value, or (None, MISSING) where it is of no use."""
+        if entry is None or judge(entry, self.region.clock.now()) is Verdict.GONE:
+            return None, MISSING
+        value = self.packer.open(entry)
+        return (None, MISSING) if value is MISSING else (entry, value)
+
+    # Writing by hand
+
+    async def write(
+        self,
+        values: Mapping[str, object],
+        driver: Driver,
+        *,
+        fresh: float | None = None,
+        tags: frozenset[str] = frozenset(),
+    ) -> None:
+        """
+        Store *values* by key, over what is there and what is being computed.
+
+        Raises:
+            NotSerializable: A value does not come back as it is; nothing was written.
+            ProviderUnavailable: Nobody knows what is there now.
+        """
+        region = self.region
+        born = region.clock.now()
+        entries: list[tuple[str, Entry]] = []
+        for key, value in values.items():
+            refuse_one_shot(value)
+            self.packer.try_once(value, region.namespace)
+            windows = self.policy.windows(fresh)
+            entries.append((key, self.packer.pack(value, born, windows, tags)))
+        await region.put(driver.ops(region.guard), entries)
+
+    # Answering
+
+    def done(self, status: str, key: str, value: object, entry: Entry | None = None) -> Answer:
+        """Count a call and tell the listeners; return what its caller gets."""
+        self.counts.add(status)
+        self.region.emit(status, key)
+        return Answer(self.hand_out(value), status=status, entry=entry)
+
+
+def refuse_one_shot(value: object) -> None:
+    """
+    Let a value pass that can be read more than once.
+
+    Raises:
+        NotSerializable: A generator, an iterator, something to await.
+    """
+    reason = one_shot_value(value)
+    if reason is None:
+        return
+    close = getattr(value, "close", None)
+    if close is not None:
+        with contextlib.suppress(Exception):
+            close()
+    raise NotSerializable(f"the result cannot be cached: {reason}", "return")

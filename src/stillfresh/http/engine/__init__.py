@@ -1,0 +1,1 @@
+"""What moves the bytes of a request by the rules: before routing, and at an endpoint."""

@@ -1,0 +1,312 @@
+"""
+What an endpoint asks, once routing, guards and dependencies have let a request pass.
+
+Its answer is one of three: the cache has the response; the handler runs, and what it sends is
+kept; or it runs, and nothing is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context, copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ...computing.computation import Computation, current_computation
+from ...errors import UnstableArgument
+from ...events import log
+from ..endpoints import results_text
+from ..rules import request_verdict, response_verdict
+from ..rules.conditional import inward
+from ..rules.message import first, joined
+from .capture import BUFFER_BREAKERS, Capture, note_end
+from .exchange import ANSWERED, Answered, Exchange, exchange_here
+from .filling import Fill, spared, validators
+from .planning import NobodyError, Plan, dresser, undressed
+from .reading import Pass
+from .replies import answer, keep
+from .scope import inner_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from ...app import App
+    from ...services.asgi import AsgiApp, Message, Scope, Send
+    from ..rules.message import Headers, Request, Response
+    from .reading import Readings
+    from .replies import Reply
+    from .routes import CachedRoute
+
+BASELINE = "http baseline"
+"""Where an app keeps the context of its start."""
+MARK = b"stillfresh-answered"
+"""A field by which the engine knows the response of an endpoint that it has answered for."""
+
+
+_AT_IMPORT = copy_context()
+
+
+class Endpoints:
+    """Where the endpoints of one application ask."""
+
+    def __init__(self, inner: AsgiApp, app: Callable[[], App], readings: Readings) -> None:
+        self.inner = inner
+        self.find_app = app
+        self.readings = readings
+        self.contexts: list[Context] = []
+        """That of the server's start, once it was seen."""
+
+    async def at_endpoint(
+        self, exchange: Exchange, route: CachedRoute, values: Mapping[str, object]
+    ) -> Answered | Computation | None:
+        """
+        Say what the endpoint of *route* does with a request.
+
+        `ANSWERED`: nothing, the cache has the response. A computation: the handler runs as this
+        one. None: it runs, and nothing is kept.
+        """
+        capture = exchange.capture
+        if capture is None or exchange.passing or not route.find_app().running:
+            return None
+        if exchange.filling is not None:
+            if exchange.filling.route is not route:
+                self.readings.defer(exchange.filling)
+                exchange.tainted = "its route has a policy of its own"
+            return None
+        body: list[bytes] = []
+        if exchange.keyed:
+            if exchange.request.method not in route.cache.methods:
+                return None
+            found = await capture.request_body(route.cache.max_body)
+            if found is None:
+                return None
+            body = body_parts(exchange.request, found)
+        exchange.route = route
+        plan = self._plan(exchange, route, values, body)
+        if isinstance(plan, str):
+            if plan:
+                tell_once(route, f"it is not cached: {plan}")
+            capture.dress = undressed(route)
+            return None
+        if not (plan.asked.look or plan.asked.store):
+            capture.dress = dresser(plan)
+            return None
+        if not route.kept:
+            return self._conditional(exchange, capture, plan)
+        if route.early and not body:
+            self.readings.learn_route(plan)
+        return await self._read(exchange, capture, plan)
+
+    def _plan(
+        self,
+        exchange: Exchange,
+        route: CachedRoute,
+        values: Mapping[str, object],
+        body: list[bytes],
+    ) -> Plan | str:
+        """Return what is asked, or why nothing can be kept of the answer."""
+        why = self._personal(route)
+        if why:
+            return why
+        if route.cache.stale and not route.early:
+            tell_once(
+                route,
+                "stale= has no effect: a refresh has nobody's credentials to pass guards with. "
+                "Say public=True if everybody gets the same",
+            )
+        request = exchange.request
+        asked = request_verdict.ask(request, route.cache, pure=route.pure)
+        try:
+            text = route.parameters.text(values)
+            extra = [] if route.early else results_text(route.parameters, values, exchange.watched)
+            extra = [*extra, *body]
+            return Plan(route, request, asked, text, values, scope=exchange.scope, extra=extra)
+        except NobodyError:
+            return ""
+        except UnstableArgument as error:
+            return str(error)
+
+    async def _read(
+        self, exchange: Exchange, capture: Capture, plan: Plan
+    ) -> Answered | Computation | None:
+        reader = plan.route.reader()
+        warm = None if plan.target else self.readings.warm(plan, reader)
+        if warm is not None:
+            return self._answered(exchange, capture, warm.reply)
+        way = partial(self.inward, plan.request, exchange.outer, nowhere)
+        fill = Fill(plan, reader, inward=way, inside=exchange)
+        reading = asyncio.get_running_loop().create_task(self.readings.read(plan, fill))
+        reading.add_done_callback(note_end)
+        try:
+            await fill.led_or(reading)
+        except BaseException:
+            reading.cancel()
+            raise
+        if fill.led is not None:
+            exchange.reading = reading
+            return fill.led
+        found = reading.result()
+        if isinstance(found, Pass):
+            capture.dress = dresser(plan)
+            return None
+        return self._answered(exchange, capture, found.reply)
+
+    @staticmethod
+    def _answered(exchange: Exchange, capture: Capture, reply: Reply | None) -> Answered:
+        exchange.reply = reply
+        capture.keep = lambda _, headers: first(headers, MARK) is not None
+        capture.limit = 1_000
+        return ANSWERED
+
+    def _conditional(self, exchange: Exchange, capture: Capture, plan: Plan) -> Answered | None:
+        """Answer the conditions of a request, and keep nothing."""
+        tag, modified = validators(plan.route, plan.values)
+        reply = spared(plan, tag, modified)
+        if reply is not None:
+            return self._answered(exchange, capture, reply)
+        policy = plan.route.cache
+        capture.keep = lambda code, _: code == 200
+        capture.limit, capture.tee = policy.max_body, False
+
+        def finish(response: Response) -> Reply:
+            kept = keep(
+                plan.request,
+                response,
+                response_verdict.Verdict(store=False, headers=response.headers),
+                policy,
+                added=(),
+                tag=tag,
+                modified=modified,
+                behind=False,
+            )
+            now = self.readings.wall()
+            return answer(
+                kept.stored, plan.request, policy, resident=0.0, how="miss", member=b"", now=now
+            )
+
+        exchange.finish = finish
+        return None
+
+    def inward(
+        self, request: Request, scope: Scope, send: Send, fill: Fill, conditions: Headers
+    ) -> Capture:
+        """Make a request of our own, for whoever waits for its response."""
+        headers = inward(request.headers)
+        if fill.call is not None and fill.call.behind:
+            headers = request_verdict.background(headers, fill.plan.route.cache)
+        inner = inner_scope(scope, method="GET", headers=[*headers, *conditions])
+        for name in BUFFER_BREAKERS:
+            inner.get("extensions", {}).pop(name, None)
+        capture = Capture(self.inner, inner, None, send)
+        if fill.call is not None and fill.call.behind:
+            capture.context = self._clean_context()
+        exchange = Exchange(self, request, inner, filling=fill.plan)
+        fill.exchange = exchange
+        exchange.capture = capture
+        capture.context.run(exchange_here.set, exchange)
+        return capture
+
+    @property
+    def _baseline(self) -> Context:
+        """
+        The context before any request: of the app's start, or else of the import.
+
+        Not of the making of a middleware: frameworks make it inside of the first request.
+        """
+        found = self.find_app().extras.get(BASELINE)
+        return found if isinstance(found, Context) else _AT_IMPORT
+
+    def _clean_context(self) -> Context:
+        """Return a context in which nothing is set by whoever made the request."""
+        context = self._baseline.copy()
+        for variable, value in copy_context().items():
+            if variable.name.startswith("stillfresh_"):
+                context.run(variable.set, value)
+        return context
+
+    def _personal(self, route: CachedRoute) -> str:
+        """Return why the code around the handler may know who asks (http-rules.md A6)."""
+        if route.cache.public or route.cache.per is not None:
+            return ""
+        if route.parameters.writes:
+            return (
+                "a dependency that sees the request is given the response to write into. Say "
+                "public=True if everybody gets the same, or per= whose response it is"
+            )
+        name = self.set_outside(*route.contexts)
+        if not name:
+            return ""
+        return (
+            f"something has set the context variable {name!r} for this request. Say "
+            "public=True if everybody gets the same, or per= whose response it is"
+        )
+
+    def set_outside(self, *known: Context) -> str:
+        """
+        Return the name of a context variable that is set for this request, "" for none.
+
+        What some moment outside of any request knows, of ours or *known*, was set by none.
+        """
+        moments: tuple[Context, ...] = ()
+        for variable, value in copy_context().items():
+            if is_harmless(variable.name, value):
+                continue
+            moments = moments or (self._baseline, _AT_IMPORT, *self.contexts, *known)
+            if all(moment.get(variable) is not value for moment in moments):
+                return variable.name
+        return ""
+
+
+def body_parts(request: Request, body: bytes) -> list[bytes]:
+    """Return the parts of a key that a body makes (http-rules.md A1)."""
+    described = [joined(request.headers, name) or b"" for name in _OF_BODIES]
+    return [b"body", request.method.encode(), *described, body]
+
+
+_OF_BODIES = (b"content-type", b"content-encoding", b"content-language")
+
+_HARMLESS_NAMES = (
+    "stillfresh_",
+    "correlation_id",
+    "current_async_library_cvar",  # which event loop runs
+    "decimal_context",  # made by each thread that calculates
+    "request_id",
+    "transaction_id",
+)
+"""By the beginnings of their names: variables that do not say who asks."""
+_HARMLESS_VALUES = {
+    "current_context": "opentelemetry",
+    "current_scope": "sentry_sdk",
+    "isolation_scope": "sentry_sdk",
+}
+"""An application may use these names for its own, so what is in them has to be the library's."""
+
+
+def is_harmless(name: str, value: object) -> bool:
+    """Tell whether a context variable says nothing about who asks."""
+    if name.startswith(_HARMLESS_NAMES):
+        return True
+    library = _HARMLESS_VALUES.get(name)
+    return library is not None and type(value).__module__.partition(".")[0] == library
+
+
+def tell_once(route: CachedRoute, why: str) -> None:
+    """Write one log line per route and reason."""
+    if why not in route.warned:
+        route.warned.add(why)
+        log.warning("%s: %s", route.title, why)
+
+
+async def nowhere(message: Message) -> None:
+    """Send to nobody."""
+
+
+async def run_under(computation: Computation | None, run: Callable[[], Awaitable[Any]]) -> Any:
+    """Run a handler as the computation of its response, so that it may say what it wants."""
+    if computation is None:
+        return await run()
+    token = current_computation.set(computation)
+    try:
+        return await run()
+    finally:
+        current_computation.reset(token)

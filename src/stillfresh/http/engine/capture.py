@@ -1,0 +1,303 @@
+"""
+One run of the application behind the cache: its response is collected, or goes live to a client.
+
+    start ── nobody wants to keep it ─────────────────────────────────► DIRECT
+      │
+      ├── the body comes in one piece, or with a Content-Length ──────► HELD, until it is whole
+      └── anything else ──► TEE: sent on as it comes, and kept ── too long, unknown ──► DIRECT
+
+The run is a task of its own. Who asked may go: a response that is being kept is finished for
+those who wait for it, and any other one is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from ..rules.message import Response, first, lowered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import ContextVar
+
+    from ...services.asgi import AsgiApp, Message, Receive, Scope, Send
+    from ..rules.message import Headers
+
+BUFFER_BREAKERS = ("http.response.pathsend", "http.response.zerocopysend")
+"""Extensions by which a body goes past whoever wants to see it."""
+
+
+class Incomplete(Exception):  # internal, and named for what happened
+    """The application returned before its response was whole."""
+
+
+class Capture:
+    """A run of *app*. Nothing is kept unless `keep` says so by the time the response begins."""
+
+    def __init__(self, app: AsgiApp, scope: Scope, receive: Receive | None, send: Send) -> None:
+        self._app, self._scope = app, scope
+        self._receive, self._send = receive, send
+        self.keep: Callable[[int, Headers], bool] | None = None
+        """Says from the head of a response whether it is worth keeping."""
+        self.dress: Callable[[int, Headers], Headers] | None = None
+        """Makes of the fields of a response what a client gets, where it goes live."""
+        self.limit = 0
+        """Bytes of the longest body that is kept."""
+        self.tee = True
+        """A body that comes in pieces may be kept, too."""
+        self.status = 0
+        self.headers: Headers = ()
+        self.live = False
+        """Something has gone to the client, or will without anybody's help."""
+        self.keyed = 0
+        """Bytes of a request that are kept when the application reads them, for a key."""
+        self.gone = False
+        """There is no client, or not any more."""
+        loop = asyncio.get_running_loop()
+        self.decided: asyncio.Future[None] = loop.create_future()
+        """Done when the response is whole, is to be streamed, has gone by itself, or failed."""
+        self.whole: asyncio.Future[Response | None] = loop.create_future()
+        """The whole response; None as soon as it is clear that it is not kept."""
+        self._loop = loop
+        self._held: list[Message] = []
+        self._body: list[bytes] = []
+        self._length = 0
+        self._queue: asyncio.Queue[Message | None] | None = None
+        self._over = asyncio.Event()
+        self._began = self._direct = False
+        self.task: asyncio.Task[None] | None = None
+        self.context = copy_context()
+        self._sent: list[bytes] = []
+        self._sent_length = 0
+        self._asked = False
+        self._ahead: list[Message] = []
+
+    # Running
+
+    def start(self) -> None:
+        """Begin."""
+        self.task = self._loop.create_task(self._run(), context=self.context)
+        self.task.add_done_callback(note_end)
+
+    async def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            await self._app(self._scope, self._receive_inward, self._send_outward)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._over.set()
+            if self._queue is not None:
+                self._queue.put_nowait(None)
+            if not self.whole.done():
+                if error is None and not self._direct:
+                    error = Incomplete("the response ended before it was whole")
+                self._fail(error)
+            self._decide()
+
+    def _fail(self, error: BaseException | None) -> None:
+        if isinstance(error, Exception):
+            self.whole.set_exception(error)
+            self.whole.exception()  # seen, even if nobody waits for it
+        elif error is not None:
+            self.whole.cancel()
+        else:
+            self.whole.set_result(None)
+
+    def _decide(self) -> None:
+        if not self.decided.done():
+            self.decided.set_result(None)
+
+    async def _receive_inward(self) -> Message:
+        """Hand on what the client says, but not that it has gone, where others wait, too."""
+        if self._receive is None:
+            if not self._began:
+                self._began = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            await self._over.wait()
+            return {"type": "http.disconnect"}
+        message = self._ahead.pop(0) if self._ahead else await self._received(self._receive)
+        if message["type"] == "http.disconnect" and self.keep is not None:
+            if not self.whole.done():
+                await until(self.whole)
+            if not self._direct:
+                await self._over.wait()
+        return message
+
+    async def _received(self, receive: Receive) -> Message:
+        message = await receive()
+        if self.keyed and message["type"] == "http.request":
+            piece = message.get("body", b"")
+            self._sent.append(piece)
+            self._sent_length += len(piece)
+            self._asked = not message.get("more_body", False)
+            if self._sent_length > self.keyed:
+                self.keyed = 0  # too long for every route
+                self._sent.clear()
+        return message
+
+    async def request_body(self, limit: int) -> bytes | None:
+        """
+        Return the whole body of the request, None if it is longer than *limit*.
+
+        The application gets it, too, whether it has read it before or reads it later.
+        """
+        while not self._asked and self._receive is not None:
+            if not self.keyed or self._sent_length > limit:
+                return None
+            message = await self._received(self._receive)
+            self._ahead.append(message)
+            if message["type"] == "http.disconnect":
+                return None
+        body = b"".join(self._sent)
+        return body if self.keyed and len(body) <= limit else None
+
+    # What the application sends
+
+    async def _send_outward(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.debug":  # of test clients, beside the response
+            await self._send(message)
+        elif self._direct:
+            await self._to_client(message)
+        elif kind == "http.response.start":
+            await self._starts(message)
+        elif kind == "http.response.body" and self.status:
+            await self._grows(message)
+        else:  # trailers, files by path, whatever comes next: not ours to understand
+            await self._go_direct(message)
+
+    async def _starts(self, message: Message) -> None:
+        self.status = message["status"]
+        self.headers = lowered(message.get("headers", ()))
+        length = first(self.headers, b"content-length")
+        self._held.append(message)
+        known = length is not None and length.isdigit()
+        if (
+            self.keep is None
+            or message.get("trailers")
+            or (known and int(length or b"") > self.limit)
+            or not self.keep(self.status, self.headers)
+        ):
+            await self._go_direct(None)
+
+    async def _grows(self, message: Message) -> None:
+        piece, more = message.get("body", b""), message.get("more_body", False)
+        self._body.append(piece)
+        self._length += len(piece)
+        if self._length > self.limit:
+            await self._go_direct(message)
+            return
+        if more and self._queue is None and first(self.headers, b"content-length") is None:
+            if not self.tee:
+                await self._go_direct(message)
+                return
+            self._queue = asyncio.Queue()
+            for held in self._held:
+                self._queue.put_nowait(self._dressed(held))
+            self._held.clear()
+            self.live = True
+            self._decide()
+        if self._queue is None:
+            self._held.append(message)
+        elif not self.gone:
+            self._queue.put_nowait(message)
+        if not more:
+            self._completed()
+
+    def _completed(self) -> None:
+        body = b"".join(self._body)
+        length = first(self.headers, b"content-length")
+        bodiless = self.status == 304 or self._scope["method"] == "HEAD"
+        if length is not None and length != b"%d" % len(body) and not bodiless:
+            self._fail(Incomplete(f"Content-Length is {length!r}, and {len(body)} bytes came"))
+        else:
+            self.whole.set_result(Response(self.status, self.headers, body))
+        self._decide()
+
+    async def _go_direct(self, message: Message | None) -> None:
+        """Keep nothing from now on; who waits for it hears so at once."""
+        self._direct = self.live = True
+        if not self.whole.done():
+            self.whole.set_result(None)
+        self._body.clear()
+        if self._queue is not None and not self.gone:
+            await self._queue.join()  # first what came before
+        held, self._held = self._held, []
+        for one in held:
+            await self._to_client(one)
+        if message is not None:
+            await self._to_client(message)
+
+    async def _to_client(self, message: Message) -> None:
+        if self.gone:
+            if self.task is not None:
+                self.task.cancel()
+            return
+        await self._send(self._dressed(message))
+
+    def _dressed(self, message: Message) -> Message:
+        if self.dress is None or message["type"] != "http.response.start":
+            return message
+        return {**message, "headers": list(self.dress(self.status, self.headers))}
+
+    # The client's side
+
+    async def stream(self) -> None:
+        """Send on what comes, until it is over."""
+        queue = self._queue
+        if queue is not None:
+            while (message := await queue.get()) is not None:
+                await self._send(message)
+                queue.task_done()
+
+    def leave(self) -> None:
+        """The client has gone. What is not kept ends; the rest is finished for others."""
+        self.gone = True
+        if self._queue is not None:  # nobody reads it any more
+            while not self._queue.empty():
+                self._queue.get_nowait()
+                self._queue.task_done()
+        kept = self.keep is not None and not self._direct
+        if self.task is not None and not kept:
+            self.task.cancel()
+
+    def restore(self, *but: ContextVar[Any]) -> None:
+        """Take over what the run has changed in context variables, as if it had run here."""
+        for variable, value in self.context.items():
+            if variable not in but and _value(variable) is not value:
+                variable.set(value)
+
+
+async def until(future: asyncio.Future[Any]) -> None:
+    """Wait until *future* is done. A cancellation ends the waiting, and not the future."""
+    if future.done():
+        return
+    loop = asyncio.get_running_loop()
+    woken = loop.create_future()
+
+    def wake(_: object) -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+    future.add_done_callback(wake)
+    try:
+        await woken
+    finally:
+        future.remove_done_callback(wake)
+
+
+def note_end(task: asyncio.Task[Any]) -> None:
+    """Look at the end of a task: who waits for it raises it, and there may be nobody."""
+    if not task.cancelled():
+        task.exception()
+
+
+_NOTHING = object()
+
+
+def _value(variable: Any) -> object:
+    return variable.get(_NOTHING)

@@ -1,0 +1,65 @@
+"""
+Requests that may change something: what a success makes old is dropped before it is told.
+
+    1. the handler has committed; its response begins
+    2. what the response makes old is invalidated, here and in every process
+    3. the response leaves; a request that its client sends now finds nothing old
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...errors import NotRunning, ProviderUnavailable
+from ...events import log
+from ..rules.message import Response, lowered
+from ..rules.unsafe import invalidated
+from .exchange import AtEndpoint, Exchange, exchange_here
+from .scope import request_of
+
+if TYPE_CHECKING:
+    from ...app import App
+    from ...services.asgi import AsgiApp, Message, Receive, Scope, Send
+
+
+async def answer_unsafe(
+    inner: AsgiApp, engine: AtEndpoint, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Let *inner* answer, and invalidate what its success makes old (RFC 9111 section 4.4)."""
+    exchange = Exchange(engine, request_of(scope), scope)
+    token = exchange_here.set(exchange)
+    try:
+        await inner(scope, receive, dropping(exchange, engine.find_app(), send))
+    finally:
+        exchange_here.reset(token)
+
+
+def dropping(exchange: Exchange, app: App, send: Send) -> Send:
+    """Return a way to the client before which old responses are dropped."""
+    told = False
+
+    async def outward(message: Message) -> None:
+        nonlocal told
+        if message["type"] == "http.response.start" and not told:
+            told = True
+            if exchange.route is None:  # else its response may be kept: it changes nothing
+                await _invalidate(exchange, app, message)
+        await send(message)
+
+    return outward
+
+
+async def _invalidate(exchange: Exchange, app: App, message: Message) -> None:
+    if not app.running:
+        return
+    response = Response(message["status"], lowered(message.get("headers", ())))
+    tags = {f"url:{tag}" for tag in invalidated(exchange.request, response)}
+    try:
+        if tags:
+            await app.drop_tagged(tuple(sorted(tags)), blocking=False)
+        if 200 <= response.status < 400:
+            for drop in exchange.drops:
+                await drop()
+    except (ProviderUnavailable, NotRunning) as error:
+        # The guard of the provider remembers it, and nothing old is read before it is done.
+        log.warning("%s %s: %s", exchange.request.method, exchange.scope["path"], error)

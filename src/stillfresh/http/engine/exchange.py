@@ -1,0 +1,117 @@
+"""
+One request on its way in, as the code at its end sees it.
+
+The engine puts an exchange into the context. The endpoint finds it there, after routing, guards
+and dependencies, and says what it is: which route, with which arguments.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from ...app import App
+    from ...computing.computation import Computation
+    from ...services.asgi import Scope
+    from ..rules.message import Request, Response
+    from .capture import Capture
+    from .planning import Plan
+    from .replies import Reply
+    from .routes import CachedRoute
+
+
+class AtEndpoint(Protocol):
+    """What an endpoint asks."""
+
+    @property
+    def find_app(self) -> Callable[[], App]:
+        """Returns the app whose provider keeps the responses."""
+        ...
+
+    async def at_endpoint(
+        self, exchange: Exchange, route: CachedRoute, values: Mapping[str, object]
+    ) -> Answered | Computation | None:
+        """Say what the endpoint does with a request."""
+        ...
+
+
+class Answered:
+    """In the place of a handler's result: the cache has the response."""
+
+
+ANSWERED = Answered()
+
+
+class Exchange:
+    """One request."""
+
+    def __init__(
+        self,
+        engine: AtEndpoint,
+        request: Request,
+        scope: Scope,
+        *,
+        outer: Scope | None = None,
+        filling: Plan | None = None,
+        keyed: int = 0,
+    ) -> None:
+        self.engine = engine
+        self.request = request
+        self.scope = scope
+        """What was handed inward; routing writes into it."""
+        self.outer = scope if outer is None else outer
+        """What came from outside."""
+        self.capture: Capture | None = None
+        self.filling = filling
+        """What this very request fills: the handler runs, whatever is stored."""
+        self.keyed = keyed
+        """A body of up to so many bytes is part of the key, if its route says so."""
+        self.reading: asyncio.Task[Any] | None = None
+        """Waits until the response is stored."""
+        self.reply: Reply | None = None
+        """What the client gets, in the place of what the application sends."""
+        self.finish: Callable[[Response], Reply] | None = None
+        """Makes the reply of a response that is whole."""
+        self.reads: set[str] = set()
+        """What the handler has looked at; see `taint`."""
+        self.watched: set[str] = set()
+        """The arguments that note it."""
+        self.tainted = ""
+        """Why the response may be for this client alone."""
+        self.drops: list[Callable[[], Awaitable[None]]] = []
+        """What a success invalidates."""
+        self.passing = False
+        """The handler runs, and nothing is kept."""
+        self.route: CachedRoute | None = None
+
+    def taint(self, vary: tuple[bytes, ...]) -> str:
+        """Return why the response may be this client's alone, "" where nothing shows it."""
+        route = self.route
+        if self.tainted or not self.reads or route is None:
+            return self.tainted
+        cache = route.cache
+        if cache.public:
+            return ""
+        allowed = _HARMLESS | {
+            name.decode("latin-1") for name in (*vary, *route.parameters.headers)
+        }
+        if cache.per is not None:
+            allowed |= _OF_ONE
+        cookies = {f"cookie {name.decode('latin-1')}" for name in cache.vary_cookies}
+        for read in sorted(self.reads - allowed - cookies):
+            if read.startswith("cookie ") and (cache.per is not None or "cookie" in allowed):
+                continue
+            return f"the handler reads {read!r} of the request, which is not in the key"
+        return ""
+
+
+_HARMLESS = frozenset({"host", "content-type", "content-length"})
+_OF_ONE = frozenset({"authorization", "cookie", "session", "user", "auth", "state"})
+"""What says who asks; where an identity is in the key, it may be read."""
+
+exchange_here: ContextVar[Exchange | None] = ContextVar("stillfresh_exchange", default=None)
+"""The request that this code answers."""

@@ -1,0 +1,343 @@
+"""
+One request to the cache for one route, and what happens where nothing usable is stored.
+
+`Fill.run` is what the path calls: there the decision to compute is made, as for functions. It
+looks whether the old response still holds, sends the request inward (or lets the request that is
+inside already go on), and says what becomes of the response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from ...computing.computation import Computation, current_computation
+from ...computing.drivers import ON_LOOP
+from ...entry import MISSING
+from ...events import log
+from ..rules import conditional, response_verdict, status
+from ..rules.fields import vary
+from ..rules.message import Response, first, only, without
+from .capture import BUFFER_BREAKERS, Capture, until
+from .frame import Stored
+from .planning import added, dressed, member_of
+from .replies import Kept, Reply, as_date, as_tag, keep, lifetimes, lived_on, with_ttl
+from .routes import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ...computing.calls import Call
+    from ...entry import Entry
+    from ...readthrough import Reader
+    from ..rules.message import Headers
+    from ..rules.response_verdict import Verdict
+    from .exchange import Exchange
+    from .planning import Plan
+    from .routes import CachedRoute
+
+BEHIND_SECONDS = 30.0
+"""How long a refresh may take that nobody waits for."""
+
+
+class Unkept:
+    """A response that is not stored, and was for the one who led alone."""
+
+    def __init__(self, fill: Fill, reply: Reply | None = None, *, lost: bool = False) -> None:
+        self.fill = fill
+        self.reply = reply
+        """What the client gets; None where it gets it from inside, as it comes."""
+        self.lost = lost
+        """The client has got nothing: the handler has to answer once more."""
+
+
+class Fill:
+    """The way inward of one request, taken if nothing usable is stored."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        reader: Reader,
+        *,
+        inward: Callable[[Fill, Headers], Capture],
+        inside: Exchange | None = None,
+    ) -> None:
+        self.plan = plan
+        self.reader = reader
+        self.call: Call | None = None
+        self.led: Computation | None = None
+        """The computation as which this very request goes inward, if it does."""
+        self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.capture: Capture | None = None
+        self.verdict: Verdict | None = None
+        self.seen: Entry | None = None
+        """The entry that is there, although nobody asked the path for it."""
+        self.forced = False
+        """A fresh response is there, and the request did not want it."""
+        self.selecting = False
+        """What varies the responses of this URL is known: it may have others."""
+        self.unshared = False
+        """The variants of this URL are too many: nothing more is stored."""
+        self._inward = inward
+        self._inside = inside
+        self._usable = self._validating = False
+        self._began = 0.0
+        self._tag: bytes | None = None
+        self._modified: bytes | None = None
+        self.exchange = inside
+
+    async def led_or(self, reading: asyncio.Task[Any]) -> None:
+        """Wait until this request goes inward, or is answered without."""
+        reading.add_done_callback(self._take_turn)
+        await until(self._turn)
+
+    def _take_turn(self, _: object = None) -> None:
+        if not self._turn.done():
+            self._turn.set_result(None)
+
+    # What the path calls
+
+    async def run(self) -> Stored | Unkept:
+        """Return a response to store; or skip, and say that there is none."""
+        call = cast("Call", self.call)
+        computation = current_computation.get() or Computation(call.key)
+        self._began = self.reader.region.clock.now()
+        old = await self._old(call)
+        cheap = self._cheap(call, old, computation)
+        if cheap is not None:
+            return cheap
+        response = await self._response(call, computation, old)
+        if response is None:
+            computation.skip()
+            return Unkept(self)
+        if self._validating and old is not None and response.status == 304:
+            if conditional.confirms(old.known_inside, response.headers):
+                return self._confirmed(old, computation, response.headers)
+            self._validating = False  # it speaks of another one: ask without conditions
+            response = await self._again()
+            if response is None:
+                computation.skip()
+                return Unkept(self, lost=True)
+        if self._usable and response_verdict.failed(response.status):
+            headers = self.dress(response.status, response.headers)
+            raise Failure(None, Reply(response.status, headers, response.body), usable=True)
+        return self._settled(computation, response)
+
+    async def _old(self, call: Call) -> Stored | None:
+        """Return the old response, unless something has invalidated it meanwhile."""
+        if call.seen is None and self.seen is None:
+            return None
+        entry, value = await self.reader.look(call.key, ON_LOOP)
+        if entry is None or value is MISSING or not isinstance(value, Stored):
+            return None
+        age = self.reader.region.clock.now() - entry.born
+        self._usable = age < entry.windows.fresh + value.after_error
+        return value
+
+    # Cheap validators: the user's functions say whether anything has changed
+
+    def _cheap(
+        self, call: Call, old: Stored | None, computation: Computation
+    ) -> Stored | Unkept | None:
+        policy, plan = self.plan.route.cache, self.plan
+        if not callable(policy.etag) and policy.last_modified is None:
+            return None
+        self._tag, self._modified = validators(self.plan.route, plan.values)
+        if old is not None:
+            same_tag = self._tag is None or self._tag == old.tag
+            modified = first(old.headers, b"last-modified")
+            same_date = self._modified is None or self._modified == modified
+            if same_tag and same_date:
+                return self._confirmed(old, computation, ())
+        reply = None if call.behind else spared(plan, self._tag, self._modified)
+        if reply is None:
+            return None
+        computation.skip()
+        return Unkept(self, reply)
+
+    def _confirmed(self, old: Stored, computation: Computation, fresh: Headers) -> Stored:
+        headers = conditional.freshened(old.headers, fresh) if fresh else old.headers
+        said = (*headers, *only(fresh, {b"age"})) if fresh else without(headers, {b"date"})
+        verdict = self._judge(Response(old.status, said))
+        if not verdict.store:
+            computation.skip()
+            return old
+        windows = lifetimes(verdict, behind=self.plan.behind)
+        if not fresh:  # the user's functions have said so, and can say so again
+            windows = windows._replace(keep=max(windows.keep, response_verdict.VALIDATED))
+        computation.windows = windows
+        return lived_on(old, verdict, verdict.headers if fresh else headers)
+
+    # The way inward
+
+    async def _response(
+        self, call: Call, computation: Computation, old: Stored | None
+    ) -> Response | None:
+        if call.behind or self._inside is None:
+            conditions = conditional.validators(old.known_inside) if old else ()
+            self._validating = bool(conditions)
+            capture = self._inward(self, conditions)
+            capture.gone = capture.gone or call.behind
+        else:
+            capture = cast("Capture", self._inside.capture)
+            _strip(self._inside)
+        self._watch(capture)
+        if not call.behind:
+            self.capture = capture
+            self.led = computation
+            self._take_turn()
+        if capture.task is None:
+            capture.start()
+        if not call.behind:
+            return await self._whole(capture)
+        try:
+            async with asyncio.timeout(BEHIND_SECONDS):
+                return await self._whole(capture)
+        except (Failure, TimeoutError) as error:
+            cause = error.cause if isinstance(error, Failure) else error
+            log.warning("%s: a refresh failed", self.plan.route.title, exc_info=cause)
+            raise
+
+    async def _again(self) -> Response | None:
+        capture = self._inward(self, ())
+        capture.gone = True  # the client waits for the answer, not for this run
+        self._watch(capture)
+        capture.start()
+        return await self._whole(capture)
+
+    def _watch(self, capture: Capture) -> None:
+        policy = self.plan.route.cache
+        capture.keep, capture.dress = self._worth_keeping, self.dress
+        capture.limit, capture.tee = policy.max_body, policy.stream == "tee"
+
+    async def _whole(self, capture: Capture) -> Response | None:
+        try:
+            await until(capture.whole)
+        except BaseException:  # the flight ends, and with it whatever it has sent inward
+            if capture.task is not None:
+                capture.task.cancel()
+            raise
+        if capture.whole.cancelled():
+            raise asyncio.CancelledError
+        error = capture.whole.exception()
+        if error is not None:
+            raise Failure(error, usable=self._usable) from None
+        return capture.whole.result()
+
+    def _worth_keeping(self, code: int, headers: Headers) -> bool:
+        if self._validating and code == 304:
+            return True
+        if self._usable and response_verdict.failed(code):
+            return True
+        verdict = self._judge(Response(code, headers))
+        return verdict.store or self._is_asked(verdict)
+
+    def _is_asked(self, verdict: Verdict) -> bool:
+        return verdict.askable and self.plan.route.cache.etag in {"weak", "strong"}
+
+    def _judge(self, response: Response) -> Verdict:
+        plan = self.plan
+        verdict = response_verdict.judge(
+            plan.request,
+            response,
+            plan.asked,
+            plan.route.cache,
+            received=time.time(),
+            delay=max(0.0, self.reader.region.clock.now() - self._began),
+        )
+        if verdict.vary and plan.route.pure:  # no Origin, and nothing else unsaid, can matter
+            said = vary(response.headers) or ()
+            verdict = replace(verdict, vary=tuple([name for name in verdict.vary if name in said]))
+        tainted = "" if self.exchange is None else self.exchange.taint(verdict.vary)
+        if verdict.store and (tainted or self.unshared):
+            why = tainted or "too many variants of one URL"
+            verdict = response_verdict.Verdict(store=False, why=why, private=bool(tainted))
+            self._tell_once(why)
+        self.verdict = verdict
+        return verdict
+
+    def _tell_once(self, why: str) -> None:
+        route = self.plan.route
+        if why not in route.warned:
+            route.warned.add(why)
+            log.warning("%s: a response is not stored: %s", route.title, why)
+
+    def _settled(self, computation: Computation, response: Response) -> Stored | Unkept:
+        plan, policy = self.plan, self.plan.route.cache
+        verdict = self._judge(response)
+        if not verdict.store:
+            computation.skip()
+            return Unkept(self, self._reply(response, verdict))
+        own = computation.fresh_or(-1.0)
+        if own >= 0 and not verdict.explicit:
+            verdict = self.verdict = with_ttl(verdict, own)
+        kept: Kept = keep(
+            plan.request,
+            response,
+            verdict,
+            policy,
+            added=added(plan, response.status, response.headers, verdict),
+            tag=self._tag,
+            modified=self._modified,
+            behind=plan.behind,
+            shortened=policy.jitter * random.random(),
+        )
+        computation.windows = kept.windows
+        computation.tags |= kept.tags
+        plan.route.learn_search(plan.request, response.headers)
+        return kept.stored
+
+    def _reply(self, response: Response, verdict: Verdict) -> Reply:
+        """Return a response that is not stored, or a 304 if that is enough."""
+        request, headers = self.plan.request, self.dress(response.status, response.headers)
+        if self._is_asked(verdict):
+            strong = self.plan.route.cache.etag == "strong"
+            tag = conditional.entity_tag(response.headers, response.body, strong=strong)
+            headers = (*headers, (b"etag", tag))
+            gets = request.method in {"GET", "HEAD"}
+            if gets and conditional.not_modified(request.headers, tag, None, None, time.time()):
+                return Reply(304, conditional.fields_of_304(headers), b"")
+        body = b"" if request.method == "HEAD" else response.body
+        return Reply(response.status, headers, body)
+
+    def dress(self, code: int, headers: Headers) -> Headers:
+        """Return the fields of a response that goes to a client as it comes."""
+        return dressed(self.plan, code, headers, self._judge(Response(code, headers)))
+
+
+def validators(
+    route: CachedRoute, values: Mapping[str, object]
+) -> tuple[bytes | None, bytes | None]:
+    """Return the entity tag and the date that the user's functions give for a call."""
+    policy = route.cache
+    arguments: dict[str, Any] = {
+        name: values[name] for name in route.parameters.known if name in values
+    }
+    tag = as_tag(policy.etag(**arguments), route.title) if callable(policy.etag) else None
+    modified = None
+    if policy.last_modified is not None:
+        modified = as_date(policy.last_modified(**arguments), route.title)
+    return tag, modified
+
+
+def spared(plan: Plan, tag: bytes | None, modified: bytes | None) -> Reply | None:
+    """Return the 304 of a response that need not even be made, if the client has it."""
+    if not conditional.not_modified(plan.request.headers, tag, modified, None, time.time()):
+        return None
+    fields = ((b"etag", tag), (b"last-modified", modified))
+    headers = tuple((name, value) for name, value in fields if value is not None)
+    member = member_of(plan, status.forwarded(b"uri-miss"))
+    return Reply(304, status.with_status(headers, member) if member else headers, b"")
+
+
+def _strip(exchange: Exchange) -> None:
+    """Let the handler make the whole response, in a way that can be seen (C6, A15)."""
+    if exchange.scope["method"] == "HEAD":  # it fills, so the handler makes a body
+        exchange.scope["method"] = "GET"
+    headers = exchange.scope["headers"]
+    headers[:] = [line for line in headers if line[0] not in conditional.PRECONDITIONS]
+    for name in BUFFER_BREAKERS:
+        exchange.scope.get("extensions", {}).pop(name, None)

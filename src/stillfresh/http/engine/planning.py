@@ -1,0 +1,157 @@
+"""What a request asks of a route, and what a client is told of a response that is not stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...keys.canonical import encode
+from ..rules import request_verdict, response_verdict, status
+from ..rules.message import Response, has, without
+from ..rules.message import values as values_of
+from .frame import merged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ...services.asgi import Scope
+    from ..rules.message import Headers, Request
+    from ..rules.request_verdict import Ask
+    from ..rules.response_verdict import Verdict
+    from .routes import CachedRoute
+
+
+class Plan:
+    """What a request asks of a route."""
+
+    __slots__ = ("asked", "key", "request", "route", "scope", "tags", "target", "text", "values")
+
+    def __init__(
+        self,
+        route: CachedRoute,
+        request: Request,
+        asked: Ask,
+        text: str,
+        values: Mapping[str, object],
+        *,
+        scope: Scope,
+        extra: Sequence[bytes] = (),
+        target: object = None,
+    ) -> None:
+        self.route, self.request, self.asked = route, request, asked
+        self.scope = scope
+        self.text, self.values = text, values
+        self.target = target
+        """What the request looks like before it is read: the short way of a hit."""
+        cache = route.cache
+        parts = [*extra]
+        if cache.vary_cookies:
+            parts += request_verdict.cookie_parts(request.headers, cache.vary_cookies)
+        if cache.trust_forwarded:
+            for name in request_verdict.KEYED_FORWARDING:
+                parts += [name, *values_of(request.headers, name)]
+        if cache.per is not None:
+            parts += [b"per", _text(cache.per(request_object(scope)), "per")]
+        if cache.key is not None:
+            parts += [b"key", _text(cache.key(request_object(scope)), "key")]
+        self.key = route.primary(request, text, parts)
+        self.tags = route.tags(request, text, values)
+
+    @property
+    def behind(self) -> bool:
+        """The response may be refreshed without the one who asks."""
+        return self.route.early and self.request.method in {"GET", "HEAD"}
+
+
+def _text(value: object, option: str) -> bytes:
+    """Return what a user's function has said as a part of a key; None is nobody's."""
+    if value is None and option == "per":
+        raise NobodyError
+    return encode(value, f"what {option}= returned").encode("utf-8", "surrogatepass")
+
+
+class NobodyError(Exception):
+    """`per=` does not know whose response it is, so it is nobody's to keep."""
+
+
+def request_object(scope: Scope) -> Any:
+    """Return the request as the user's framework has it, for functions of the user."""
+    if is_litestar(scope):
+        from litestar import Request as LitestarRequest
+
+        return LitestarRequest(scope)  # type: ignore[arg-type]  # ASGI's
+    from starlette.requests import Request as StarletteRequest
+
+    return StarletteRequest(scope)
+
+
+def is_litestar(scope: Scope) -> bool:
+    """Tell whether Litestar serves this request."""
+    return "litestar_app" in scope or type(scope.get("app")).__module__.startswith("litestar")
+
+
+def added(plan: Plan, code: int, headers: Headers, verdict: Verdict) -> Headers:
+    """Return the fields that a client gets besides those of the response."""
+    route = plan.route
+    fields = status.told(
+        headers,
+        code,
+        verdict,
+        route.cache,
+        pure=route.pure,
+        invalidated=route.invalidated,
+    )
+    wanted = [name for name in route.parameters.headers if name not in verdict.vary]
+    if wanted and code in route.cache.statuses:
+        fields = merged(fields, ((b"vary", b", ".join(name.title() for name in wanted)),))
+    if verdict.store and not has(headers, b"cache-groups"):
+        own = route.own_tags(plan.tags)
+        fields = (*fields, *status.cache_groups(own, emit=route.cache.emit_groups))
+    return fields
+
+
+def dressed(plan: Plan, code: int, headers: Headers, verdict: Verdict) -> Headers:
+    """Return the fields of a response that was not stored."""
+    headers = without(headers, plan.route.cache.own_fields)
+    headers = merged(headers, added(plan, code, headers, verdict))
+    member = member_of(plan, status.forwarded(plan.asked.reason or b"uri-miss"), verdict.why)
+    return status.with_status(headers, member) if member else headers
+
+
+def dresser(plan: Plan) -> Callable[[int, Headers], Headers]:
+    """Return what makes the fields of a response that goes past the cache."""
+
+    def dress(code: int, headers: Headers) -> Headers:
+        verdict = response_verdict.judge(
+            plan.request,
+            Response(code, headers),
+            plan.asked,
+            plan.route.cache,
+            received=0.0,
+            delay=0.0,
+        )
+        return dressed(plan, code, headers, verdict)
+
+    return dress
+
+
+def undressed(route: CachedRoute) -> Callable[[int, Headers], Headers]:
+    """Return what makes the fields of a response that may be one client's alone."""
+    policy = route.cache
+    verdict = response_verdict.Verdict(store=False, private=True)
+
+    def dress(code: int, headers: Headers) -> Headers:
+        headers = without(headers, policy.own_fields)
+        headers = merged(headers, status.told(headers, code, verdict, policy))
+        if not policy.cache_status:
+            return headers
+        return status.with_status(headers, status.forwarded(b"bypass"))
+
+    return dress
+
+
+def member_of(plan: Plan, member: bytes, detail: str = "") -> bytes:
+    """Return what Cache-Status says, nothing where it is switched off."""
+    said = plan.route.cache.cache_status
+    if said == "debug":
+        return status.detailed(member, key=plan.key, detail=detail or plan.asked.detail)
+    return member if said else b""

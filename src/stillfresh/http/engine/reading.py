@@ -1,0 +1,350 @@
+"""
+Reading: from a plan to what the client gets, by way of `Reader.read`.
+
+A URL has one primary entry. If its response varies, that entry is its first variant, and names
+the fields by which it does; every other variant has an entry under a key of its own. So where
+nothing varies there is one look-up, and a change that drops the primary entry drops nothing
+else: what is told by tags reaches all variants.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ...computing.calls import Call
+from ...computing.drivers import ON_LOOP
+from ...entry import Verdict, judge
+from ...errors import ComputeCancelled, ProviderUnavailable
+from ...providers.memory import MemoryCacheProvider
+from ..rules import key, request_verdict, response_verdict, status
+from ..rules.message import joined
+from .filling import Fill, Unkept
+from .frame import Stored
+from .planning import member_of, request_object
+from .replies import Reply, answer
+from .routes import Failure
+from .scope import target_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...computing.calls import Answer
+    from ...readthrough import Reader
+    from ..rules.fields import CacheControl
+    from ..rules.message import Request
+    from .planning import Plan
+    from .routes import CachedRoute
+    from .shortcut import Shortcuts
+
+ROUNDS: Final = 4
+"""How many keys are tried for one request; each one knows more fields than the one before."""
+HIT_FOR_MISS: Final = 5.0
+"""Seconds for which requests do not wait for one whose response they could not share."""
+MOST_KNOWN: Final = 10_000
+
+
+class Found(NamedTuple):
+    """What the client gets."""
+
+    reply: Reply | None
+    """None: the client gets it from inside, or there is an error to raise."""
+    how: str = ""
+    key: str = ""
+    reader: Reader | None = None
+
+
+class Pass(NamedTuple):
+    """The handler has to answer, and nothing is shared."""
+
+
+class Learnt(NamedTuple):
+    """What is known about the variants of one URL."""
+
+    names: tuple[bytes, ...]
+    first: str
+    """The variant in the primary entry."""
+    seen: dict[str, float]
+    """The variants that are kept, and until when; room is made by time."""
+
+    def has_room(self, variant: str, most: int, now: float) -> bool:
+        """Tell whether one more variant may be kept."""
+        if variant in self.seen or len(self.seen) < most:
+            return True
+        for name in [name for name, until in self.seen.items() if until <= now]:
+            del self.seen[name]
+        return len(self.seen) < most
+
+
+class Readings:
+    """How requests are answered from what is stored, in one process."""
+
+    def __init__(self, shortcuts: Shortcuts) -> None:
+        self._shortcuts = shortcuts
+        self.header_names: dict[object, tuple[bytes, ...]] = {}
+        """The fields of requests that are parameters of what they ask for."""
+        self.known: dict[object, tuple[CachedRoute, str, Mapping[str, object]]] = {}
+        """The routes and arguments behind requests that may be answered before routing."""
+        self._learnt: dict[str, Learnt] = {}
+        self._resting: dict[str, float] = {}
+        self._deferred: dict[object, None] = {}
+        self.wall = time.time
+
+    def forget_all(self) -> None:
+        """The app has changed: learn anew."""
+        self._shortcuts.clear()
+        self.known.clear()
+        self.header_names.clear()
+        self._learnt.clear()
+        self._resting.clear()
+        self._deferred.clear()
+
+    def learn_route(self, plan: Plan) -> None:
+        """Remember which route answers such a request."""
+        values = plan.route.lasting_values(plan.values)
+        if values is None:
+            return
+        if len(self.known) >= MOST_KNOWN:
+            self.known.clear()
+            self.header_names.clear()
+        target, headers = target_of(plan.request), plan.route.parameters.headers
+        if headers:
+            self.header_names[target] = headers
+        plan.target = self.full_target(plan.request)
+        self.known[plan.target] = (plan.route, plan.text, values)
+
+    def full_target(self, request: Request) -> tuple[object, ...]:
+        """Return what says which route and arguments a request is for, once they are known."""
+        target = target_of(request)
+        names = self.header_names.get(target)
+        if names is None:
+            return target
+        return (*target, *(joined(request.headers, name) for name in names))
+
+    def defer(self, plan: Plan) -> None:
+        """Remember that the endpoint has to be asked about such a request."""
+        if len(self._deferred) >= MOST_KNOWN:
+            self._deferred.clear()
+        self._deferred[plan.target] = None
+
+    def is_deferred(self, target: object) -> bool:
+        """Tell whether the endpoint has to be asked."""
+        return target in self._deferred
+
+    async def read(self, plan: Plan, fill: Fill) -> Found | Pass:
+        """Answer a request from what is stored, or by way of *fill*."""
+        reader = fill.reader
+        now = reader.region.clock.now()
+        if self._rests(plan.key, now):
+            return Pass()
+        wished = self._wished(plan)
+        if wished is not None and wished.has(b"no-store"):
+            return Pass()
+        names = self._names(plan)
+        for _ in range(ROUNDS):
+            call = self._call(plan, fill, names)
+            answered = await self._one(plan, fill, call, wished)
+            if answered is None:
+                return Pass()
+            if answered.error is not None:
+                return self._failed(fill, answered.error)
+            value = answered.value
+            if isinstance(value, Unkept):
+                return self._unkept(plan, fill, value, now)
+            if not isinstance(value, Stored):
+                return Pass()
+            mine = fill.led is not None or self._fits(plan, value)
+            self._learn(plan, value, names, now)
+            plan.route.learn_search(plan.request, value.headers)
+            if not mine:
+                names = tuple(sorted({*names, *value.vary}))
+                continue
+            if plan.asked.open_only and not value.open:
+                return Pass()
+            return self._found(plan, fill, call, answered, value)
+        return Pass()
+
+    def warm(self, plan: Plan, reader: Reader) -> Found | None:
+        """Return the answer of a hit in memory, where that takes no more than a look."""
+        provider = reader.region.guard.provider
+        entry = reader.index.entries.get(plan.key)
+        if (
+            entry is None
+            or type(provider) is not MemoryCacheProvider
+            or provider.serialized
+            or plan.asked is not request_verdict.USUAL
+            or plan.route.cache.request_directives != "ignore"
+            or reader.region.listeners.wants("hit")
+        ):
+            return None
+        now = reader.region.clock.now()
+        if not (now < entry.quick_until and entry.epoch == provider.book.epoch):
+            return None
+        value = getattr(entry, "value", None)  # gone, if it was dropped in this moment
+        if not isinstance(value, Stored) or value.vary:
+            return None
+        entry.visits += 1
+        resident = now - entry.born
+        member = member_of(plan, status.hit(value.lifetime - value.age - resident))
+        reply = answer(
+            value,
+            plan.request,
+            plan.route.cache,
+            resident=resident,
+            how="hit",
+            member=member,
+            now=self.wall(),
+        )
+        return Found(reply, "hit", plan.key, reader)
+
+    # One key
+
+    def _call(self, plan: Plan, fill: Fill, names: tuple[bytes, ...]) -> Call:
+        text = plan.key
+        if names:
+            normalizers = plan.route.cache.normalizers
+            variant = key.variant(names, plan.request.headers, normalizers)
+            text = f"{text}|{variant}"
+            learnt = self._learnt.get(plan.key)
+            if learnt is not None:
+                most, now = plan.route.cache.max_variants, fill.reader.region.clock.now()
+                fill.unshared = not learnt.has_room(variant, most, now)
+        quick = None if names else plan.target or plan.key
+        call = Call(text, fill.run, plan.tags, quick=quick, tagged=True)
+        fill.call, fill.selecting = call, bool(names)
+        return call
+
+    async def _one(
+        self, plan: Plan, fill: Fill, call: Call, wished: CacheControl | None
+    ) -> Answer | None:
+        reader, cache = fill.reader, plan.route.cache
+        if plan.asked.store and wished is None:
+            return await reader.read(call, ON_LOOP)
+        entry, value = await reader.look(call.key, ON_LOOP)
+        now = reader.region.clock.now()
+        verdict = judge(entry, now)
+        if isinstance(value, Stored) and entry is not None:
+            age = value.age + now - entry.born
+            fresh = verdict is Verdict.FRESH
+            if wished is None:
+                usable = fresh or verdict is Verdict.STALE
+            else:
+                usable = request_verdict.satisfies(wished, age, value.lifetime) and (
+                    fresh
+                    or not (entry.expired or response_verdict.never_stale(value.headers, cache))
+                )
+            if usable:
+                return reader.done("hit" if fresh else "stale", call.key, value, entry)
+        if wished is not None and wished.has(b"only-if-cached"):
+            gone = Reply(504, ((b"content-length", b"0"),), b"")
+            return reader.done("bypass", call.key, Unkept(fill, gone))
+        if not plan.asked.store:
+            return None
+        fill.seen, fill.forced = entry, verdict is Verdict.FRESH
+        return await reader.refresh(call, ON_LOOP)
+
+    @staticmethod
+    def _wished(plan: Plan) -> CacheControl | None:
+        cache = plan.route.cache
+        if cache.request_directives == "ignore":
+            return None
+        if cache.trusted is not None and not cache.trusted(request_object(plan.scope)):
+            return None
+        return request_verdict.wishes(plan.request.headers)
+
+    # What came of it
+
+    def _failed(self, fill: Fill, error: BaseException) -> Found | Pass:
+        if isinstance(error, Failure):
+            return Found(error.reply, "failed") if fill.led is not None else Pass()
+        if isinstance(error, ComputeCancelled | ProviderUnavailable) and fill.led is None:
+            return Pass()
+        raise error
+
+    def _unkept(self, plan: Plan, fill: Fill, value: Unkept, now: float) -> Found | Pass:
+        if value.fill is fill:
+            return Pass() if value.lost else Found(value.reply, "miss")
+        if len(self._resting) >= MOST_KNOWN:
+            self._resting.clear()
+        self._resting[plan.key] = now + HIT_FOR_MISS
+        return Pass()
+
+    def _rests(self, name: str, now: float) -> bool:
+        until = self._resting.get(name)
+        if until is None:
+            return False
+        if now < until:
+            return True
+        self._resting.pop(name, None)
+        return False
+
+    def _found(self, plan: Plan, fill: Fill, call: Call, answered: Answer, value: Stored) -> Found:
+        entry = answered.entry
+        now = fill.reader.region.clock.now()
+        resident = max(0.0, now - entry.born) if entry is not None else 0.0
+        reply = answer(
+            value,
+            plan.request,
+            plan.route.cache,
+            resident=resident,
+            how=answered.status,
+            member=member_of(plan, self._member(fill, call, answered, value, resident)),
+            now=self.wall(),
+        )
+        if answered.status == "hit" and entry is not None and plan.target is not None:
+            self._shortcuts.offer(plan, fill.reader, entry)
+        return Found(reply, answered.status, call.key, fill.reader)
+
+    @staticmethod
+    def _member(fill: Fill, call: Call, answered: Answer, value: Stored, resident: float) -> bytes:
+        """Return what Cache-Status says of a stored response (RFC 9211 section 2)."""
+        if answered.status in {"hit", "stale"}:
+            return status.hit(value.lifetime - value.age - resident)
+        if answered.status == "fallback":
+            return status.forwarded(b"stale")
+        if fill.forced:
+            reason = b"request"
+        elif call.seen is not None or fill.seen is not None:
+            reason = b"stale"
+        else:
+            reason = b"vary-miss" if fill.selecting else b"uri-miss"
+        if answered.status == "coalesced":
+            return status.forwarded(reason, collapsed=True)
+        return status.forwarded(reason, stored=answered.entry is not None)
+
+    # Variants
+
+    def _names(self, plan: Plan) -> tuple[bytes, ...]:
+        """Return the fields to look under at once: none, if the primary entry is the one."""
+        learnt = self._learnt.get(plan.key)
+        if learnt is None:
+            return ()
+        variant = key.variant(learnt.names, plan.request.headers, plan.route.cache.normalizers)
+        return () if variant == learnt.first else learnt.names
+
+    def _fits(self, plan: Plan, value: Stored) -> bool:
+        if not value.vary:
+            return True
+        normalizers = plan.route.cache.normalizers
+        return key.variant(value.vary, plan.request.headers, normalizers) == value.variant
+
+    def _learn(self, plan: Plan, value: Stored, names: tuple[bytes, ...], now: float) -> None:
+        if not value.vary:
+            return
+        learnt = self._learnt.get(plan.key)
+        if not names and (
+            learnt is None or learnt.names != value.vary or learnt.first != value.variant
+        ):
+            if len(self._learnt) >= MOST_KNOWN:
+                self._learnt.clear()
+            seen = {} if learnt is None else learnt.seen
+            learnt = self._learnt[plan.key] = Learnt(value.vary, value.variant, seen)
+        most = plan.route.cache.max_variants
+        if learnt is not None and learnt.has_room(value.variant, most, now):
+            learnt.seen[value.variant] = now + max(1.0, value.lifetime)
+
+    async def forget(self, found: Found) -> None:
+        """Drop a response whose application raised after it was whole."""
+        if found.reader is not None:
+            region = found.reader.region
+            await region.delete(ON_LOOP.ops(region.guard), [found.key])

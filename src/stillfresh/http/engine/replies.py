@@ -1,0 +1,221 @@
+"""From a response to what is stored of it, and from there to what a client is sent. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from ...entry import Windows
+from ...errors import InvalidOption
+from ..rules import conditional, key, status
+from ..rules.message import Headers, Response, first, has, replaced, without
+from ..rules.response_verdict import VALIDATED
+from ..rules.unsafe import group
+from .frame import Stored
+
+if TYPE_CHECKING:
+    from ..policy import HttpCache
+    from ..rules.message import Request
+    from ..rules.response_verdict import Verdict
+
+FIRST_HAND: Final = frozenset({"miss", "coalesced", "bypass"})
+"""Ways to be answered that are no use of the cache: no Age is sent."""
+
+
+class Reply(NamedTuple):
+    """What a client is sent."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Kept(NamedTuple):
+    """A response that is to be stored: with its lifetimes, and the tags that came with it."""
+
+    stored: Stored
+    windows: Windows
+    tags: frozenset[str]
+
+
+def keep(
+    request: Request,
+    response: Response,
+    verdict: Verdict,
+    policy: HttpCache,
+    *,
+    added: Headers,
+    tag: bytes | None,
+    modified: bytes | None,
+    behind: bool,
+    shortened: float = 0.0,
+) -> Kept:
+    """
+    Make of a response what is stored.
+
+    *added* are the fields that clients get besides. *tag* and *modified* are what the user's
+    functions said. *behind*: it may be refreshed without the one who asks. *shortened* is the
+    part of the lifetime that jitter takes.
+    """
+    headers = verdict.headers
+    own = False
+    if tag is not None:
+        headers = replaced(headers, b"etag", tag)
+    elif policy.etag in {"weak", "strong"} and not has(headers, b"etag"):
+        strong = policy.etag == "strong"
+        made = conditional.entity_tag(headers, response.body, strong=strong)
+        headers, own = (*headers, (b"etag", made)), True
+    if modified is not None:
+        headers = replaced(headers, b"last-modified", modified)
+    if policy.ranges and response.status == 200 and not has(headers, b"accept-ranges"):
+        headers = (*headers, (b"accept-ranges", b"bytes"))
+    if first(headers, b"content-length") is None and response.status not in {204, 304}:
+        headers = (*headers, (b"content-length", b"%d" % len(response.body)))
+    stored = Stored(
+        status=response.status,
+        headers=headers,
+        body=response.body,
+        added=added,
+        age=verdict.age,
+        lifetime=verdict.lifetime,
+        after_error=verdict.error,
+        open=verdict.open,
+        vary=verdict.vary,
+        variant=key.variant(verdict.vary, request.headers, policy.normalizers),
+        own_tag=own,
+    )
+    windows = lifetimes(verdict, behind=behind, shortened=shortened)
+    if tag is not None or modified is not None:
+        windows = windows._replace(keep=max(windows.keep, VALIDATED))
+    groups = frozenset(
+        f"url:{group(request.scheme, request.host, name)}" for name in verdict.groups
+    )
+    return Kept(stored, windows, groups)
+
+
+def lifetimes(verdict: Verdict, *, behind: bool, shortened: float = 0.0) -> Windows:
+    """Return how long a response lives, as entries count it."""
+    factor = 1.0 if verdict.explicit else 1.0 - shortened
+    stale = verdict.stale if behind else 0.0
+    return Windows(verdict.fresh * factor, stale, max(verdict.keep, verdict.error))
+
+
+def lived_on(stored: Stored, verdict: Verdict, headers: Headers) -> Stored:
+    """Return a stored response whose life begins anew, under *headers*."""
+    return msgspec.structs.replace(
+        stored,
+        headers=headers,
+        age=verdict.age,
+        lifetime=verdict.lifetime,
+        after_error=verdict.error,
+        open=verdict.open,
+    )
+
+
+def answer(
+    stored: Stored,
+    request: Request,
+    policy: HttpCache,
+    *,
+    resident: float,
+    how: str,
+    member: bytes,
+    now: float,
+) -> Reply:
+    """
+    Answer *request* from a stored response.
+
+    *resident* is the age of its entry, *how* the way it was found, *member* what Cache-Status
+    says, *now* the Unix time.
+    """
+    age = stored.age + resident
+    made: list[tuple[bytes, bytes]] = []
+    if how not in FIRST_HAND or age >= 1:
+        made.append((b"age", status.age(age)))
+    code, headers, body = stored.status, stored.sent, stored.body
+    if code == 200 and request.method in _CONDITIONAL:
+        modified = first(headers, b"last-modified")
+        if conditional.not_modified(
+            request.headers, stored.tag, modified, first(headers, b"date"), now
+        ):
+            return _told(304, stored.sent_in_304, b"", made, member)
+        if policy.ranges and request.method == "GET":
+            part = ranged(request.headers, headers, body, now)
+            if part is not None:
+                return _told(part.status, part.headers, part.body, made, member)
+    return _told(code, headers, b"" if request.method == "HEAD" else body, made, member)
+
+
+_CONDITIONAL: Final = frozenset({"GET", "HEAD"})
+
+
+def ranged(request: Headers, headers: Headers, body: bytes, now: float) -> Reply | None:
+    """Return the part of a body that a request asks for, None for the whole."""
+    wanted = first(request, b"range")
+    if wanted is None or not conditional.range_applies(request, headers, now):
+        return None
+    part = conditional.byte_range(wanted, len(body))
+    if part is None:
+        return None
+    described = without(headers, {b"content-length", b"content-range"})
+    described = (*described, (b"content-range", conditional.content_range(part, len(body))))
+    if isinstance(part, conditional.Unsatisfiable):
+        described = without(described, {b"etag", b"last-modified", b"content-type"})
+        return Reply(416, (*described, (b"content-length", b"0")), b"")
+    piece = body[part[0] : part[1]]
+    return Reply(206, (*described, (b"content-length", b"%d" % len(piece))), piece)
+
+
+def _told(
+    code: int, headers: Headers, body: bytes, made: list[tuple[bytes, bytes]], member: bytes
+) -> Reply:
+    headers = (*headers, *made)
+    return Reply(code, status.with_status(headers, member) if member else headers, body)
+
+
+def as_tag(value: object, title: str) -> bytes | None:
+    """
+    Return what a user's `etag=` function said as an entity tag; a bare text becomes a weak one.
+
+    Raises:
+        InvalidOption: It is no text.
+    """
+    if value is None:
+        return None
+    text = value.encode() if isinstance(value, str) else str(value).encode()
+    if isinstance(value, bytes):
+        text = value
+    if conditional.is_entity_tag(text):
+        return text
+    tag = b'W/"%s"' % text
+    if not conditional.is_entity_tag(tag):
+        raise InvalidOption(f"{title}: etag= returned {value!r}, which cannot stand in an ETag.")
+    return tag
+
+
+def as_date(value: object, title: str) -> bytes | None:
+    """
+    Return what a user's `last_modified=` function said as an HTTP date.
+
+    Raises:
+        InvalidOption: It is neither a datetime nor seconds since 1970.
+    """
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = datetime.fromtimestamp(value, UTC)
+    if not isinstance(value, datetime):
+        msg = f"{title}: last_modified= returned {value!r}. Return a datetime, or Unix seconds."
+        raise InvalidOption(msg)
+    moment = value.astimezone(UTC).replace(microsecond=0)
+    return format_datetime(moment, usegmt=True).encode()
+
+
+def with_ttl(verdict: Verdict, seconds: float) -> Verdict:
+    """Return the verdict on a response whose computation has set its own `ttl`."""
+    moved = seconds - verdict.lifetime
+    return replace(verdict, lifetime=seconds, fresh=max(0.0, verdict.fresh + moved))

@@ -1,0 +1,77 @@
+"""What is read of an ASGI scope, and how a reply is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from ..rules.message import Request, first, lowered
+
+if TYPE_CHECKING:
+    from ...services.asgi import Scope, Send
+    from .replies import Reply
+
+
+def request_of(scope: Scope) -> Request:
+    """Return the head of the request in *scope*."""
+    headers = lowered(scope["headers"])
+    return Request(
+        method=scope["method"],
+        scheme=scope.get("scheme", "http"),
+        host=host_of(scope, first(headers, b"host")),
+        path=raw_path(scope),
+        query=scope.get("query_string", b""),
+        headers=headers,
+    )
+
+
+def target_of(request: Request) -> tuple[str, str, bytes, bytes]:
+    """Return what a request looks like before anything is read of it."""
+    return (request.scheme, request.host, request.path, request.query)
+
+
+def host_of(scope: Scope, field: bytes | None) -> str:
+    """Return the authority: what the client wrote, else where the server listens."""
+    if field is not None:
+        return field.decode("latin-1")
+    server = scope.get("server")
+    if not server:
+        return ""
+    return f"{server[0]}:{server[1]}" if server[1] is not None else str(server[0])
+
+
+def raw_path(scope: Scope) -> bytes:
+    """
+    Return the path as it was sent, percent-encoding and root path included.
+
+    Where something outside has rewritten the path, applications route by the new one, so both
+    count.
+    """
+    path, root = scope["path"], scope.get("root_path") or ""
+    raw = scope.get("raw_path")
+    if raw is None:
+        sent = quote(path, safe="/:;=@!$&'()*+,~").encode()
+    else:
+        sent = bytes(raw).partition(b"?")[0]
+        text = sent.decode("latin-1")
+        if path != (unquote(text) if "%" in text else text):
+            sent += b"\0" + path.encode("utf-8", "surrogatepass")
+    return sent if path.startswith(root) else quote(root).encode() + sent
+
+
+def inner_scope(scope: Scope, **changed: Any) -> Scope:
+    """Return a scope of our own to hand inward: the parts that change are copies."""
+    inner = {**scope, "headers": list(scope["headers"]), **changed}
+    if "extensions" in scope:
+        inner["extensions"] = dict(scope["extensions"] or {})
+    if "state" in scope:
+        inner["state"] = scope["state"].copy()
+    return inner
+
+
+async def send_reply(send: Send, reply: Reply) -> None:
+    """Send a whole response."""
+    await send(
+        {"type": "http.response.start", "status": reply.status, "headers": list(reply.headers)}
+    )
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,165 @@
+"""
+What clients are told: Cache-Status (RFC 9211), Age, and Cache-Control where the handler set none.
+
+The fields that say how long are made at the fill; a hit adds two numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .fields import members, whole_seconds
+from .message import has, joined, replaced
+from .response_verdict import OWN_NAME
+from .structured import write_strings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..policy import HttpCache
+    from .message import Headers
+    from .response_verdict import Verdict
+
+HIT: Final = OWN_NAME + b"; hit; ttl=%d"
+PERSONAL: Final = b"private, no-cache"
+
+
+def hit(remaining: float) -> bytes:
+    """Return the member of a hit. *remaining* seconds of freshness, negative when it is stale."""
+    return HIT % _rounded(remaining)
+
+
+def _rounded(seconds: float) -> int:
+    return int(max(-_MOST, min(seconds, _MOST)))
+
+
+_MOST: Final = 2.0**31
+
+
+def forwarded(
+    reason: bytes, status: int | None = None, *, stored: bool = False, collapsed: bool = False
+) -> bytes:
+    """
+    Return the member of a request that went inward.
+
+    *reason* is one of uri-miss, vary-miss, stale, request, bypass, method, partial; *status* the
+    status from inside, where it is another one than is sent.
+    """
+    member = OWN_NAME + b"; fwd=" + reason
+    if status is not None:
+        member += b"; fwd-status=%d" % status
+    if stored:
+        member += b"; stored"
+    if collapsed:
+        member += b"; collapsed"
+    return member
+
+
+def detailed(member: bytes, *, key: str = "", detail: str = "") -> bytes:
+    """Return *member* with what helps to find a fault, and an attacker: for debugging only."""
+    for name, text in ((b"key", key), (b"detail", detail)):
+        if text:
+            shown = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
+            member += b"; " + name + b"=" + write_strings([shown])
+    return member
+
+
+def with_status(headers: Headers, member: bytes) -> Headers:
+    """Return *headers* with *member* after what caches nearer to the origin said (section 2)."""
+    said = joined(headers, b"cache-status")
+    if said is None:
+        return (*headers, (b"cache-status", member))
+    return replaced(headers, b"cache-status", b"%s, %s" % (said, member))
+
+
+def age(seconds: float) -> bytes:
+    """Return the value of Age: whole seconds, rounded down (RFC 9111 section 5.1)."""
+    return b"%d" % whole_seconds(seconds)
+
+
+def told(
+    headers: Headers,
+    status: int,
+    verdict: Verdict,
+    policy: HttpCache,
+    *,
+    pure: bool = False,
+    invalidated: bool = False,
+) -> Headers:
+    """
+    Return the fields to add to a response, by the table of http-rules.md B5.
+
+    A Cache-Control or Expires of the handler is neither overwritten nor widened. *pure*: an
+    action that can depend on nothing but its parameters, so it is public. *invalidated*:
+    something can drop its responses.
+    """
+    added: list[tuple[bytes, bytes]] = []
+    if verdict.vary or policy.vary_cookies or policy.per is not None:
+        listed = _vary(headers, verdict, policy)
+        if listed:
+            added.append((b"vary", listed))
+    if policy.fresh is None or has(headers, b"cache-control") or has(headers, b"expires"):
+        return tuple(added)
+    if not verdict.store:
+        if verdict.private and (status in policy.statuses or status in policy.negative):
+            added.append((b"cache-control", PERSONAL))
+        return tuple(added)
+    public = (policy.public or pure) and not policy.personal
+    added.append(
+        (
+            b"cache-control",
+            _control(
+                min(verdict.lifetime, policy.negative.get(status, policy.fresh)),
+                policy,
+                public=public,
+                ask=invalidated or policy.must_ask,
+            ),
+        )
+    )
+    if policy.cdn_ttl is not None and public and not has(headers, b"cdn-cache-control"):
+        added.append((b"cdn-cache-control", b"max-age=%d" % whole_seconds(policy.cdn_ttl)))
+    return tuple(added)
+
+
+def _control(lifetime: float, policy: HttpCache, *, public: bool, ask: bool) -> bytes:
+    directives: list[bytes] = []
+    longest = policy.client_max_age
+    if longest is None and ask:
+        directives += [b"no-cache"] if public else [b"private", b"no-cache"]
+    else:
+        length = lifetime if longest is None else longest
+        directives += [b"public" if public else b"private", b"max-age=%d" % whole_seconds(length)]
+        if policy.stale and public and length:
+            directives.append(b"stale-while-revalidate=%d" % whole_seconds(policy.stale))
+        if policy.immutable:
+            directives.append(b"immutable")  # RFC 8246
+    if policy.must_revalidate:
+        directives.append(b"must-revalidate")
+    if policy.no_transform:
+        directives.append(b"no-transform")
+    return b", ".join(directives)
+
+
+def _vary(headers: Headers, verdict: Verdict, policy: HttpCache) -> bytes:
+    """Return what to add to Vary: what selected the response, and is not named in it yet."""
+    wanted = list(verdict.vary)
+    if policy.vary_cookies or policy.per is not None:
+        wanted.append(b"cookie")
+    if policy.per is not None:
+        wanted.append(b"authorization")
+    named = {name.lower() for name in members(joined(headers, b"vary") or b"")}
+    if b"*" in named:
+        return b""
+    missing = [name.title() for name in dict.fromkeys(wanted) if name not in named]
+    return b", ".join(missing)
+
+
+def cache_groups(
+    tags: Iterable[str], *, emit: bool | Callable[[str], str | None]
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the field by which caches in front learn the tags of a response (RFC 9875)."""
+    if emit is False:
+        return ()
+    names = sorted(tags) if emit is True else [name for tag in sorted(tags) if (name := emit(tag))]
+    value = write_strings(names)
+    return ((b"cache-groups", value),) if value else ()

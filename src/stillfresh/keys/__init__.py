@@ -1,0 +1,1 @@
+"""Keys: the text of arguments, and templates, patterns and rules over it."""

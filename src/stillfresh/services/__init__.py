@@ -1,0 +1,1 @@
+"""What an app is made of: services by type, injection, hooks, and which app is current."""

@@ -1,0 +1,57 @@
+"""Hooks: methods that the app calls when it starts, is ready, and stops."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from ..errors import InvalidOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F = TypeVar("F")
+
+MOMENTS: Final = ("start", "ready", "stop")
+_MARK: Final = "__stillfresh_hook__"
+
+
+def hook(moment: str) -> Callable[[F], F]:
+    """
+    Mark a method of a service, sync or async and without arguments, for the app to call.
+
+    `start` comes before caches work, `ready` after, `stop` when the app ends. Services on
+    which others depend come first, at `stop` last.
+
+    Raises:
+        InvalidOption: There is no such moment.
+    """
+    if moment not in MOMENTS:
+        from difflib import get_close_matches
+
+        close = get_close_matches(str(moment), MOMENTS, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        msg = f"hook {moment!r} does not exist.{hint} There are: {', '.join(MOMENTS)}."
+        raise InvalidOption(msg)
+
+    def mark(function: F) -> F:
+        if not callable(function):
+            msg = f"@hook({moment!r}) on {function!r}: expected a method of a service."
+            raise InvalidOption(msg)
+        moments = (*getattr(function, _MARK, ()), moment)
+        cast("Any", function).__stillfresh_hook__ = moments
+        return function
+
+    return mark
+
+
+def hooks_of(service: object, moment: str) -> list[Callable[[], object]]:
+    """Return the bound hooks of *service*, in the order in which they were written."""
+    names: dict[str, None] = {}
+    for owner in reversed(type(service).__mro__):
+        names.update(dict.fromkeys(vars(owner)))
+    return [
+        getattr(service, name)
+        for name in names
+        if moment in getattr(inspect.getattr_static(type(service), name, None), _MARK, ())
+    ]

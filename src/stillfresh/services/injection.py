@@ -1,0 +1,72 @@
+"""What a class declares to need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast, overload
+
+from ..errors import InvalidOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+T = TypeVar("T")
+
+
+class Injected:
+    """A service that is looked up when it is read. Assigning to the attribute replaces it."""
+
+    look_up: ClassVar[Callable[[Injected, object], object]]
+    """Finds the service for an instance; set from above, where apps are known."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+        self.name = f"inject({kind.__qualname__})"
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = f"{owner.__qualname__}.{name}"
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> object: ...
+    def __get__(self, instance: object, owner: type) -> object:
+        if instance is None:
+            return self
+        return type(self).look_up(self, instance)
+
+
+def inject(kind: type[T]) -> T:
+    """
+    Declare that a service needs another one.
+
+        products = inject(ProductService)
+
+    It is looked up at each access, in the app that owns the instance, and may be assigned.
+
+    Raises:
+        InvalidOption: *kind* is not a class.
+    """
+    if not isinstance(kind, type):
+        msg = f"inject({kind!r}): expected a class, as in inject(Database)."
+        raise InvalidOption(msg)
+    return cast("T", Injected(kind))
+
+
+def injected(service: object) -> list[type]:
+    """Return the classes that *service* declares to need; what was assigned is not needed."""
+    found = _attributes(type(service))
+    found.update(getattr(service, "__dict__", {}))
+    return [one.kind for one in found.values() if isinstance(one, Injected)]
+
+
+def injected_in(kind: type) -> list[type]:
+    """Return the classes that services of class *kind* declare to need."""
+    return [one.kind for one in _attributes(kind).values() if isinstance(one, Injected)]
+
+
+def _attributes(kind: type) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for owner in reversed(kind.__mro__):
+        found.update(vars(owner))
+    return found

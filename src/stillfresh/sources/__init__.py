@@ -1,0 +1,1 @@
+"""What owns entries, a decorated function or a declared `Cache`, and where it keeps them."""

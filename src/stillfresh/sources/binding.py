@@ -1,0 +1,128 @@
+"""What an app does with the caches of its services: it binds them, and checks their names."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, cast
+
+from ..app import App, extensions
+from ..caching import Cache, named_functions
+from .cached import Cached, SyncCached, generated
+from .definition import Definition
+from .instances import BINDING, is_binding
+from .ledger import LedgerExtension, ledger_of, name_taken
+from .operations import DefinitionHome, RootHome
+from .root import Root
+from .shortcuts import disconnect_all
+from .site import UNBOUND
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def cached_attributes(kind: type) -> Iterator[tuple[str, Any]]:
+    """Return the names under which a class has something cached, as the MRO resolves them."""
+    names: dict[str, None] = {}
+    for owner in reversed(kind.__mro__):
+        names.update(dict.fromkeys(vars(owner)))
+    for name in names:
+        found = inspect.getattr_static(kind, name, None)
+        if isinstance(found, classmethod | staticmethod):
+            found = found.__func__
+        if type(found) is FunctionType:
+            found = found.__dict__.get(BINDING)
+        if isinstance(found, Cached | SyncCached | Cache):
+            yield name, found
+
+
+class CachingExtension(LedgerExtension):
+    """Binds the cached methods of the services that an app owns, and checks their names."""
+
+    def adopt(self, app: App, instance: object) -> None:
+        del app
+        own = getattr(instance, "__dict__", None)
+        if own is None:
+            return
+        if any(is_binding(value, instance) for value in own.values()):
+            disconnect_all()  # it was another app's, whose entries its short cuts know
+        bound = False
+        for name, found in cached_attributes(type(instance)):
+            if isinstance(found, Cache) or name in own or found.kind != "method":
+                continue
+            own[name] = generated(found.definition, instance)
+            bound = True
+        if bound:
+            _hide_bindings(type(instance))
+
+    def check(self, app: App) -> None:
+        holders: dict[str, Any] = {}
+        ledger = ledger_of(app)
+
+        def claim(source: Any) -> None:
+            ledger.start_provider(source.policy.provider)
+            name = source.explicit_name
+            if name is None:
+                return
+            holder = holders.setdefault(name, source)
+            if holder.identity != source.identity:
+                raise name_taken(name, holder, source)
+
+        modules: set[str] = set()
+        for instance in app.services():
+            modules.add(type(instance).__module__)
+            for _, found in cached_attributes(type(instance)):
+                claim(found.root if isinstance(found, Cache) else found.definition)
+        for definition in _of_modules(modules):
+            if definition.explicit_name in holders:
+                claim(definition)
+
+    def caches(self, app: App) -> list[object]:
+        found: dict[str, object] = {}
+        for instance in app.services():
+            for _, attribute in cached_attributes(type(instance)):
+                # Not getattr: a fake may stand in its place.
+                bound: Any = attribute.__get__(instance, type(instance))
+                cache = bound if isinstance(bound, Cache) else bound.cache
+                found.setdefault(cache.name, cache)
+        for source in ledger_of(app).sources():
+            if isinstance(source, Root):
+                found.setdefault(source.name, Cache.over(RootHome(source, app)))
+            if isinstance(source, Definition) and source.kind == "function":
+                unbound = Cache.over(DefinitionHome(source, UNBOUND, app))
+                found.setdefault(unbound.name, unbound)
+        return list(found.values())
+
+
+def _of_modules(modules: set[str]) -> list[Definition]:
+    found = [one for one in named_functions if one.function.__module__ in modules]
+    if found:
+        del found
+        gc.collect()  # a name is free again when its function is gone
+    return [one for one in named_functions if one.function.__module__ in modules]
+
+
+def _hide_bindings(kind: type) -> None:
+    """Keep the bindings out of copies and pickles: they belong to one instance."""
+    if "__stillfresh_bindings_hidden__" in vars(kind):
+        return
+    original: Any = kind.__getstate__
+
+    def __getstate__(self: object) -> object:  # noqa: N807  # it replaces the method
+        return _without_bindings(original(self), self)
+
+    cast("Any", kind).__getstate__ = __getstate__
+    cast("Any", kind).__stillfresh_bindings_hidden__ = True
+
+
+def _without_bindings(state: Any, instance: object) -> Any:
+    if isinstance(state, tuple) and len(state) == 2:
+        return (_without_bindings(state[0], instance), state[1])
+    if not isinstance(state, dict):
+        return state
+    kept = {name: value for name, value in state.items() if not is_binding(value, instance)}
+    return state if len(kept) == len(state) else kept or None
+
+
+extensions.append(CachingExtension())

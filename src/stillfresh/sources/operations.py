@@ -1,0 +1,234 @@
+"""What can be done with the entries of a `Cache`, and where they are: its home."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from ..computing.calls import Call, past_the_cache
+from ..entry import MISSING
+from ..errors import InvalidOption, UnstableArgument
+from ..keys.patterns import compile_pattern
+from ..options import lifetime
+from ..services.current import which_app
+from ..tags import checked_tags
+from .ledger import ledger_of
+from .report import Stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from ..app import App
+    from ..computing.calls import Answer
+    from ..computing.drivers import Driver
+    from ..readthrough import Reader
+    from .definition import Definition
+    from .root import Root
+    from .site import Place
+
+UNSET: Final[Any] = MISSING
+
+
+class StoreHome(Protocol):
+    """Where the entries of a `Cache` are."""
+
+    @property
+    def title(self) -> str:
+        """How messages call it."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """What is in front of every key."""
+        ...
+
+    def app(self) -> App:
+        """Return the app in force."""
+        ...
+
+    def reader(self, app: App) -> Reader:
+        """Return the reader in that app."""
+        ...
+
+    def stats(self) -> Stats:
+        """Return live numbers."""
+        ...
+
+    def count_bypass(self) -> None:
+        """Note that a call went past the cache."""
+        ...
+
+
+class RootHome:
+    """The home of a declared `Cache`, bound to the app of an instance or to none."""
+
+    def __init__(self, root: Root, owner: App | None = None) -> None:
+        self.root = root
+        self._owner = owner
+
+    @property
+    def title(self) -> str:
+        return self.root.name
+
+    @property
+    def namespace(self) -> str:
+        return self.root.name
+
+    def app(self) -> App:
+        return self._owner or which_app(f"Cache {self.root.name!r}")
+
+    def reader(self, app: App) -> Reader:
+        return self.root.claim(app)
+
+    def stats(self) -> Stats:
+        def count() -> int:
+            app = self.app()
+            if not app.running:
+                return 0
+            region = self.reader(app).region
+            return region.guard.provider.count(region.namespace)
+
+        return Stats(lambda: ledger_of(self.app()).seen(self.root, self.root.name), count)
+
+    def count_bypass(self) -> None:
+        ledger_of(self.app()).bypassed(self.root, self.root.own_claim)
+
+
+class DefinitionHome:
+    """The home of the entries of one function; *app* fixes the app, where it is known."""
+
+    def __init__(self, definition: Definition, instance: object, app: App | None = None) -> None:
+        self._definition = definition
+        self._instance = instance
+        self._app = app
+
+    @property
+    def title(self) -> str:
+        return self._definition.title
+
+    @property
+    def namespace(self) -> str:
+        return self._place().namespace
+
+    def app(self) -> App:
+        return self._place().app
+
+    def reader(self, app: App) -> Reader:
+        return self._definition.reader(self._place()._replace(app=app))
+
+    def stats(self) -> Stats:
+        return self._definition.stats(self._instance, self._app)
+
+    def count_bypass(self) -> None:
+        place = self._place()
+        ledger_of(place.app).bypassed(self._definition, place.claim)
+
+    def _place(self) -> Place:
+        return self._definition.place(self._instance, self._app)
+
+
+class StoreOperations:
+    """What a `Cache` and its `sync` do; the driver makes the difference."""
+
+    def __init__(self, home: StoreHome) -> None:
+        self.home = home
+
+    def _changing(self, what: str) -> Reader:
+        app = self.home.app()
+        app.must_run(f"Cache {self.home.title!r}.{what}()")
+        return self.home.reader(app)
+
+    def _reading(self) -> Reader | None:
+        app = self.home.app()
+        if app.running:
+            return self.home.reader(app)
+        return None
+
+    async def get(self, driver: Driver, key: str, default: object) -> object:
+        found = await self.get_many(driver, [key])
+        return found.get(key, default)
+
+    async def get_many(self, driver: Driver, keys: Iterable[str]) -> dict[str, object]:
+        names = [checked_key(key) for key in keys]
+        reader = self._reading()
+        if reader is None:
+            return {}
+        return await reader.peek_many(names, driver)
+
+    async def set_many(
+        self, driver: Driver, values: Mapping[str, object], ttl: object, tags: Iterable[str]
+    ) -> None:
+        fresh = None if ttl is UNSET else lifetime(ttl)
+        names = checked_tags(tags, "tags")
+        for key in values:
+            checked_key(key)
+        await self._changing("set").write(values, driver, fresh=fresh, tags=names)
+
+    async def delete(self, driver: Driver, keys: tuple[str, ...]) -> int:
+        names = [checked_key(key) for key in keys]
+        region = self._changing("delete").region
+        return await region.delete(driver.ops(region.guard), names) if names else 0
+
+    async def invalidate(self, driver: Driver, pattern: str) -> None:
+        matches = compile_pattern(checked_key(pattern))
+        region = self._changing("invalidate").region
+        await region.invalidate_matching(driver.ops(region.guard), pattern, matches)
+
+    async def invalidate_tags(self, driver: Driver, tags: tuple[str, ...]) -> None:
+        names = checked_tags(tags, "invalidate_tags")
+        region = self._changing("invalidate_tags").region
+        await region.invalidate_tags(driver.ops(region.guard), names)
+
+    async def clear(self, driver: Driver) -> None:
+        region = self._changing("clear").region
+        await region.clear(driver.ops(region.guard))
+
+    async def keys(self, driver: Driver, pattern: str) -> list[str]:
+        reader = self._reading()
+        if reader is None:
+            return []
+        region = reader.region
+        return await driver.ops(region.guard).keys(region.namespace, checked_key(pattern))
+
+    async def incr(self, driver: Driver, key: str, amount: object) -> int:
+        checked_key(key)
+        if isinstance(amount, bool) or not isinstance(amount, int):
+            msg = f"incr({key!r}, {amount!r}): expected a whole number."
+            raise InvalidOption(msg)
+        return await self._changing("incr").incr(key, amount, driver)
+
+    async def get_or_set(
+        self,
+        driver: Driver,
+        key: str,
+        factory: Callable[[], object],
+        tags: Iterable[str],
+    ) -> Answer:
+        if not callable(factory):
+            msg = f"get_or_set({key!r}, {factory!r}): expected a function that makes the value."
+            raise InvalidOption(msg)
+        call = Call(checked_key(key), factory, checked_tags(tags, "tags"))
+        reader = self._reading()
+        if reader is None or not reader.policy.is_enabled():
+            self.home.count_bypass()
+            return await past_the_cache(self.home.title, factory, driver)
+        return await reader.read(call, driver)
+
+
+def checked_key(key: object) -> str:
+    """
+    Return *key* if it is a text.
+
+    Raises:
+        UnstableArgument: It is not.
+    """
+    if not isinstance(key, str):
+        msg = f"key {key!r}: the keys of a store are texts. Write for example f'user:{{user_id}}'."
+        raise UnstableArgument(msg, key)
+    return key
+
+
+def flat(keys: tuple[str | Iterable[str], ...]) -> list[str]:
+    """Return keys that were given one by one or as one list."""
+    if len(keys) == 1 and not isinstance(keys[0], str):
+        return list(keys[0])
+    return [cast("str", key) for key in keys]

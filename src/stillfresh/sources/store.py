@@ -1,0 +1,216 @@
+"""The operations of a `Cache` as users call them, to be awaited or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, overload
+
+from ..computing.drivers import IN_THREAD, ON_LOOP, drive
+from ..entry import MISSING
+from .operations import UNSET, StoreOperations, flat
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from ..durations import Duration
+    from .operations import StoreHome
+    from .report import Stats
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+
+class Store(Generic[T]):
+    """What every `Cache` can do, also the one that holds the entries of one function."""
+
+    cache_class: ClassVar[type[Store[Any]]]
+    """`Cache`, set from above, where functions are known."""
+
+    _home: StoreHome
+    _ops: StoreOperations
+
+    @classmethod
+    def over(cls, home: StoreHome) -> Store[Any]:
+        """Return the store over the entries of something else."""
+        self = cls.cache_class.__new__(cls.cache_class)
+        self._settle(home)
+        return self
+
+    def _settle(self, home: StoreHome) -> None:
+        self._home = home
+        self._ops = StoreOperations(home)
+
+    def __repr__(self) -> str:
+        return f"<Cache {self.name!r}>"
+
+    @property
+    def name(self) -> str:
+        """The namespace of its entries."""
+        return self._home.namespace
+
+    @property
+    def stats(self) -> Stats:
+        """How it was asked, and how many entries there are; live numbers."""
+        return self._home.stats()
+
+    @property
+    def sync(self) -> SyncCache[T]:
+        """The same store for sync code."""
+        return SyncCache(self._ops)
+
+    @overload
+    async def get(self, key: str) -> T | None: ...
+    @overload
+    async def get(self, key: str, default: D) -> T | D: ...
+    async def get(self, key: str, default: object = None) -> object:
+        """
+        Return the value, or *default*.
+
+        Raises:
+            ProviderUnavailable: Nobody knows.
+        """
+        return await self._ops.get(ON_LOOP, key, default)
+
+    async def set(
+        self, key: str, value: T, *, ttl: Duration | None = UNSET, tags: Iterable[str] = ()
+    ) -> None:
+        """
+        Store *value*. *ttl* omitted is the cache's own, None is for ever.
+
+        Raises:
+            NotSerializable: It would not come back as it is.
+            NotRunning: The app does not run.
+            ProviderUnavailable: Nobody knows what is there now.
+        """
+        await self._ops.set_many(ON_LOOP, {key: value}, ttl, tags)
+
+    async def delete(self, *keys: str) -> int:
+        """Drop exactly these keys, and return how many were there. Raises as `set`."""
+        return await self._ops.delete(ON_LOOP, keys)
+
+    async def invalidate(self, pattern: str) -> None:
+        """Drop the keys that match *pattern*, where `*` is any text. Raises as `set`."""
+        await self._ops.invalidate(ON_LOOP, pattern)
+
+    async def invalidate_tags(self, *tags: str) -> None:
+        """Drop this cache's entries that have one of *tags*. Raises as `set`."""
+        await self._ops.invalidate_tags(ON_LOOP, tags)
+
+    async def get_or_set(
+        self,
+        key: str,
+        factory: Callable[[], Awaitable[T]] | Callable[[], T],
+        *,
+        tags: Iterable[str] = (),
+    ) -> T:
+        """
+        Return the value, or compute and store it: once, however many ask at a time.
+
+        Raises:
+            InvalidOption: *factory* cannot be called.
+            NotSerializable: The value would not come back as it is.
+        """
+        answer = await self._ops.get_or_set(ON_LOOP, key, factory, tags)
+        return cast("T", answer.unwrap())
+
+    async def get_many(self, *keys: str | Iterable[str]) -> dict[str, T]:
+        """Return what there is of *keys*, given one by one or as one list. Raises as `get`."""
+        return cast("dict[str, T]", await self._ops.get_many(ON_LOOP, flat(keys)))
+
+    async def set_many(
+        self,
+        values: Mapping[str, T],
+        *,
+        ttl: Duration | None = UNSET,
+        tags: Iterable[str] = (),
+    ) -> None:
+        """Store all of *values*, or, when one of them does not fit, none. Raises as `set`."""
+        await self._ops.set_many(ON_LOOP, values, ttl, tags)
+
+    async def incr(self, key: str, amount: int = 1) -> int:
+        """
+        Add to a counter and return the sum. Its ttl is set once, when it is created.
+
+        Raises:
+            TypeError: What is there is not a whole number.
+            NotRunning, ProviderUnavailable: As `set`.
+        """
+        return await self._ops.incr(ON_LOOP, key, amount)
+
+    async def contains(self, key: str) -> bool:
+        """Tell whether `get` would find something. Raises as `get`."""
+        return await self._ops.get(ON_LOOP, key, MISSING) is not MISSING
+
+    async def keys(self, pattern: str = "*") -> list[str]:
+        """Return the keys that match *pattern*. Raises as `get`."""
+        return await self._ops.keys(ON_LOOP, pattern)
+
+    async def clear(self) -> None:
+        """Drop everything of this cache. Raises as `set`."""
+        await self._ops.clear(ON_LOOP)
+
+
+class SyncCache(Generic[T]):
+    """A `Cache` for sync code: the same operations, nothing is awaited, and it raises the same."""
+
+    def __init__(self, operations: StoreOperations) -> None:
+        self._ops = operations
+
+    @overload
+    def get(self, key: str) -> T | None: ...
+    @overload
+    def get(self, key: str, default: D) -> T | D: ...
+    def get(self, key: str, default: object = None) -> object:
+        """Return the value, or *default*."""
+        return drive(self._ops.get(IN_THREAD, key, default))
+
+    def set(
+        self, key: str, value: T, *, ttl: Duration | None = UNSET, tags: Iterable[str] = ()
+    ) -> None:
+        """Store *value*; see `Store.set`."""
+        drive(self._ops.set_many(IN_THREAD, {key: value}, ttl, tags))
+
+    def delete(self, *keys: str) -> int:
+        """Drop exactly these keys, and return how many were there."""
+        return drive(self._ops.delete(IN_THREAD, keys))
+
+    def invalidate(self, pattern: str) -> None:
+        """Drop the keys that match *pattern*."""
+        drive(self._ops.invalidate(IN_THREAD, pattern))
+
+    def invalidate_tags(self, *tags: str) -> None:
+        """Drop this cache's entries that have one of *tags*."""
+        drive(self._ops.invalidate_tags(IN_THREAD, tags))
+
+    def get_or_set(self, key: str, factory: Callable[[], T], *, tags: Iterable[str] = ()) -> T:
+        """Return the value, or compute and store it, once."""
+        return cast("T", drive(self._ops.get_or_set(IN_THREAD, key, factory, tags)).unwrap())
+
+    def get_many(self, *keys: str | Iterable[str]) -> dict[str, T]:
+        """Return what there is of *keys*."""
+        return cast("dict[str, T]", drive(self._ops.get_many(IN_THREAD, flat(keys))))
+
+    def set_many(
+        self,
+        values: Mapping[str, T],
+        *,
+        ttl: Duration | None = UNSET,
+        tags: Iterable[str] = (),
+    ) -> None:
+        """Store all of *values*, or none."""
+        drive(self._ops.set_many(IN_THREAD, values, ttl, tags))
+
+    def incr(self, key: str, amount: int = 1) -> int:
+        """Add to a counter and return the sum."""
+        return drive(self._ops.incr(IN_THREAD, key, amount))
+
+    def contains(self, key: str) -> bool:
+        """Tell whether `get` would find something."""
+        return drive(self._ops.get(IN_THREAD, key, MISSING)) is not MISSING
+
+    def keys(self, pattern: str = "*") -> list[str]:
+        """Return the keys that match *pattern*."""
+        return drive(self._ops.keys(IN_THREAD, pattern))
+
+    def clear(self) -> None:
+        """Drop everything of this cache."""
+        drive(self._ops.clear(IN_THREAD))
