@@ -358,6 +358,31 @@ def test_mistakes_fail_at_decoration(path, options, text):
         action(path, **options)
 
 
+NAMES = ("action", "http_cache", "HttpCache", "HttpCacheMiddleware")
+
+
+@pytest.mark.parametrize(
+    ("missing", "names"),
+    [("fastapi", ["action"]), ("http_sf", NAMES), ("fastapi, http_sf", NAMES)],
+)
+def test_every_name_of_the_extra_says_what_to_install(missing, names):
+    """A name of a module that nobody has heard of is no help, and the command is."""
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({missing.split(', ')!r}))\n"
+        "import stillfresh\n"
+        f"for name in {list(names)!r}:\n"
+        "    try:\n        getattr(stillfresh, name)\n"
+        "    except ImportError as error:\n        print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(names), done
+    assert all(line.startswith("ImportError ") for line in lines), lines
+    assert all(line.endswith("pip install 'stillfresh[http]'") for line in lines), lines
+
+
 def test_without_the_extra_there_is_the_command():
     """Whoever has no FastAPI is told what to install, by the name and by the app."""
     program = (

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-import http_sf
+try:
+    import http_sf
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "action, http_cache, HttpCache and HttpCacheMiddleware need the library http-sf. "
+        "Install it: pip install 'stillfresh[http]'"
+    ) from error
 
 from .fields import CacheControl, form_decoded
 from .message import values
