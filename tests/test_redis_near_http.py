@@ -19,17 +19,9 @@ class Api:
         return {"number": number, "call": self.calls}
 
 
-async def get(app: App, path: str) -> bytes:
-    """Return the body of a response."""
-    sent = []
-
-    async def receive():
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {
+def scope_of(path: str) -> dict:
+    """What a server hands on of a request."""
+    return {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -42,7 +34,19 @@ async def get(app: App, path: str) -> bytes:
         "server": ("shop.example", 80),
         "client": ("127.0.0.1", 1),
     }
-    await app(scope, receive, send)
+
+
+async def get(app: App, path: str) -> bytes:
+    """Return the body of a response."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    await app(scope_of(path), receive, send)
     assert sent[0]["status"] == 200
     return b"".join(message.get("body", b"") for message in sent[1:])
 
@@ -65,3 +69,43 @@ async def test_a_response_is_near_and_goes_when_another_process_invalidates_it(u
         new = await get(app, "/prices/1")
         await app.get(Api).price.invalidate(number=1)
         assert await get(app, "/prices/1") not in {old, new}
+
+
+async def test_a_near_hit_takes_the_short_way_for_as_long_as_it_may(url, prefix):
+    """
+    Two look-ups, as on memory, and the near tier is asked: not after another process has
+    changed the response, nor where nobody hears of changes any more.
+    """
+    apps = [
+        App(Api).provide(CacheProvider, lambda: RedisCacheProvider(url, prefix=prefix, memory=True))
+        for _ in range(2)
+    ]
+    async with apps[0] as app, apps[1] as other:
+        near = app.get(CacheProvider).tier.near
+        path = "/prices/7"
+
+        async def until_short() -> bytes:
+            while app.server.ready(scope_of(path)) is None:
+                await get(app, path)
+                await asyncio.sleep(0.001)  # a heartbeat has to be answered first
+            start, body = app.server.ready(scope_of(path))
+            assert b"stillfresh; hit; ttl=" in dict(start["headers"])[b"cache-status"]
+            return body["body"]
+
+        old = await until_short()
+        hits = app.get(Api).price.stats.hits
+        assert await get(app, path) == old
+        assert app.get(Api).price.stats.hits == hits + 1
+
+        await other.get(Api).price.invalidate(number=7)
+        while app.server.ready(scope_of(path)) is not None:  # noqa: ASYNC110  # the push comes
+            await asyncio.sleep(0.001)
+        new = await until_short()
+        assert new != old
+
+        await app.get(Api).price.invalidate(number=7)  # its own changes count at once
+        assert app.server.ready(scope_of(path)) is None
+        assert await until_short() not in {old, new}
+
+        near.live_ear().close()
+        assert app.server.ready(scope_of(path)) is None

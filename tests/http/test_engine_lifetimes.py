@@ -10,8 +10,17 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from stillfresh import App, HttpCache, HttpCacheMiddleware, action, computation, http_cache
-from stillfresh.testing import VirtualClock
+from stillfresh import (
+    App,
+    CacheProvider,
+    HttpCache,
+    HttpCacheMiddleware,
+    MemoryCacheProvider,
+    action,
+    computation,
+    http_cache,
+)
+from stillfresh.testing import ChaosProvider, VirtualClock
 
 MINUTE = "1 minute"
 
@@ -420,3 +429,17 @@ async def test_a_slow_refresh_does_not_pile_up(clock, caplog):
             assert (await get("/")).text == '"one"'
             await app.settled()
         assert Api.runs <= 4
+
+
+async def test_what_nobody_marks_is_not_kept_hold_of(lab):
+    """Where a provider of somebody's own drops an entry, an index would never hear of it."""
+    world = lab.World()
+    app = App().provide(CacheProvider, lambda: ChaosProvider(MemoryCacheProvider()))
+    get = lab.Client(lab.make["app"](world, app))
+    async with app:
+        for number in range(3):
+            await get(f"/thing?a={number}")
+            assert (await get(f"/thing?a={number}")).hit
+        readers = [one.cached.reader() for one in app.server._routes.values() if one.cached]
+        assert [reader.counts.hit for reader in readers if reader.counts.hit] == [3]
+        assert not any(reader.index.entries for reader in readers)

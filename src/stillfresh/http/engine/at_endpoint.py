@@ -29,6 +29,7 @@ from .scope import inner_scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from contextvars import ContextVar
 
     from ...app import App
     from ...services.asgi import AsgiApp, Message, Scope, Send
@@ -55,6 +56,7 @@ class Endpoints:
         self.readings = readings
         self.contexts: list[Context] = []
         """That of the server's start, once it was seen."""
+        self._harmless: set[ContextVar[Any]] = set()
 
     async def at_endpoint(
         self, exchange: Exchange, route: CachedRoute, values: Mapping[str, object]
@@ -249,12 +251,20 @@ class Endpoints:
         """
         moments: tuple[Context, ...] = ()
         for variable, value in copy_context().items():
-            if is_harmless(variable.name, value):
+            if variable in self._harmless or self._is_harmless(variable, value):
                 continue
             moments = moments or (self._baseline, _AT_IMPORT, *self.contexts, *known)
             if all(moment.get(variable) is not value for moment in moments):
                 return variable.name
         return ""
+
+    def _is_harmless(self, variable: ContextVar[Any], value: object) -> bool:
+        if variable.name.startswith(_HARMLESS_NAMES):
+            if len(self._harmless) < _MOST_HARMLESS:
+                self._harmless.add(variable)  # whatever it is set to: not asked again
+            return True
+        library = _HARMLESS_VALUES.get(variable.name)
+        return library is not None and type(value).__module__.partition(".")[0] == library
 
 
 def body_parts(request: Request, body: bytes) -> list[bytes]:
@@ -274,20 +284,13 @@ _HARMLESS_NAMES = (
     "transaction_id",
 )
 """By the beginnings of their names: variables that do not say who asks."""
+_MOST_HARMLESS = 100
 _HARMLESS_VALUES = {
     "current_context": "opentelemetry",
     "current_scope": "sentry_sdk",
     "isolation_scope": "sentry_sdk",
 }
 """An application may use these names for its own, so what is in them has to be the library's."""
-
-
-def is_harmless(name: str, value: object) -> bool:
-    """Tell whether a context variable says nothing about who asks."""
-    if name.startswith(_HARMLESS_NAMES):
-        return True
-    library = _HARMLESS_VALUES.get(name)
-    return library is not None and type(value).__module__.partition(".")[0] == library
 
 
 def tell_once(route: CachedRoute, why: str) -> None:

@@ -16,7 +16,6 @@ from ...computing.calls import Call
 from ...computing.drivers import ON_LOOP
 from ...entry import Verdict, judge
 from ...errors import ComputeCancelled, ProviderUnavailable
-from ...providers.memory import MemoryCacheProvider
 from ..rules import key, request_verdict, response_verdict, status
 from ..rules.message import joined
 from .filling import Fill, Unkept
@@ -25,6 +24,7 @@ from .planning import member_of, request_object
 from .replies import Reply, answer
 from .routes import Failure
 from .scope import target_of
+from .shortcut import book_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -166,19 +166,18 @@ class Readings:
 
     def warm(self, plan: Plan, reader: Reader) -> Found | None:
         """Return the answer of a hit in memory, where that takes no more than a look."""
-        provider = reader.region.guard.provider
         entry = reader.index.entries.get(plan.key)
+        book = None if entry is None else book_of(reader, entry)
         if (
             entry is None
-            or type(provider) is not MemoryCacheProvider
-            or provider.serialized
+            or book is None
             or plan.asked is not request_verdict.USUAL
             or plan.route.cache.request_directives != "ignore"
             or reader.region.listeners.wants("hit")
         ):
             return None
         now = reader.region.clock.now()
-        if not (now < entry.quick_until and entry.epoch == provider.book.epoch):
+        if not (now < entry.quick_until and entry.epoch == book.epoch):
             return None
         value = getattr(entry, "value", None)  # gone, if it was dropped in this moment
         if not isinstance(value, Stored) or value.vary:
@@ -209,7 +208,8 @@ class Readings:
             if learnt is not None:
                 most, now = plan.route.cache.max_variants, fill.reader.region.clock.now()
                 fill.unshared = not learnt.has_room(variant, most, now)
-        quick = None if names else plan.target or plan.key
+        # Where nothing marks an entry that was dropped, the index would keep it for ever.
+        quick = (plan.target or plan.key) if fill.reader.quick and not names else None
         call = Call(text, fill.run, plan.tags, quick=quick, tagged=True)
         fill.call, fill.selecting = call, bool(names)
         return call

@@ -3,15 +3,18 @@ The short way of a hit: a request that looks like one before is answered by two 
 
     scope ── scheme, host, raw path, query ──► which entry ── not late, no tag dropped ──► sent
 
-Only for routes that the cache may answer before routing, on memory, and for requests that say
-nothing else that counts. Everything else takes the long way, which knows all the rules.
+Only for routes that the cache may answer before routing, for entries in this process (on memory, or
+in the near tier of a server), and for requests that say nothing else that counts. Everything else
+takes the long way, which knows all the rules.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ...providers.memory import MemoryCacheProvider
+from ...providers.near import NearEntry
 from ..rules import status
 
 if TYPE_CHECKING:
@@ -48,15 +51,16 @@ class Shortcut:
 
     __slots__ = (
         "_told",
-        "age",
         "alone",
         "book",
         "entry",
         "full",
         "made",
+        "near",
         "now",
         "status",
         "tag",
+        "turns",
         "unchanged",
         "wary",
     )
@@ -65,6 +69,8 @@ class Shortcut:
         stored = cast("Stored", entry.value)
         self.entry = entry
         """Dead in place once it is dropped, and its value is gone then: see `Entry.kill`."""
+        self.near = entry if isinstance(entry, NearEntry) else None
+        """The same: whether it may be served on is to be asked now and then."""
         self.now: Callable[[], float] = reader.region.clock.now
         self.book = book
         self.made = entry.born - stored.age
@@ -76,18 +82,20 @@ class Shortcut:
         self.alone = plan.route.trusts_context
         """Good as long as nothing outside says by a context variable who asks."""
         self._told = bool(plan.route.cache.cache_status)
-        self.age = -1
+        self.turns = -inf
+        """When the next second of its age begins."""
         self.full: Fields = []
         self.unchanged: Fields = []
 
-    def renew(self, stored: Stored, age: int) -> None:
+    def renew(self, stored: Stored, now: float) -> None:
         """Make the fields for another second."""
+        age = int(now - self.made)
         aged = (b"age", status.age(age))
         member = status.hit(stored.lifetime - age)
         for name, fields in (("full", stored.sent), ("unchanged", stored.sent_in_304)):
             lines = (*fields, aged)
             setattr(self, name, list(status.with_status(lines, member) if self._told else lines))
-        self.age = age
+        self.turns = self.made + age + 1
 
 
 class Shortcuts:
@@ -103,11 +111,10 @@ class Shortcuts:
 
     def offer(self, plan: Plan, reader: Reader, entry: Entry) -> None:
         """Answer such requests from here from now on, if that can be done."""
-        cache, provider = plan.route.cache, reader.region.guard.provider
+        cache, book = plan.route.cache, book_of(reader, entry)
         stored: Any = entry.value
         if (
-            type(provider) is not MemoryCacheProvider
-            or provider.serialized
+            book is None
             or not plan.route.early
             or plan.route.parameters.headers
             or reader.index.entries.get(plan.target) is not entry
@@ -125,22 +132,21 @@ class Shortcuts:
             self._ways.clear()
         request = plan.request
         host = request.host.encode("latin-1")
-        scope = plan.scope
-        seen = (request.scheme, host, request.path, scope["path"], request.query)
-        self._ways[seen] = Shortcut(plan, reader, entry, provider.book)
+        seen = (request.path, host, request.query, plan.scope["path"], request.scheme)
+        self._ways[seen] = Shortcut(plan, reader, entry, book)
 
     def ready(self, scope: Scope) -> tuple[Message, Message] | None:
         """Return the two messages that answer a request, None where the long way has to."""
-        if not self._ways or scope["type"] != "http" or scope["method"] != "GET":
-            return None
-        fields = dict(scope["headers"])
         try:
+            if not self._ways or scope["method"] != "GET":  # what is not HTTP has no method
+                return None
+            fields: dict[bytes, bytes] = dict(scope["headers"])
             way = self._ways[
-                scope["scheme"],
-                fields[b"host"],
                 scope["raw_path"],
-                scope["path"],
+                fields[b"host"],
                 scope["query_string"],
+                scope["path"],
+                scope["scheme"],
             ]
         except KeyError:
             return None
@@ -149,15 +155,16 @@ class Shortcuts:
         if way.alone and self.set_outside():
             return None
         entry, now = way.entry, way.now()
-        if not (now < entry.quick_until and entry.epoch == way.book.epoch):
+        if entry.epoch != way.book.epoch:
+            return None
+        if now >= entry.quick_until and (way.near is None or not way.near.may_serve(now)):
             return None
         try:
             stored: Any = entry.value
         except AttributeError:  # it was dropped in this moment
             return None
-        age = int(now - way.made)
-        if age != way.age:
-            way.renew(stored, age)
+        if now >= way.turns:
+            way.renew(stored, now)
         condition = fields.get(b"if-none-match")
         if condition is None:
             entry.visits += 1
@@ -176,3 +183,14 @@ class Shortcuts:
             {"type": "http.response.start", "status": 304, "headers": way.unchanged.copy()},
             {"type": "http.response.body", "body": b""},
         )
+
+
+def book_of(reader: Reader, entry: Entry) -> TagBook | None:
+    """Return what knows which tags were dropped, None if *entry* must not be kept hold of."""
+    guard = reader.region.guard
+    if isinstance(entry, NearEntry):
+        return None if guard.tier is None else guard.tier.book
+    provider = guard.provider
+    if type(provider) is MemoryCacheProvider and not provider.serialized:
+        return provider.book
+    return None
