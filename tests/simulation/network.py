@@ -152,21 +152,25 @@ class Network:
             takes += rng.uniform(0.0, self.slow)
         return max(earliest, self.world.now + takes)
 
-    def reaches(self, node: Any) -> bool:
-        """Tell whether something that this node sends arrives."""
-        return node.alive and node not in self.refused and not self.server.paused
+    def accepts(self, node: Any) -> bool:
+        """Tell whether this node gets a connection at the moment."""
+        return node.alive and node not in self.refused
 
-    async def connect(self, loop: NodeLoop, factory: Any, host: Any, port: Any) -> Any:
-        """Make a connection for *loop*, or fail."""
-        await asyncio.sleep(self.arrival(self.world.now) - self.world.now)
-        if not loop.node.alive or loop.node in self.refused:
-            raise ConnectionRefusedError(f"{host}:{port} refused: the simulation wants it so")
-        protocol = factory()
+    def connected(self, loop: NodeLoop, protocol: Any) -> Wire:
+        """Make a connection."""
         wire = Wire(self, loop, protocol)
         self.wires = [one for one in self.wires if one.protocol is not None]
         self.wires.append(wire)
         protocol.connection_made(wire)
-        return wire, protocol
+        return wire
+
+    async def connect(self, loop: NodeLoop, factory: Any, host: Any, port: Any) -> Any:
+        """Make a connection for *loop*, or fail."""
+        await asyncio.sleep(self.arrival(self.world.now) - self.world.now)
+        if not self.accepts(loop.node):
+            raise ConnectionRefusedError(f"{host}:{port} refused: the simulation wants it so")
+        protocol = factory()
+        return self.connected(loop, protocol), protocol
 
     def wires_of(self, node: Any) -> list[Wire]:
         """Return the open connections of a node."""

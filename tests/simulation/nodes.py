@@ -1,33 +1,35 @@
 """
 Nodes, and what they do: an app each, with a provider of its own, over one far server.
 
-All of the library is the real one, the client library included. Two things are not: the thread
-that renews leases is a timer here, and its blocking connection a function call.
+All of the library is the real one, the client library included. Two things are not: its threads
+are those of the world, and so are their connections (`lines.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
-from types import SimpleNamespace
+from inspect import isawaitable
 from typing import Any
 
-import hiredis
-import redis.exceptions
-
-from stillfresh import App, CacheProvider, RedisCacheProvider, cache, computation
+from stillfresh import App, Cache, CacheProvider, RedisCacheProvider, cache, computation
+from stillfresh.computing import drivers
+from stillfresh.computing.drivers import drive
 from stillfresh.entries import region
 from stillfresh.errors import ComputeCancelled, ComputeTimeout, ProviderUnavailable
-from stillfresh.providers.redis import talking
+from stillfresh.providers.redis import bells, renewal
 from stillfresh.providers.redis.client import Server
-from stillfresh.providers.redis.renewal import Renewals
+from stillfresh.sources import binding
 
 from .history import CALL, NEW, STATUSES, History, Lives
-from .server import NOTHING
-from .virtual import HERE, NodeClock, NodeLoop
+from .lines import Blocking
+from .threads import SimThread, simulated
+from .virtual import NodeClock
 
 KEYS = ("a1", "a2", "b1", "b2")
 PATTERNS = {"a*": ("a1", "a2"), "*1": ("a1", "b1"), "b2": ("b2",), "*": KEYS}
@@ -53,6 +55,24 @@ def service(tags: tuple[str, ...] = TAGS, **options: Any) -> type[Any]:
     return Service
 
 
+def service_of_both(tags: tuple[str, ...] = TAGS, **options: Any) -> type[Any]:
+    """Make one with a function for tasks and one for threads, over the same entries."""
+
+    class Service:
+        node: Any = None
+        entries = Cache[int](name="sim")
+
+        @entries(key="{key}", tags=tags, **options)
+        async def read(self, key: str) -> int:
+            return await self.node.compute(key)
+
+        @entries(key="{key}", tags=tags, **options)
+        def read_in_thread(self, key: str) -> int:
+            return self.node.compute_in_thread(key)
+
+    return Service
+
+
 WAYS: list[tuple[type[Any], Lives]] = [
     (service(ttl=10), Lives(10)),
     (service(ttl=None), Lives(float("inf"))),
@@ -68,6 +88,16 @@ WAYS: list[tuple[type[Any], Lives]] = [
     (service(ttl=10, memory=True), Lives(10, near=True)),
     (service(ttl=None, memory=5), Lives(float("inf"), near=True)),
     (service(ttl=10, stale=10, memory=True), Lives(10, stale=10, near=True)),
+    (service_of_both(ttl=10), Lives(10)),
+    (service_of_both(ttl=10, stale=10, tags=()), Lives(10, stale=10, tagged=False)),
+    (
+        service_of_both(ttl=10, stale_if_error=20, timeout=5, refresh_ahead=0.5),
+        Lives(10, keep=20, timeout=5),
+    ),
+    (
+        service_of_both(ttl=10, stale_if_error=20, soft_timeout=0.05, memory=True),
+        Lives(10, keep=20, near=True),
+    ),
 ]
 
 
@@ -94,7 +124,9 @@ class Node:
         self.way = way
         self.app = App(way, clock=clock).provide(CacheProvider, provider)
         self.tasks: list[asyncio.Task[Any]] = []
-        self.gates: list[asyncio.Event] = []
+        self.thread: Any = threading.Thread
+        self.threads: list[SimThread] = []
+        """Those of the simulation that have not ended."""
         for kind in STATUSES:
             self.app.on(kind, self._count)
         self.service: Any = None
@@ -115,13 +147,13 @@ class Node:
         await self.app.__aexit__(None, None, None)
 
     @property
-    def read(self) -> Any:
-        """The cached function."""
-        return self.service.read
+    def in_threads(self) -> Any:
+        """The same function for threads, if there is one."""
+        return getattr(self.service, "read_in_thread", None)
 
     # The function
 
-    async def compute(self, key: str) -> int:
+    async def compute(self, key: str, pause: Callable[[float], Any] = asyncio.sleep) -> int:
         """Read the source: it may take long, fail, or seem to hang."""
         history, rng = self.history, self.world.rng
         running = history.begin(self.name, key, self.world.now)
@@ -135,7 +167,7 @@ class Node:
                 computation().tags.update(late)
                 late = frozenset()
             if takes:
-                await asyncio.sleep(takes)
+                await pause(takes)
             computation().tags.update(late)
             if rng.random() < self.world.failing:
                 raise Boom(key)
@@ -145,6 +177,14 @@ class Node:
             history.end(running, failed=failed)
         return number
 
+    def compute_in_thread(self, key: str) -> int:
+        """Read the source, and block."""
+
+        async def pause(seconds: float) -> None:
+            time.sleep(seconds)  # noqa: ASYNC251  # here it blocks
+
+        return drive(self.compute(key, pause))
+
     # What is done on it
 
     def do(self, coroutine: Any) -> asyncio.Task[Any]:
@@ -153,12 +193,53 @@ class Node:
         self.tasks.append(task)
         return task
 
-    async def call(self, key: str) -> int | None:
+    async def in_thread(self, make: Callable[[], Any], name: str) -> Any:
+        """Do something that blocks, in a thread of its own."""
+        ended = self.loop.create_future()
+
+        def end(result: Any, error: Exception | None) -> None:
+            if error is not None:
+                ended.set_exception(error)
+            else:
+                ended.set_result(result)
+
+        def work() -> None:
+            result, error = None, None
+            try:
+                result = drive(make())
+            except Exception as raised:
+                error = raised
+            self.loop.call_soon_threadsafe(end, result, error)
+
+        self.thread(target=work, name=name, daemon=True).start()
+        return await ended
+
+    def begin(self, name: str, key: str, *, threaded: bool = False) -> asyncio.Task[Any]:
+        """Call the function, or refresh."""
+        how = self.call if name == "call" else self.refresh
+        if threaded and self.in_threads is not None:
+            return self.do(self.in_thread(lambda: how(self.in_threads, key), name))
+        return self.do(how(self.service.read, key))
+
+    def begin_change(
+        self, name: str, key: str, pattern: str, *, threaded: bool = False
+    ) -> asyncio.Task[Any]:
+        """Change something by hand."""
+        if threaded and self.in_threads is not None:
+            return self.do(self.in_thread(self.changes(key, pattern, blocking=True)[name], name))
+        return self.do(self.changes(key, pattern)[name]())
+
+    def cancellable(self, *, calls_only: bool) -> list[asyncio.Task[Any]]:
+        """Return what is being done and may be cancelled; a thread cannot be."""
+        names = {"call", "refresh"} if calls_only else {"call", "refresh", "change", "write"}
+        return [one for one in self.tasks if not one.done() and one.get_coro().__name__ in names]
+
+    async def call(self, read: Any, key: str) -> int | None:
         """Call the function."""
         record = self.history.call(self.name, key, self.world.now)
         CALL.set(record)
         try:
-            number = await self.read(key)
+            number = await result_of(read(key))
         except (Boom, ComputeTimeout, asyncio.CancelledError) as error:
             if len(record.statuses) != 1:
                 self.history.wrong(
@@ -175,15 +256,11 @@ class Node:
             return number
         return None
 
-    def regions(self) -> list[Any]:
-        """Return where the library keeps what is being computed on this node."""
-        return [one for one in region._all if one.app is self.app]
-
-    async def refresh(self, key: str) -> None:
+    async def refresh(self, read: Any, key: str) -> None:
         """Compute now."""
         self.history.change_begins((key,))
         try:
-            await self.read.refresh(key)
+            await result_of(read.refresh(key))
         except (Boom, ComputeTimeout):
             return
         finally:
@@ -193,7 +270,7 @@ class Node:
         self,
         keys: tuple[str, ...],
         names: tuple[str, ...],
-        how: Callable[[], Awaitable[object]],
+        how: Callable[[], object],
         *,
         expire: bool = False,
         since: int | None = None,
@@ -202,7 +279,7 @@ class Node:
         begins = self.history.change_begins(keys)
         since = begins if since is None else since
         try:
-            await how()
+            await result_of(how())
         except (ProviderUnavailable, asyncio.CancelledError) as error:
             self.history.holds_here(self.name, names, since, expire=expire)
             if isinstance(error, asyncio.CancelledError):
@@ -214,33 +291,35 @@ class Node:
         finally:
             self.history.change_ends(keys)
 
-    async def write(self, key: str) -> None:
+    async def write(self, read: Any, key: str) -> None:
         """Write a value by hand, as new as can be."""
         history = self.history
         number = history.value(key, self.world.now, frozenset())
         value = history.values[number]
         since, value.tick = value.tick, NEW
         try:
-            await self.change(
-                (key,), (f"key:{key}",), lambda: self.read.store(number, key), since=since
-            )
+            await self.change((key,), (f"key:{key}",), lambda: read.store(number, key), since=since)
         finally:
             value.tick = history.tick()
 
-    def changes(self, key: str, pattern: str) -> dict[str, Callable[[], Any]]:
+    def changes(
+        self, key: str, pattern: str, *, blocking: bool = False
+    ) -> dict[str, Callable[[], Any]]:
         """Return what may be done by hand, by name: each makes a coroutine."""
-        read, app = self.read, self.app
+        read: Any = self.in_threads if blocking else self.service.read
+        app: Any = self.app.sync if blocking else self.app
+        entries: Any = read.cache.sync if blocking else read.cache
         one, named = (key,), (f"key:{key}",)
         some = PATTERNS[pattern]
         return {
             "invalidate": lambda: self.change(one, named, lambda: read.invalidate(key)),
-            "delete": lambda: self.change(one, named, lambda: read.cache.delete(key)),
-            "store": lambda: self.write(key),
+            "delete": lambda: self.change(one, named, lambda: entries.delete(key)),
+            "store": lambda: self.write(read, key),
             "tag": lambda: self.change(
                 one, (f"tag:k:{key}",), lambda: app.invalidate_tags(f"k:{key}")
             ),
             "tag here": lambda: self.change(
-                one, (f"tag:k:{key}",), lambda: read.cache.invalidate_tags(f"k:{key}")
+                one, (f"tag:k:{key}",), lambda: entries.invalidate_tags(f"k:{key}")
             ),
             "late tag": lambda: self.change(
                 KEYS, ("tag:late",), lambda: app.invalidate_tags("late")
@@ -255,96 +334,52 @@ class Node:
             "expire": lambda: self.change(one, named, lambda: read.expire(key), expire=True),
         }
 
+    # What is left of it in the end
 
-class Blocking:
-    """A blocking connection of a node: what is asked arrives at once, or not at all."""
+    def left(self) -> list[object]:
+        """Return what the library still keeps of what was begun on this node."""
+        found: list[object] = [
+            f"{len(one.flights)} flights"
+            for one in region._all
+            if one.app is self.app and len(one.flights)
+        ]
+        found += list(self.app.background._running)
+        wires = self.provider._wires
+        return found + ([] if wires is None else list(wires.renewals._held))
 
-    def __init__(self) -> None:
-        loop: Any = HERE[-1] if HERE else None  # a provider tries its options before it starts
-        self.world, self.node = (loop.world, loop.node) if loop else (None, None)
-        self.replies: deque[Any] = deque()
-
-    def connect(self) -> None:
-        self._reach()
-
-    def disconnect(self) -> None:
-        self.replies.clear()
-
-    def can_read(self, _: float) -> bool:
-        return bool(self.replies)
-
-    def send_command(self, *words: str) -> None:
-        self.send_packed_command([hiredis.pack_command(words)])
-
-    def send_packed_command(self, data: list[bytes], **_: Any) -> None:
-        self._reach()
-        server = self.world.network.server
-        reader = hiredis.Reader(notEnoughData=NOTHING)
-        reader.feed(b"".join(data))
-        while (command := reader.gets()) is not NOTHING:
-            answer = hiredis.Reader()
-            answer.feed(server.answer(_NOBODY, command))
-            self.replies.append(answer.gets())
-        server.tell_trackers(None)
-
-    def read_response(self, **_: Any) -> Any:
-        reply = self.replies.popleft()
-        if isinstance(reply, hiredis.ReplyError):
-            kind = redis.exceptions.NoScriptError if "NOSCRIPT" in str(reply) else None
-            raise (kind or redis.exceptions.ResponseError)(str(reply))
-        return reply
-
-    def _reach(self) -> None:
-        if not self.world.network.reaches(self.node):
-            raise redis.exceptions.ConnectionError("the simulation wants it so")
+    def counted(self) -> int:
+        """Return how many calls were counted."""
+        functions = [one for one in (self.service.read, self.in_threads) if one is not None]
+        return sum(
+            stats.hits + stats.misses + stats.stale + stats.coalesced + stats.fallbacks
+            + stats.bypasses
+            for stats in (one.stats for one in functions)
+        )  # fmt: skip
 
 
-_NOBODY: Any = SimpleNamespace(resp3=False)
+async def result_of(answer: Any) -> Any:
+    """Return what a function for tasks, or one for threads, comes to."""
+    return await answer if isawaitable(answer) else answer
 
 
-class SimRenewals(Renewals):
-    """Renews from a timer instead of a thread; it stands still with its process."""
+# In the simulation
 
-    _loop: NodeLoop | None = None
-
-    def add(self, lease: Any, grant: Any) -> None:
-        with self._lock:
-            self._held[lease.address] = lease, grant
-        if self._loop is None:
-            loop = asyncio.get_running_loop()
-            assert isinstance(loop, NodeLoop)
-            self._loop = loop
-            self._again()
-
-    def _again(self) -> None:
-        assert self._loop is not None
-        self._loop.world.call_later(self._seconds / 3, self._turn)
-
-    def _turn(self) -> None:
-        loop = self._loop
-        assert loop is not None
-        if self._closed.is_set() or not loop.node.alive or not self._held:
-            self._loop = None
-        elif loop.paused_until > loop.world.now:
-            loop.world.call_at(loop.paused_until, self._turn)
-        else:
-            HERE.append(loop)
-            try:
-                self._round(list(self._held.values()))
-            finally:
-                HERE.pop()
-            self._again()
+_attributes = functools.cache(lambda kind: tuple(_find_attributes(kind)))
+_find_attributes = binding.cached_attributes
 
 
 @contextmanager
-def simulated_threads():
-    """Have providers renew without threads."""
-    kept = talking.Renewals, Server.blocking
-    talking.Renewals, Server.blocking = SimRenewals, lambda _: Blocking()
+def node_threads() -> Iterator[None]:
+    """Let the threads and the blocking connections of nodes be those of the world."""
+    kept = Server.blocking
+    Server.blocking = lambda server: Blocking(server.timeout)
+    binding.cached_attributes = _attributes  # the classes are few, and nodes are many
     try:
-        yield
+        with simulated(bells, drivers, renewal):
+            yield
     finally:
-        talking.Renewals, Server.blocking = kept
+        Server.blocking = kept
+        binding.cached_attributes = _find_attributes
 
 
 def far_node(name: str, world: Any, history: History, way: type[Any], **options: Any) -> Node:
@@ -352,5 +387,6 @@ def far_node(name: str, world: Any, history: History, way: type[Any], **options:
     loop = world.loop()
     provider = RedisCacheProvider("redis://far:6379", prefix="sim", **options)
     node = Node(name, loop, history, world, way, provider, clock=NodeClock(loop))
+    node.thread = SimThread
     loop.node = node
     return node

@@ -16,7 +16,6 @@ import heapq
 import itertools
 import os
 import random
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -77,19 +76,17 @@ class NodeLoop(asyncio.BaseEventLoop):
                 self._ready.append(handle)
                 while self.time() < handle._when:  # whoever asks what time it is must not be early
                     self.world.now = nextafter(self.world.now, inf)
-        ready = [self._ready.popleft() for _ in range(len(self._ready))]
+        ready = list(self._ready)
+        self._ready.clear()
         if shuffled and len(ready) > 1:
             rng.shuffle(ready)
         asyncio._set_running_loop(self)
         HERE.append(self)
-        hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(self._asyncgen_firstiter_hook, self._asyncgen_finalizer_hook)
         try:
             for handle in ready:
                 if not handle._cancelled:
                     handle._run()
         finally:
-            sys.set_asyncgen_hooks(*hooks)
             HERE.pop()
             asyncio._set_running_loop(None)
 
@@ -114,6 +111,7 @@ class World:
     """Time, chance, and whoever lives in it."""
 
     def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.rng = random.Random(seed)
         self.now = 1_000.0
         self.loops: list[NodeLoop] = []
@@ -121,6 +119,8 @@ class World:
         self.network: Any = None
         self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
+        self._chance = random.Random(self.rng.random())
+        self._state = random.Random(self.rng.random()).getstate()
 
     def loop(self) -> NodeLoop:
         """Make the loop of one more node."""
@@ -143,36 +143,34 @@ class World:
         Raises:
             Stuck: Nothing will happen any more, or things happen for ever.
         """
+        loops, due = self.loops, self._due
         for _ in range(TURNS):
             if done():
                 return
-            ready = [one for one in self.loops if one._ready and one.paused_until <= self.now]
+            now = self.now
+            ready = [one for one in loops if one._ready and one.paused_until <= now]
             if ready:
                 loop = ready[0] if len(ready) == 1 else self.rng.choice(ready)
                 loop.turn(self.rng, shuffled=self.shuffled)
                 continue
-            due = self._next()
-            if due is None or due > until:
-                if due is None and until == float("inf"):
-                    raise Stuck("nothing happens any more")
-                self.now = max(self.now, until)
+            soonest = due[0][0] if due else inf
+            for one in loops:
+                when = now if one._ready else one.next_due()
+                if when is not None:
+                    soonest = min(soonest, max(when, one.paused_until))
+            if soonest == inf and until == inf:
+                raise Stuck("nothing happens any more")
+            if soonest > until:
+                self.now = max(now, until)
                 return
-            self.now = max(self.now, due)
-            while self._due and self._due[0][0] <= self.now:
-                heapq.heappop(self._due)[2]()
-            for one in self.loops:
+            now = self.now = max(now, soonest)
+            while due and due[0][0] <= now:
+                heapq.heappop(due)[2]()
+            for one in loops:
                 when = one.next_due()
-                if when is not None and when <= self.now and one.paused_until <= self.now:
+                if when is not None and when <= now and one.paused_until <= now:
                     one.turn(self.rng, shuffled=self.shuffled)
         raise Stuck("it turns in a circle")
-
-    def _next(self) -> float | None:
-        found = [self._due[0][0]] if self._due else []
-        for one in self.loops:
-            when = self.now if one._ready else one.next_due()
-            if when is not None:
-                found.append(max(when, one.paused_until))
-        return min(found, default=None)
 
     def finish(self, loop: NodeLoop, coroutine: Any) -> Any:
         """Run a coroutine on *loop* to its end, and everything else meanwhile."""
@@ -182,15 +180,15 @@ class World:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Replace the time and the chance of this process by those of the world."""
+        """Replace the time and the chance of this process by those of the world, for a while."""
         kept = time.monotonic, os.urandom, random.getstate(), metadata.version
-        chance = random.Random(self.rng.random())
         time.monotonic = lambda: self.now
-        os.urandom = chance.randbytes
-        random.seed(chance.random())
+        os.urandom = self._chance.randbytes
+        random.setstate(self._state)
         metadata.version = _version  # the client library asks for its own with each connection
         try:
             yield
         finally:
+            self._state = random.getstate()
             time.monotonic, os.urandom, state, metadata.version = kept
             random.setstate(state)

@@ -1,0 +1,351 @@
+"""
+Three nodes over one server, what is done to them, and what must be left in the end.
+
+Who decides what happens is somebody else: a seed (`play.py`) or a search (`machine.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from stillfresh.services.current import registry
+
+from .history import History
+from .network import Network
+from .nodes import KEYS, WAYS, Node, far_node, node_threads
+from .server import ServerModel
+from .virtual import NodeLoop, Stuck, World
+
+SIZE = 3
+HEALED_SECONDS = 90.0
+"""Longer than everything that may be waited for: a lease, a function that seems to hang."""
+
+CHANGES = {
+    "invalidate": 3,
+    "delete": 1,
+    "store": 3,
+    "tag": 3,
+    "tag here": 1,
+    "late tag": 3,
+    "all tag": 1,
+    "pattern": 3,
+    "clear": 1,
+    "expire": 2,
+}
+"""What is changed by hand how often, against each other."""
+DEEDS = {"call": 30, "refresh": 2, "cancel": 4, "time": 3, **CHANGES}
+"""What is done how often."""
+FAULTS = {
+    "cut": 3,
+    "stall": 2,
+    "part": 2,
+    "slow": 2,
+    "hold server": 2,
+    "restart server": 1,
+    "bring old data back": 4,
+    "flush": 1,
+    "forget scripts": 1,
+    "lose": 4,
+    "full": 1,
+    "pause": 2,
+    "kill": 1,
+}
+LASTING = (0.01, 0.3, 1.5, 12.0)
+"""Seconds after which a fault is mended."""
+
+
+class Conditions(NamedTuple):
+    """Under which a fleet lives."""
+
+    way: int = 0
+    """In which of the `WAYS` the function is cached."""
+    calm: bool = True
+    """Nothing breaks: what is promised of a fleet without faults must hold."""
+    strict: bool = False
+    """What a server brings back is not trusted."""
+    failing: float = 0.0
+    """The share of computations that raise."""
+    lateness: float = 0.0
+    """The share of computations that add a tag to their own result."""
+    longest: float = 0.0
+    """Seconds that a computation takes at most, but for those that seem to hang."""
+    hanging: float = 0.0
+    """The share of those."""
+    keys: tuple[str, ...] = KEYS
+    """What is asked for."""
+
+
+class Fleet(World):
+    """A world with its nodes, and what may happen in it."""
+
+    def __init__(self, seed: int, conditions: Conditions, *, talk: bool = False) -> None:
+        super().__init__(seed)
+        self.talk = talk
+        self.conditions = conditions
+        self.way, lives = WAYS[conditions.way]
+        self.history = History(lives, KEYS)
+        self.history.tell = self.tell
+        self.history.calm = conditions.calm
+        self.net = Network(self, ServerModel(self))
+        self.failing = conditions.failing
+        self.saved = self.net.server.save()
+        self.nodes: list[Node] = []
+        self.dead: list[Node] = []
+        self.born = 0
+        self.healed = False
+
+    @property
+    def lateness(self) -> float:
+        return self.conditions.lateness
+
+    def takes(self) -> float:
+        """Draw how long a computation takes."""
+        rng, conditions = self.rng, self.conditions
+        if self.healed:
+            return 0.0
+        if rng.random() < conditions.hanging:
+            return rng.uniform(8.0, 40.0)
+        longest = conditions.longest
+        return rng.uniform(0.0, longest) if longest and rng.random() < 0.8 else 0.0
+
+    def tell(self, text: str) -> None:
+        """Say what happens, when somebody listens."""
+        if self.talk:
+            print(f"{self.now:10.4f} {text}")
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Replace what this process has only one of by what the world has, for a while."""
+        with self.installed(), node_threads(), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            yield
+
+    def add_node(self) -> None:
+        """Start one more node."""
+        self.born += 1
+        options = {"after_restart": "discard"} if self.conditions.strict else {}
+        node = far_node(f"n{self.born}", self, self.history, self.way, **options)
+        self.finish(node.loop, node.start())
+        self.nodes.append(node)
+
+    # What happens
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.run(lambda: False, until=self.now + seconds)
+
+    def deed(
+        self, name: str, node: Node, key: str, pattern: str, *, threaded: bool = False
+    ) -> None:
+        """Begin something."""
+        match name:
+            case "call" | "refresh":
+                self.tell(f"{name} {key} on {node.name}{' (thread)' if threaded else ''}")
+                node.begin(name, key, threaded=threaded)
+            case "cancel":
+                # An invalidation that nobody waits for any more has an unknown outcome: a fault.
+                if tasks := node.cancellable(calls_only=self.history.calm):
+                    task = self.rng.choice(tasks)
+                    self.tell(f"cancel {task.get_coro().__qualname__} on {node.name}")
+                    task.cancel()
+                    node.loop.call_soon(lambda: None)
+            case _:
+                self.tell(f"{name} {key} {pattern} on {node.name}")
+                node.begin_change(name, key, pattern, threaded=threaded)
+
+    def fault(self, name: str, node: Node, lasts: float) -> None:
+        """Let something break, and mend by itself after a while."""
+        rng, net, server = self.rng, self.net, self.net.server
+        self.tell(f"{name} {node.name}")
+        match name:
+            case "cut":
+                for wire in net.wires_of(node):
+                    wire.cut()
+            case "stall":
+                for wire in net.wires_of(node):
+                    wire.stalled = True
+            case "part":
+                net.refused.add(node)
+                for wire in net.wires_of(node):
+                    if rng.random() < 0.5:
+                        wire.cut()
+                    else:
+                        wire.stalled = True
+                self.call_later(lasts, lambda: net.refused.discard(node))
+            case "slow":
+                net.slow = rng.choice([0.05, 0.5, 1.5])
+                self.call_later(lasts, lambda: setattr(net, "slow", 0.0))
+            case "hold server":
+                server.paused = True
+                self.call_later(lasts, server.resume)
+            case "restart server":
+                server.restart()
+            case "bring old data back":
+                server.restart(self.saved)
+            case "flush":
+                server.do_flushall()
+            case "forget scripts":
+                server.scripts.clear()
+            case "lose":
+                if names := sorted(server.keys.data):
+                    lost = rng.choice(names)
+                    self.tell(f"  {lost!r}")
+                    server.lose(lost)
+            case "full":
+                server.full = True
+                self.call_later(lasts, lambda: setattr(server, "full", False))
+            case "pause":
+                node.loop.paused_until = self.now + lasts
+            case "kill":
+                self.kill(node)
+                self.add_node()
+
+    def kill(self, node: Node) -> None:
+        """End a process: what it has sent still arrives, nothing else of it happens."""
+        node.alive = False
+        self.nodes.remove(node)
+        self.dead.append(node)
+        self.loops.remove(node.loop)
+        for wire in self.net.wires_of(node):
+            wire.close()
+            wire.protocol = None
+        self.history.died(node.name)
+        node.history = History(self.history.lives, KEYS)
+
+    # The end
+
+    def see_the_end(self) -> None:
+        """Mend everything, and see that what must hold in the end holds."""
+        try:
+            self.heal()
+            self.agree()
+            self.end()
+        except Stuck as stuck:
+            self.history.wrong(f"(e) {stuck}")
+
+    def heal(self) -> None:
+        """Let all faults end, and everything that was begun."""
+        server = self.net.server
+        self.net.refused.clear()
+        self.net.slow = 0.0
+        server.full = False
+        if server.paused:
+            server.resume()
+        for node in self.nodes:
+            node.loop.paused_until = 0.0
+        tasks = [task for node in self.nodes for task in node.tasks]
+        end = self.now + HEALED_SECONDS
+        self.run(lambda: all(task.done() for task in tasks), until=end)
+        for node in self.nodes:
+            for task in node.tasks:
+                if not task.done():
+                    self.history.wrong(f"(e) {task.get_coro()} on {node.name} waits for ever")
+                elif not task.cancelled() and (error := task.exception()) is not None:
+                    self.history.wrong(f"{task.get_coro()} on {node.name} raised {error!r}")
+            node.tasks.clear()
+
+    def each(self, key: str) -> list[int | None]:
+        """Call the function on each node, one after the other."""
+        seen: list[int | None] = []
+        for node in self.nodes:
+            task = node.begin("call", key)
+            self.run(task.done)
+            seen.append(task.result())
+        return seen
+
+    def agree(self) -> None:
+        """See that each node makes up for what it owes, and that all come to agree (d)."""
+        self.failing, self.healed = 0.0, True
+        keys = self.conditions.keys
+        for _ in range(1 if self.history.calm else 2):  # a breaker tries again after a second
+            self.wait(3.0)
+            for key in keys:
+                self.each(key)
+        for node in self.nodes:
+            self.history.replayed(node.name)
+        for key in keys:
+            self.each(key)
+            task = self.rng.choice(self.nodes).begin_change("invalidate", key, "*")
+            self.run(task.done)
+            task.result()
+            self.wait(3.1)  # near tiers are told, or do not serve
+            seen = self.each(key)
+            if len(set(seen)) > 1:
+                self.history.wrong(f"(d) after all faults the nodes see {seen} for {key}")
+
+    def end(self) -> None:
+        """Stop the nodes, and see that nothing is left (e)."""
+        self.wait(1.0)
+        for node in self.nodes:  # what refreshes behind an answer may wait for another's lease
+            settled = node.do(node.app.settled())
+            self.run(settled.done, until=self.now + HEALED_SECONDS)
+            if not settled.done():
+                self.history.wrong(f"(e) {node.name} never settles")
+        self.wait(3.0)  # what was timed out gives its lease back
+        for node in self.nodes:
+            for what in node.left():
+                self.history.wrong(f"(e) {node.name} keeps {what}")
+        server = self.net.server
+        leases = [name for name in server.keys.data if name.startswith(b"sim:l:")]
+        server.keys.expire_due()
+        left = [name for name in leases if name in server.keys.data]
+        if left and self.history.calm:
+            self.history.wrong(f"(e) leases are left: {left}")
+        for node in self.nodes:
+            self.statistics(node)
+            self.finish(node.loop, node.stop())
+            self.wait(0.1)
+            if tasks := asyncio.all_tasks(node.loop):
+                self.history.wrong(f"(e) {node.name} leaves {tasks}")
+            if threads := [one for one in node.threads if not one.over]:
+                self.history.wrong(f"(e) {node.name} leaves {threads}")
+        if server.unknown:
+            self.history.wrong(f"the model lacks {server.unknown[0]!r}")
+
+    def statistics(self, node: Node) -> None:
+        """See that each call is counted, and once (f)."""
+        total = node.counted()
+        if total != self.history.calls[node.name]:
+            self.history.wrong(
+                f"(f) {node.name} counts {total} calls of {self.history.calls[node.name]}"
+            )
+
+    def bury(self) -> None:
+        """Take the nodes apart: whatever is still there must not speak up later."""
+        for node in (*self.nodes, *self.dead):
+            node.alive = False
+            node.history = History(self.history.lives, KEYS)
+            loop = node.loop
+            loop.set_exception_handler(lambda *_: None)
+            loop.paused_until = 0.0
+            for thread in list(node.threads):
+                thread.kill()
+            for wire in self.net.wires_of(node):
+                wire.abort()
+            for _ in range(50):
+                tasks = [task for task in asyncio.all_tasks(loop) if not task.done()]
+                if not tasks and not loop._ready:
+                    break
+                for task in tasks:
+                    task.cancel()
+                for _ in range(20):
+                    loop.turn(self.rng, shuffled=False)
+            if node.app.running:
+                loop.create_task(node.stop())
+                self.alone(loop)
+            registry.forget_running(node.app)  # this process is not to take it for one of its own
+            loop.end()
+
+    def alone(self, loop: NodeLoop) -> None:
+        """Let *loop* turn, and time pass, until nothing on it has anything to do."""
+        for _ in range(500):
+            if not loop._ready:
+                due = loop.next_due()
+                if due is None:
+                    return
+                self.now = max(self.now, due)
+            loop.turn(self.rng, shuffled=False)
