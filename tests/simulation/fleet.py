@@ -280,6 +280,8 @@ class Fleet(World):
     def end(self) -> None:
         """Stop the nodes, and see that nothing is left (e)."""
         self.wait(1.0)
+        # A thread cannot be ended from outside: one that is past its timeout runs on.
+        self.run(lambda: not self.history.computing, until=self.now + HEALED_SECONDS)
         for node in self.nodes:  # what refreshes behind an answer may wait for another's lease
             settled = node.do(node.app.settled())
             self.run(settled.done, until=self.now + HEALED_SECONDS)

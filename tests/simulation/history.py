@@ -181,6 +181,11 @@ class History:
         self._owed.pop(node, None)
         self._owed_expired.pop(node, None)
 
+    @property
+    def computing(self) -> bool:
+        """Some computation has not ended."""
+        return any(self._running.values())
+
     # Changes by hand
 
     def change_begins(self, keys: tuple[str, ...]) -> int:

@@ -1,7 +1,8 @@
 """
-Many schedules, on all cores; or the story of one.
+Many schedules, on all cores; or the story of one; or a search.
 
-scripts/simulate [HOW MANY [FROM SEED]]
+scripts/simulate [HOW MANY [FROM SEED]]     schedules that are drawn from seeds
+scripts/simulate --search HOW MANY          examples of hypothesis, which shrinks what fails
 """
 
 from __future__ import annotations
@@ -10,9 +11,14 @@ import argparse
 import logging
 import multiprocessing
 import os
+import random
 import sys
 import time
 
+import hypothesis
+from hypothesis.stateful import run_state_machine_as_test
+
+from .machine import Simulated, bounded
 from .play import play
 
 PIECE = 50
@@ -30,6 +36,30 @@ def some(seeds: tuple[int, int]) -> tuple[int, list[str]]:
     return seeds[1] - seeds[0], problems
 
 
+def searched(share: tuple[int, int]) -> str:
+    """Search with one seed of hypothesis; return what was found."""
+    logging.disable(logging.CRITICAL)
+    chance, examples = share
+    machine = hypothesis.seed(chance)(type("Play", (Simulated,), {}))
+    try:
+        run_state_machine_as_test(machine, settings=bounded(examples))
+    except Exception as error:
+        return "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])])
+    return ""
+
+
+def search(examples: int, processes: int) -> int:
+    """Let hypothesis decide what happens."""
+    begin = time.perf_counter()
+    chance = random.SystemRandom()
+    shares = [(chance.randrange(2**32), examples // processes) for _ in range(processes)]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        found = [one for one in pool.map(searched, shares) if one]
+    print("\n\n".join(found) or "no promise was broken")
+    print(f"{examples} examples in {(time.perf_counter() - begin) / 60:.1f} min")
+    return bool(found)
+
+
 def main() -> int:
     """Run them, and tell the seeds of those that broke a promise."""
     parser = argparse.ArgumentParser(prog="scripts/simulate", description=__doc__)
@@ -37,7 +67,10 @@ def main() -> int:
     parser.add_argument("seed", type=int, nargs="?", default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--first", action="store_true", help="end at the first that breaks one")
+    parser.add_argument("--search", type=int, metavar="HOW MANY")
     given = parser.parse_args()
+    if given.search:
+        return search(given.search, given.processes)
     if given.first:
         for seed in range(given.seed, given.seed + given.count):
             if found := some((seed, seed + 1))[1]:

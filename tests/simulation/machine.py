@@ -1,0 +1,197 @@
+"""
+The same play as a search: hypothesis decides what happens, and shrinks what fails.
+
+What it draws are the conditions and the deeds. The chance of the world (what is late, who has the
+next turn) comes from a seed that it draws, too; so a failure that is left in the end is a short list
+of deeds, to be run again as it is printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from . import real
+from .fleet import CHANGES, FAULTS, LASTING, SIZE, Conditions, Fleet
+from .nodes import KEYS, PATTERNS, WAYS
+
+NODES = st.integers(0, SIZE - 1)
+PAUSES = st.sampled_from([0.0, 0.0005, 0.002, 0.01, 0.2])
+"""Seconds until the next deed."""
+STEPS = 40
+
+
+def bounded(examples: int, **options: Any) -> settings:
+    """Return the settings for so many examples: time is virtual, and no measure of anything."""
+    return settings(
+        max_examples=examples,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        **options,
+    )
+
+
+class Play(RuleBasedStateMachine):
+    """What may be done to a fleet, whichever it is."""
+
+    fleet: Any = None
+
+    @initialize(
+        seed=st.integers(0, 2**32),
+        way=st.sampled_from(range(len(WAYS))),
+        faults=st.booleans(),
+        strict=st.booleans(),
+        failing=st.sampled_from([0.0, 0.2]),
+        lateness=st.sampled_from([0.0, 0.3]),
+        longest=st.sampled_from([0.0, 0.004, 0.03, 2.0]),
+        hanging=st.sampled_from([0.0, 0.05]),
+        keys=st.sampled_from([KEYS[:1], KEYS[:2], KEYS]),
+    )
+    def begin(self, *, seed: int, faults: bool, **conditions: Any) -> None:
+        self.set_up(seed, Conditions(calm=not faults, **conditions))
+
+    @rule(
+        nodes=st.lists(NODES, min_size=1, max_size=4),
+        key=st.sampled_from(KEYS),
+        threaded=st.booleans(),
+        then=PAUSES,
+    )
+    def call(self, nodes: list[int], key: str, threaded: bool, then: float) -> None:
+        """Call at the same time, here and there."""
+        for node in nodes:
+            self.do("call", node, key, threaded=threaded, then=0.0)
+        self.wait(then)
+
+    @rule(node=NODES, key=st.sampled_from(KEYS), threaded=st.booleans(), then=PAUSES)
+    def refresh(self, node: int, key: str, threaded: bool, then: float) -> None:
+        self.do("refresh", node, key, threaded=threaded, then=then)
+
+    @rule(
+        name=st.sampled_from(list(CHANGES)),
+        node=NODES,
+        key=st.sampled_from(KEYS),
+        pattern=st.sampled_from(list(PATTERNS)),
+        threaded=st.booleans(),
+        then=PAUSES,
+    )
+    def change(
+        self, *, name: str, node: int, key: str, pattern: str, threaded: bool, then: float
+    ) -> None:
+        self.do(name, node, key, pattern, threaded=threaded, then=then)
+
+    @rule(node=NODES, then=PAUSES)
+    def cancel(self, node: int, then: float) -> None:
+        self.do("cancel", node, KEYS[0], threaded=False, then=then)
+
+    def do(
+        self, name: str, node: int, key: str, pattern: str = "*", *, threaded: bool, then: float
+    ) -> None:
+        keys = self.fleet.conditions.keys
+        key = keys[KEYS.index(key) % len(keys)]
+        with self.at_work():
+            self.fleet.deed(name, self.fleet.nodes[node], key, pattern, threaded=threaded)
+        self.wait(then)
+
+    @invariant()
+    def no_promise_is_broken(self) -> None:
+        assert self.fleet is None or self.fleet.history.problems == []
+
+
+class Simulated(Play):
+    """The fleet of the simulation."""
+
+    fleet: Fleet | None
+
+    def set_up(self, seed: int, conditions: Conditions) -> None:
+        self.fleet = Fleet(seed, conditions)
+        with self.at_work():
+            for _ in range(SIZE):
+                self.fleet.add_node()
+
+    def at_work(self) -> Any:
+        return self.fleet.at_work()
+
+    def wait(self, seconds: float) -> None:
+        with self.at_work():
+            self.fleet.wait(seconds)
+
+    @rule(seconds=st.sampled_from([0.5, 2.0, 6.0, 11.0, 25.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.wait(seconds)
+
+    @precondition(lambda self: not self.fleet.history.calm)
+    @rule(
+        name=st.sampled_from(list(FAULTS)),
+        node=NODES,
+        lasts=st.sampled_from(LASTING),
+        then=PAUSES,
+    )
+    def fault(self, name: str, node: int, lasts: float, then: float) -> None:
+        if name == "bring old data back" and not self.fleet.conditions.strict:
+            name = "restart server"  # what it brings back would be trusted
+        with self.at_work():
+            self.fleet.fault(name, self.fleet.nodes[node], lasts)
+        self.wait(then)
+
+    @rule()
+    def save(self) -> None:
+        self.fleet.saved = self.fleet.net.server.save()
+
+    def teardown(self) -> None:
+        fleet = self.fleet
+        if fleet is None:
+            return
+        with fleet.at_work():
+            try:
+                if not fleet.history.problems:
+                    fleet.see_the_end()
+            finally:
+                fleet.bury()
+        assert fleet.history.problems == []
+
+
+class Real(Play):
+    """A fleet over a real server."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        super().__init__()
+        self._url, self._prefix = url, prefix
+        self._runner = asyncio.Runner()
+
+    def set_up(self, seed: int, conditions: Conditions) -> None:
+        self._runner.run(self._made(seed, conditions))
+
+    async def _made(self, seed: int, conditions: Conditions) -> None:
+        self.fleet = real.RealFleet(seed, conditions, self._url, f"{self._prefix}:{id(self)}")
+        await self.fleet.start()
+
+    def at_work(self) -> Any:
+        return nullcontext()
+
+    def wait(self, seconds: float) -> None:
+        self._runner.run(asyncio.sleep(min(seconds, 0.01)))
+
+    @precondition(lambda self: not self.fleet.conditions.calm)
+    @rule(name=st.sampled_from(real.FAULTS), node=NODES, then=PAUSES)
+    def fault(self, name: str, node: int, then: float) -> None:
+        self._runner.run(self.fleet.fault(name, self.fleet.nodes[node]))
+        self.wait(then)
+
+    def teardown(self) -> None:
+        try:
+            if self.fleet is not None:
+                try:
+                    if not self.fleet.history.problems:
+                        self._runner.run(self.fleet.see_the_end())
+                finally:
+                    self._runner.run(self.fleet.stop())
+                assert self.fleet.history.problems == []
+        finally:
+            self._runner.close()
