@@ -243,7 +243,7 @@ async def test_when_nothing_is_kept_nothing_runs(url, prefix, quick_beats):
     async with made(url, prefix) as app:
         service = app.get(Service)
         await warm(service.f)
-        [link] = app.get(CacheProvider).wires.links._links.values()
+        [link] = app.get(CacheProvider).wires.links.open.values()
         assert link.listener._timer is not None
         await service.f.invalidate()
         await until(lambda: link.listener._timer is None)

@@ -14,7 +14,8 @@ import pytest
 from stillfresh import App, Cache, CacheProvider, ProviderUnavailable, RedisCacheProvider, cache
 from stillfresh.clock import Clock
 from stillfresh.providers.guard import Guard
-from stillfresh.providers.redis.links import Links
+from stillfresh.providers.redis.hits import Hits
+from stillfresh.providers.redis.link import Link
 from stillfresh.readthrough import Reader
 
 
@@ -95,14 +96,14 @@ async def test_a_hit_ends_before_the_path(app, path):
 async def test_a_miss_looks_once(app, monkeypatch):
     """What the short cut has looked at is not looked at again: a look and an acquire in all."""
     looks = 0
-    read = Links.read
+    fetch = Link.fetch
 
-    def counted(*asked):
+    def counted(*asked, **how):
         nonlocal looks
         looks += 1
-        return read(*asked)
+        return fetch(*asked, **how)
 
-    monkeypatch.setattr(Links, "read", counted)
+    monkeypatch.setattr(Link, "fetch", counted)
     async with app:
         service = app.get(Service)
         for x in range(5):
@@ -263,14 +264,14 @@ async def test_a_function_follows_the_apps_that_run(url, prefix):
 async def test_an_open_breaker_is_not_passed(app, monkeypatch):
     """While the provider counts as down, and while a change is owed, nothing is read from it."""
     looks = 0
-    read = Links.read
+    fetch = Link.fetch
 
-    def counted(*asked):
+    def counted(*asked, **how):
         nonlocal looks
         looks += 1
-        return read(*asked)
+        return fetch(*asked, **how)
 
-    monkeypatch.setattr(Links, "read", counted)
+    monkeypatch.setattr(Link, "fetch", counted)
     async with app:
         service = app.get(Service)
         first = await service.get(1)
@@ -287,7 +288,7 @@ async def test_an_open_breaker_is_not_passed(app, monkeypatch):
 async def test_a_fault_of_the_read_costs_a_miss_and_opens_the_breaker(app, monkeypatch):
     """What the provider raises in the short cut is the guard's affair, as on the path."""
 
-    async def broken(self, address):
+    async def broken(self, key):
         raise ZeroDivisionError
 
     async with app:
@@ -296,7 +297,7 @@ async def test_a_fault_of_the_read_costs_a_miss_and_opens_the_breaker(app, monke
         assert await service.get(1) == first
         down: list[str] = []
         app.on("provider_down", lambda event: down.append(event.detail))
-        monkeypatch.setattr(RedisCacheProvider, "glance", broken)
+        monkeypatch.setattr(Hits, "glance", broken)
         assert await service.get(1) != first
         assert len(down) == 1
         assert all(guard.down for guard in app.guards)

@@ -17,7 +17,7 @@ written.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..errors import ProviderUnavailable
 
@@ -82,6 +82,14 @@ class Refused(ProviderUnavailable):
     """
 
 
+class Hits(Protocol):
+    """A short way to the entries of one namespace."""
+
+    async def glance(self, key: str) -> bytes | Entry | None:
+        """As `CacheProvider.glance`."""
+        ...
+
+
 class CacheProvider:
     """
     Keeps entries. Subclass it to keep them elsewhere; ask the app for it to replace it.
@@ -137,6 +145,15 @@ class CacheProvider:
         That is in its first window, and not to be refreshed yet. Asked where `serialized`.
         """
         return await self.look(address)
+
+    def hits(self, namespace: str, *, lone: bool) -> Hits | None:
+        """
+        Return a shorter way to `glance` in one namespace, on a loop; None where there is none.
+
+        *lone* says that entries have one window there, as a rule.
+        """
+        del namespace, lone
+        return None
 
     async def acquire(
         self,

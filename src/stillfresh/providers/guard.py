@@ -166,7 +166,7 @@ class Operations:
             try:
                 found = await self._provider.glance(address)
             except Exception as error:  # noqa: BLE001  # raised again, as one kind of error
-                self._fault(error, None)
+                self.fault(error)
         if isinstance(found, bytes) or found is None or isinstance(found, Entry):
             return found
         raise self._garbage("glance", found)
@@ -369,14 +369,14 @@ class Operations:
         except Exception as error:
             if isinstance(error, TypeError) and counting:
                 raise  # what is not a counter cannot be counted: the caller's mistake
-            self._fault(error, change)
+            self.fault(error, change)
         except BaseException:  # the caller was cancelled: nobody knows how far it came
             if change is not None:
                 self._guard.failed(ProviderUnavailable("cancelled"), change, rest=False)
             raise
 
-    def _fault(self, error: Exception, change: Change | None) -> NoReturn:
-        """Note a fault of the provider, and raise what the caller is told."""
+    def fault(self, error: Exception, change: Change | None = None) -> NoReturn:
+        """Note a fault of the provider, and raise a `ProviderUnavailable` for the caller."""
         if isinstance(error, Refused):  # it is there, and this one thing cannot be done
             raise error
         self._guard.failed(error, change)

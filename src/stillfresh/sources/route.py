@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..entry import MISSING
+from ..entry import MISSING, Entry
 from ..errors import ProviderUnavailable
 from ..singleflight import tick
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..computing.calls import Answer, Call
     from ..computing.drivers import Driver
-    from ..entry import Entry
+    from ..providers.base import Hits
     from ..readthrough import Reader
     from ..shape import Values
 
@@ -33,7 +33,7 @@ class Route:
     needs to know, from them and that text.
     """
 
-    __slots__ = ("_call", "_key", "reader")
+    __slots__ = ("_call", "_hits", "_key", "reader")
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Route:
         call: Callable[[Values, str], Call],
     ) -> None:
         self.reader = reader
+        self._hits = _hits(reader)
         self._key = key
         self._call = call
 
@@ -50,23 +51,44 @@ class Route:
         reader, key = self.reader, self._key(values)
         came = tick()
         region = reader.region
+        guard = region.guard
         entry: Entry | None = None
         value: object = MISSING
         try:
-            if not reader.glances:
-                entry, value = await reader.look(key, driver)
-            else:
-                ops = region.guard.waiting if driver.suspends else region.guard.blocking
+            found: object
+            if self._hits is not None and driver.suspends and not guard.down:
+                try:
+                    found = await self._hits.glance(key)
+                except Exception as error:  # noqa: BLE001  # raised again, as one kind of error
+                    guard.waiting.fault(error)
+            elif reader.glances:
+                ops = guard.waiting if driver.suspends else guard.blocking
                 found = await ops.glance(region.address(key))
-                if not isinstance(found, bytes):
-                    entry, value = reader.open(found)
-                elif (value := reader.packer.read(found)) is not MISSING:
+            else:
+                found = None
+                entry, value = await reader.look(key, driver)
+            if isinstance(found, bytes):
+                value = reader.packer.read(found)
+                if value is not MISSING:
                     reader.counts.hit += 1
-                    region.listeners.emit("hit", region.namespace, key)
-                    return reader.packer.hand_out(value), None
+                    if region.listeners.wants("hit"):
+                        region.listeners.emit("hit", region.namespace, key)
+                    return value, None
+            elif isinstance(found, Entry):
+                entry, value = reader.open(found)
         except ProviderUnavailable:
             pass
         except BaseException:  # cancelled: it was a call all the same
             reader.done("miss", key, None)
             raise
         return None, await reader.read(self._call(values, key), driver, (came, entry, value))
+
+
+def _hits(reader: Reader) -> Hits | None:
+    """Return the shortest way to the entries, for as long as the guard lets all pass."""
+    policy, region = reader.policy, reader.region
+    provider = region.guard.provider
+    if not reader.glances or provider.deadline is not None:
+        return None
+    lone = not (policy.stale or policy.keep or policy.ahead < 1)
+    return provider.hits(region.namespace, lone=lone)

@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ...errors import ProviderUnavailable
+from .names import packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,11 +63,12 @@ def pack(commands: Sequence[Command]) -> bytes:
 
 def pack_read(value: str, markers: Markers | None) -> bytes:
     """Return the read of *value*, and of its tags' versions, as it goes over the wire."""
-    bulk = f"${len(value)}\r\n{value}\r\n"  # names are ASCII: a character is a byte
+    bulk = packed(value)
     if markers is None:
         text = f"*2\r\n$4\r\nPTTL\r\n{bulk}*2\r\n$3\r\nGET\r\n{bulk}"
     else:
-        text = f"*2\r\n$4\r\nPTTL\r\n{bulk}{markers.front}{bulk}{markers.packed}"
+        versions = "".join(markers.packed)
+        text = f"*2\r\n$4\r\nPTTL\r\n{bulk}{markers.front}{bulk}{versions}"
     return text.encode("ascii")
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..tier import Tier
     from .client import Command, Server
     from .frame import Markers
+    from .link import Link
     from .slots import SlotMap
     from .urls import Place
 
@@ -241,6 +242,9 @@ class Cluster:
 
 class ClusterLinks(Cluster):
     """The connections of the event loops of this process: one to each server that is needed."""
+
+    open: Final[dict[asyncio.AbstractEventLoop, Link]] = {}
+    """None of them is to the only server there is."""
 
     def __init__(self, server: Server, slots: SlotMap, tier: Tier | None = None) -> None:
         super().__init__(server, slots)

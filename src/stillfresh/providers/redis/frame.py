@@ -29,7 +29,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ...entry import Entry, Windows
-from .names import written
+from .names import packed, written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -252,7 +252,8 @@ class Markers:
         """Where its value begins."""
         self.front = f"*{len(names) + 2}\r\n$4\r\nMGET\r\n"
         """What stands before the value's name in a command that reads it with them."""
-        self.packed = "".join([f"${len(name)}\r\n{name}\r\n" for name in names])
+        self.packed = [packed(name) for name in names]
+        """How a command asks for the versions."""
 
 
 def fresh_value(left_ms: Any, found: Any, passed: float, markers: Markers | None) -> bytes | None:
@@ -260,7 +261,8 @@ def fresh_value(left_ms: Any, found: Any, passed: float, markers: Markers | None
     Return the value of a frame that is simply fresh: no refresh is due, and its tags hold.
 
     *found* are the bytes, or with *markers* a list of them and of the versions. *passed* are the
-    seconds since before they were asked for. None says nothing: `read_entry` tells.
+    seconds since before they were asked for. The life that is left is None where nobody asked for
+    it: then it has to have one window. None as the answer says nothing: `read_entry` tells.
     """
     start = _FRONT.size
     if markers is None:
@@ -273,7 +275,12 @@ def fresh_value(left_ms: Any, found: Any, passed: float, markers: Markers | None
             return None
     else:
         return None
-    if data.__class__ is not bytes or left_ms.__class__ is not int:
+    if left_ms is None and data.__class__ is bytes:
+        lives = data[_LIVES] + _NEITHER
+        late = _late.get(lives)
+        soon = passed <= (_lateness(lives) if late is None else late)
+        return data[start:] if soon and data[:4] == _FRESH and data[_COUNTS] == counts else None
+    if data.__class__ is not bytes or left_ms is None or left_ms.__class__ is not int:
         return None
     if data[:4] != _FRESH or data[_COUNTS] != counts:
         return None
@@ -285,6 +292,41 @@ def fresh_value(left_ms: Any, found: Any, passed: float, markers: Markers | None
     if age >= windows.fresh or age >= windows.ahead:
         return None
     return data[start:]
+
+
+def lone_value(data: bytes, passed: float) -> bytes | None:
+    """
+    Return the value of a frame with one window and without tags, which the server had until then.
+
+    *passed* are the seconds since before it was asked for. None says nothing, as above.
+    """
+    lives = data[36:74]
+    late = _late.get(lives)
+    if late is None:
+        late = _lateness(lives)
+    return data[74:] if data[:4] == _FRESH and passed <= late else None
+
+
+def _lateness(lives: bytes) -> float:
+    """
+    Return for how long a reply may be under way that says nothing of the life that is left.
+
+    *lives* are the lengths of the windows, and then how many tags there are, and the length of the
+    key. Less than nothing: there are several windows, or tags, or a key, or it is no frame.
+    """
+    if len(lives) != _FRONT.size - _LIVES.start:
+        return -1.0
+    windows, _ = _known.get(lives[:32]) or _windows(lives[:32])
+    fresh, *others = windows
+    one = lives[32:] == _NEITHER and others == [0.0, 0.0, inf]
+    if len(_late) >= _MOST_KNOWN:
+        _late.clear()
+    _late[lives] = late = fresh / 100 if one and fresh >= _SHORT else -1.0
+    return late
+
+
+_late: dict[bytes, float] = {}
+_SHORT: Final = 1.0
 
 
 def mark_of(data: bytes) -> bytes:

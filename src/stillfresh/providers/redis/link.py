@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import hiredis
 
 from ...errors import ProviderUnavailable
+from .batch import Batch, Request
 from .client import FAULTS, Refusal, pack, read_run, unavailable
 from .sentinel import checked_role
 
@@ -28,31 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from .client import Command, Server
+    from .frame import Markers
     from .listening import Listener
 
 _NOTHING: Final = object()
 _PUSH: Final = hiredis.PushNotification
-
-
-class Request:
-    """Some commands that were sent together, who waits, and the replies so far."""
-
-    __slots__ = ("count", "future", "others", "replies", "sent_at")
-
-    def __init__(self, future: asyncio.Future[list[Any]], count: int, sent_at: float) -> None:
-        self.future = future
-        self.others: list[asyncio.Future[list[Any]]] | None = None
-        """Who asked the same before it was sent; a future each, since each may go away."""
-        self.count = count
-        self.replies: list[Any] = []
-        self.sent_at = sent_at
-
-    def fail(self, error: BaseException) -> None:
-        """Let everybody who waits have *error*."""
-        for future in (self.future, *(self.others or ())):
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # nobody may be left to ask for it
+_WIDEST: Final = 64
+_LARGEST: Final = 1 << 18
+"""Reads that travel as one command: so many, or so many bytes of replies as may be expected."""
 
 
 class Link(asyncio.Protocol):
@@ -65,22 +49,28 @@ class Link(asyncio.Protocol):
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
         self._loop = loop
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
+        """None where nothing can be sent."""
         self._kept: object = None
         """The library's side of the connection, which would close it when it is collected."""
         self._connecting: asyncio.Task[None] | None = None
         self._reader: hiredis.Reader = _reader()
-        self._line: deque[Request] = deque()
+        self._line: deque[Request | Batch] = deque()
         self._unsent: list[bytes] = []
-        self._reads: dict[bytes, Request] = {}
-        """Reads that nothing was sent of yet: who asks the same may share one."""
+        self._due = False
+        """What is not sent yet is sent at the end of this turn."""
+        self._batch: Batch | None = None
+        """Reads that may be joined by others: nothing was sent of them yet."""
+        self._width = _WIDEST
+        self._fed = 0
+        """Bytes that came since the last reply to a batch."""
         self._turn = 0.0
         """When the last turn began in which something was asked."""
         self._busy = False
         """Several were answered at once, and will ask again at once."""
         self._heard_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
-        self._spared: Request | None = None
+        self._spared: Request | Batch | None = None
         self._unsent_bytes: int | None = None
         """What the transport had not sent yet when it was last looked after."""
         self._end: AsyncGenerator[None] | None = None
@@ -94,7 +84,7 @@ class Link(asyncio.Protocol):
     @property
     def connected(self) -> bool:
         """Something can be sent."""
-        return self._transport is not None
+        return self.transport is not None
 
     # Talking
 
@@ -105,7 +95,7 @@ class Link(asyncio.Protocol):
         Raises:
             ProviderUnavailable: There is none to be had.
         """
-        if self._transport is not None:
+        if self.transport is not None:
             return
         connecting = self.connect()
         try:
@@ -125,54 +115,89 @@ class Link(asyncio.Protocol):
 
     def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
         """Send *commands* on a connection that is ready; the future gets their replies."""
-        self._reads = {}  # who reads from now on reads after them
+        if self._batch is not None:  # who reads from now on reads after them
+            self._seal(self._batch)
         return self._put(pack(commands), len(commands)).future
 
-    def read(self, data: bytes) -> asyncio.Future[list[Any]]:
+    def fetch(
+        self, name: str, markers: Markers | None = None, *, life: bool = False
+    ) -> asyncio.Future[Any]:
         """
-        Send a read, two commands as they go over the wire; the replies are only looked at.
+        Read *name*, packed, on a connection that is ready; see `Batch` for what the future gets.
 
-        Whoever asks the same in one turn of the loop gets the same replies. Once it was handed
-        to the transport nobody joins it: its reply may be older than who comes now.
+        It travels with what others ask in this turn of the loop; who asks the same shares the
+        reply. Nobody joins what was handed to the transport: it may be older than who comes now.
         """
-        request = self._reads.get(data)
-        if request is not None:
-            future: asyncio.Future[list[Any]] = self._loop.create_future()
-            if request.others is None:
-                request.others = []
-            request.others.append(future)
-            return future
-        request = self._put(data, 2)
-        if self._unsent:
-            self._reads[data] = request
-        return request.future
+        future: asyncio.Future[Any] = self._loop.create_future()
+        batch, alone = self._batch, False
+        if batch is None:
+            batch = Batch(self._turn if self._due else self._loop.time())
+            alone = not (self._due or self._line or self._busy)
+            if not alone:
+                self._batch = batch
+                self._soon(batch.sent_at)
+        asked = batch.asked
+        if markers is None and not life and name not in asked:  # as most
+            asked[name] = future
+        else:
+            batch.join(name, markers, future, life=life)
+        if alone:
+            self._turn = batch.sent_at
+            self._line.append(batch)
+            self._write(batch.packed())
+        elif len(asked) >= self._width:
+            self._seal(batch)
+        return future
 
     def _put(self, data: bytes, count: int) -> Request:
         request = Request(self._loop.create_future(), count, self._turn)
-        if self._transport is None:
+        if self.transport is None:
             request.future.set_exception(ProviderUnavailable("the connection was lost"))
             return request
-        if self._unsent:
+        if self._due:
             self._unsent.append(data)
         else:
             request.sent_at = self._turn = self._loop.time()
-            if self._line or self._busy:  # with what others ask in this turn
+            if self._line or self._busy:
                 self._unsent.append(data)
-                self._loop.call_soon(self._flush)
+                self._soon(self._turn)
             else:
-                self._transport.write(data)
-            if self._watch is None:
-                due = self._turn + self._server.timeout
-                self._watch = self._loop.call_at(due, self._look_after)
+                self._write(data)
         self._line.append(request)
         return request
+
+    def _soon(self, now: float) -> None:
+        """Send what was asked, with what others ask in this turn."""
+        if not self._due:
+            self._due, self._turn = True, now
+            self._loop.call_soon(self._flush)
+
+    def _seal(self, batch: Batch) -> None:
+        """Let nobody join *batch* any more."""
+        self._batch = None
+        self._line.append(batch)
+        self._unsent.append(batch.packed())
+
+    def _flush(self) -> None:
+        self._due = False
+        if self._batch is not None:
+            self._seal(self._batch)
+        data, self._unsent = self._unsent, []
+        if self.transport is not None and data:
+            self._write(data[0] if len(data) == 1 else b"".join(data))
+
+    def _write(self, data: bytes) -> None:
+        if self._watch is None:
+            self._watch = self._loop.call_at(self._turn + self._server.timeout, self._look_after)
+        if self.transport is not None:
+            self.transport.write(data)
 
     def close(self) -> None:
         """Cut the connection. Called on the thread of its loop."""
         if self._connecting is not None:
             self._connecting.cancel()
-        if self._transport is not None:
-            transport, self._transport = self._transport, None
+        if self.transport is not None:
+            transport, self.transport = self.transport, None
             transport.abort()
             self._drop(ProviderUnavailable("the provider was stopped"))
 
@@ -180,12 +205,6 @@ class Link(asyncio.Protocol):
         """Cut the connection, from any thread."""
         with suppress(RuntimeError):  # the loop is closed, and the connection with it
             self._loop.call_soon_threadsafe(self.close)
-
-    def _flush(self) -> None:
-        data, self._unsent = self._unsent, []
-        self._reads = {}
-        if self._transport is not None and data:
-            self._transport.write(b"".join(data))
 
     # Connecting
 
@@ -213,7 +232,7 @@ class Link(asyncio.Protocol):
         self._reader = _reader()
         transport = cast("asyncio.Transport", writer.transport)
         transport.set_protocol(self)
-        self._transport = transport
+        self.transport = transport
         if self.listener is not None:
             self.listener.connected()
         if self._end is None:
@@ -246,6 +265,7 @@ class Link(asyncio.Protocol):
         """Hand out the replies that have come."""
         line, next_reply = self._line, self._reader.gets
         self._heard_at = self._loop.time()
+        self._fed += len(data)
         answered = 0
         try:
             self._reader.feed(data)
@@ -255,19 +275,17 @@ class Link(asyncio.Protocol):
                         self.listener.pushed(reply)
                     continue
                 request = line[0]
-                replies = request.replies
-                replies.append(reply)
-                if len(replies) < request.count:
+                done = request.take(reply)
+                if not done:
                     continue
                 line.popleft()
-                answered += 1
-                if not request.future.done():
-                    request.future.set_result(replies)
-                if request.others is not None:
-                    for future in request.others:
-                        answered += 1
-                        if not future.done():
-                            future.set_result(replies)
+                answered += done
+                if isinstance(request, Batch):
+                    mean = self._fed // len(request.asked) + 1
+                    self._width = min(_WIDEST, _LARGEST // mean + 1)
+                    if reply.__class__ is Refusal:  # whoever asks again asks alone
+                        self._width = 1
+                    self._fed = 0
         except (hiredis.HiredisError, IndexError) as error:
             self._cut(ProviderUnavailable(f"the server talks garbage: {error}"))
         self._busy = answered > 1
@@ -277,7 +295,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail everybody who waits."""
-        self._transport = self._kept = None
+        self.transport = self._kept = None
         self._drop(unavailable(exc or EOFError("the server closed the connection")))
 
     def _look_after(self) -> None:
@@ -292,7 +310,7 @@ class Link(asyncio.Protocol):
             self._spared, self._heard_at = self._line[0], now
         # A long reply takes its time, and so does a long command: what counts is that something
         # comes, or that the server takes what is sent.
-        left = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        left = 0 if self.transport is None else self.transport.get_write_buffer_size()
         before, self._unsent_bytes = self._unsent_bytes, left
         if (left and before is None) or (before is not None and left < before):
             self._heard_at = now
@@ -303,7 +321,7 @@ class Link(asyncio.Protocol):
             self._watch = self._loop.call_at(due, self._look_after)
 
     def _cut(self, error: ProviderUnavailable) -> None:
-        transport, self._transport = self._transport, None
+        transport, self.transport = self.transport, None
         if transport is not None:
             transport.abort()
         self._drop(error)
@@ -311,8 +329,10 @@ class Link(asyncio.Protocol):
     def _drop(self, error: ProviderUnavailable) -> None:
         line, self._line = self._line, deque()
         self._unsent, self._unsent_bytes = [], None
-        self._reads = {}
         self._busy = False
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            line.append(batch)
         if self.listener is not None:
             self.listener.lost()
         if self._watch is not None:

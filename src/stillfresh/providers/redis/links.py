@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ProviderUnavailable
 from .bells import Bell
-from .client import OneServer, made, pack_read
+from .client import OneServer, made
 from .link import Link, retrieve
 from .listening import Listener
+from .names import packed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Sequence
 
     from ..ears import Ear
     from ..tier import Tier
@@ -27,7 +28,8 @@ class Links(OneServer):
     def __init__(self, server: Server, tier: Tier | None = None) -> None:
         self._server = server
         self._tier = tier
-        self._links: dict[asyncio.AbstractEventLoop, Link] = {}
+        self.open: dict[asyncio.AbstractEventLoop, Link] = {}
+        """By the loop to which each belongs."""
         self._closed = False
         self._reason = ProviderUnavailable
         self._lock = threading.Lock()
@@ -49,20 +51,17 @@ class Links(OneServer):
         await link.ready()
         return await link.send(made(commands, link.run))
 
-    def read(self, value: str, markers: Markers | None) -> Awaitable[list[Any]]:
+    async def read(self, value: str, markers: Markers | None) -> Sequence[Any]:
         """
         Read the life that is left of *value*, and its bytes; with *markers*, a list with theirs.
 
         Raises:
             ProviderUnavailable: The server is away, or too slow.
         """
-        link = self._links.get(asyncio.get_running_loop()) or self.here()
-        data = pack_read(value, markers)
-        return link.read(data) if link.connected else self._read_later(link, data)
-
-    async def _read_later(self, link: Link, data: bytes) -> list[Any]:
+        link = self.here()
         await link.ready()
-        return await link.read(data)
+        found: tuple[Any, Any] = await link.fetch(packed(value), markers, life=True)
+        return found
 
     def post(self, commands: Sequence[Command]) -> None:
         """Send *commands* and ask for no reply: their caller is gone."""
@@ -87,7 +86,7 @@ class Links(OneServer):
         """Return who listens on whatever loop; None: they will soon. From any thread."""
         found = None if self._tier is None else self._tier.near.live_ear()
         if found is None:
-            for link in list(self._links.values()):
+            for link in list(self.open.values()):
                 if link.listener is not None:
                     link.listener.nudge()
         return found
@@ -100,7 +99,7 @@ class Links(OneServer):
         """
         with self._lock:
             self._closed, self._reason = True, reason
-            links, self._links = self._links, {}
+            links, self.open = self.open, {}
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:
@@ -120,7 +119,7 @@ class Links(OneServer):
             ProviderUnavailable: All were cut for good: nobody would cut this one.
         """
         loop = asyncio.get_running_loop()
-        link = self._links.get(loop)
+        link = self.open.get(loop)
         if link is None:
             link = Link(self._server, loop)
             if self._tier is not None:
@@ -128,7 +127,7 @@ class Links(OneServer):
             with self._lock:
                 if self._closed:
                     raise self._reason("the provider was stopped")
-                for other in [other for other in self._links if other.is_closed()]:
-                    del self._links[other]
-                self._links[loop] = link
+                for other in [other for other in self.open if other.is_closed()]:
+                    del self.open[other]
+                self.open[loop] = link
         return link

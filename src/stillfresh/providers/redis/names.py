@@ -51,21 +51,20 @@ class Names:
         self.leases = f"{prefix}:l:"
         self.tags = f"{prefix}:t:"
         self._fences = f"{prefix}:f:"
-        self._heads: dict[str, str] = {}
+        self._heads: dict[str, Head] = {}
         """What the names of values begin with, by namespace."""
 
     def value(self, address: Address) -> str:
         """Return where the entry is."""
         namespace, key = address
-        head = self._heads.get(namespace) or self._head(namespace)
-        if len(key) > LONGEST or not ((key.isascii() and key.isalnum()) or _PLAIN(key)):
-            key = short(key)
-        return f"{head}{key}}}"
+        head = self._heads.get(namespace) or self.head(namespace)
+        return head.name(key)
 
-    def _head(self, namespace: str) -> str:
+    def head(self, namespace: str) -> Head:
+        """Return what the names of values in *namespace* begin with."""
         if len(self._heads) >= _MOST_HEADS:
             self._heads.clear()
-        self._heads[namespace] = head = f"{self.values}{{{_short(namespace)}|"
+        self._heads[namespace] = head = Head(f"{self.values}{{{_short(namespace)}|")
         return head
 
     def lease(self, address: Address) -> str:
@@ -89,6 +88,33 @@ class Names:
     def glob(self, kind: str, namespace: str, start: str) -> str:
         """Return the glob for a *kind* of names whose keys start with *start*; not only those."""
         return f"{kind}{{{_short(namespace)}|{head(encode(start))}*"
+
+
+class Head:
+    """What the names of the values of one namespace begin with."""
+
+    __slots__ = ("_around", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._around = len(text) + 1
+
+    def name(self, key: str) -> str:
+        """Return where the value of *key* is."""
+        if len(key) > LONGEST or not ((key.isascii() and key.isalnum()) or _PLAIN(key)):
+            key = short(key)
+        return f"{self._text}{key}}}"
+
+    def packed(self, key: str) -> str:
+        """Return the same as a part of a command: with its length in front."""
+        if len(key) > LONGEST or not ((key.isascii() and key.isalnum()) or _PLAIN(key)):
+            key = short(key)
+        return f"${len(key) + self._around}\r\n{self._text}{key}}}\r\n"
+
+
+def packed(name: str) -> str:
+    """Return *name* as a part of a command: with its length in front."""
+    return f"${len(name)}\r\n{name}\r\n"  # it is ASCII: a character is a byte
 
 
 def key_in(name: bytes) -> str | None:

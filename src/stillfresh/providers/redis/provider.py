@@ -26,6 +26,8 @@ from ...errors import InvalidOption, ProviderUnavailable
 from ...options import memory_option
 from ..tier import Tier
 from .changing import Changing
+from .hits import Hits
+from .reading import Reading
 
 if TYPE_CHECKING:
     from ..ears import Ear
@@ -79,6 +81,10 @@ class RedisCacheProvider(Changing):
         self._near = Tier(self.names, prefixes, memory_option(memory) or None)
         self.tier = self._near
         self.book = self._near.book
+
+    def hits(self, namespace: str, *, lone: bool) -> Hits | None:
+        own = type(self).glance is not Reading.glance or type(self).look is not Reading.look
+        return None if own or self.strict else Hits(self, namespace, lone=lone)
 
     def ear(self) -> Ear | None:
         """Return who listens on the connection of this loop."""

@@ -8,6 +8,7 @@ Reading: what the server keeps under one name or many, and whether it is of use.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ...entry import Entry, Verdict, judge
@@ -20,6 +21,7 @@ from .frame import (
     fresh_value,
     mark_of,
     read_entry,
+    read_front,
 )
 from .talking import Talking, expected
 
@@ -42,20 +44,20 @@ class Reading(Talking):
             [entry] = await self.look_many([address])
             return entry
         now = self._clock.now()
-        markers = self._tags.get(address)
+        markers = self.tags_seen.get(address)
         try:
             replies = await self.wire.read(self.names.value(address), markers)
         except ClusterNode:
             self.become_cluster()
             replies = await self.wire.read(self.names.value(address), markers)
-        return await self._looked(address, markers, replies, now)
+        return await self.looked(address, markers, replies, now)
 
     async def glance(self, address: Address) -> bytes | Entry | None:
         """Look, and make no entry of what is simply fresh: this is what a hit costs."""
         if self.strict:
             return await self.look(address)
         now = self._clock.now()
-        markers = self._tags.get(address)
+        markers = self.tags_seen.get(address)
         try:
             left, found = replies = await self.wire.read(self.names.value(address), markers)
         except ClusterNode:
@@ -63,11 +65,17 @@ class Reading(Talking):
         value = fresh_value(left, found, self._clock.now() - now, markers)
         if value is not None:
             return value
-        return await self._looked(address, markers, replies, now)
+        return await self.looked(address, markers, replies, now)
 
-    async def _looked(
-        self, address: Address, markers: Markers | None, replies: list[Any], now: float
+    async def looked(
+        self, address: Address, markers: Markers | None, replies: Sequence[Any], now: float
     ) -> Entry | None:
+        """
+        Return the usable entry in *replies*, if there is one.
+
+        They are the life that is left and the bytes, or with *markers* a list with the versions
+        as well; they were asked for at *now*.
+        """
         left, data = replies
         versions: list[bytes | None] = []
         if markers is not None and data.__class__ is list:
@@ -96,7 +104,7 @@ class Reading(Talking):
         values = [self.names.value(address) for address in addresses]
         markers: dict[str, None] = {}
         for address in addresses:
-            known = self._tags.get(address)
+            known = self.tags_seen.get(address)
             if known is not None:
                 markers.update(dict.fromkeys(known.names))
         if self.strict:
@@ -156,7 +164,7 @@ class Reading(Talking):
         if not self.counts(entry, run):
             self._useless.note(address, entry.mark)
             return None
-        known = self._tags.get(address)
+        known = self.tags_seen.get(address)
         if known is not None or entry.versions:
             self._note_tags(address, tuple(entry.versions), known)
         return entry
@@ -169,7 +177,7 @@ class Reading(Talking):
         if known is not None and known.tags == tags:
             return
         if not tags:
-            self._tags.pop(address, None)
+            self.tags_seen.pop(address, None)
             return
         together = (address.namespace, tags)
         markers = self._together.get(together)
@@ -177,7 +185,12 @@ class Reading(Talking):
             names = [marker for tag in tags for marker in self.markers(address, tag)]
             markers = Markers(tags, names)
             self._together.note(together, markers)
-        self._tags.note(address, markers)
+        self.tags_seen.note(address, markers)
+
+    def learn(self, address: Address, data: bytes) -> None:
+        """Have the versions of the tags of what was read asked for with it the next time."""
+        with suppress(UnreadableEntry):
+            self._note_tags(address, tuple(read_front(data).tags), self.tags_seen.get(address))
 
     def _judged(
         self, address: Address, entry: RemoteEntry | None, now: float, *, holds: bool

@@ -10,6 +10,7 @@ leaves the child without any.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from contextlib import suppress
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from ..base import Address
     from .client import Command
     from .frame import Markers
+    from .link import Link
     from .urls import Target
 
 BlockingWire: TypeAlias = "Lines | ClusterLines"
@@ -113,7 +115,7 @@ class Talking(Tiered):
         self._wires: Wires | None = None
         self._together: Known[tuple[str, tuple[str, ...]], Markers] = Known()
         """The versions of tags that were asked for together."""
-        self._tags: Known[Address, Markers] = Known()
+        self.tags_seen: Known[Address, Markers] = Known()
         """Which tags an entry had when it was read: their versions are asked for with it."""
         self._useless: Known[Address, bytes] = Known()
         """The mark of what was read and is of no use: it is what the next acquire has seen."""
@@ -245,6 +247,18 @@ class Talking(Tiered):
             lines, links = Lines(server), Links(server, self.tier)
         renew, let_go = partial(self._renew, lines), partial(self._let_go, lines)
         return Wires(links, lines, Renewals(self.lease_seconds, self._max_hold, renew, let_go))
+
+    def now(self) -> float:
+        """Return the time of the app's clock."""
+        return self._clock.now()
+
+    def link(self) -> Link | None:
+        """Return the connection of this loop, where there is one to the only server."""
+        wires = self._wires
+        if wires is None:
+            return None
+        found = wires.links.open.get(asyncio.get_running_loop())
+        return None if found is None or found.transport is None else found
 
     wires_block = False
     """This face talks over connections that block."""

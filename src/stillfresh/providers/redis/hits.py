@@ -1,0 +1,79 @@
+"""
+The short way of a hit: a function is called, one read goes out, its reply is simply fresh.
+
+It is `Reading.glance` without its layers, for a loop on which there is a connection. What is
+not as nearly always (no connection yet, a cluster, tags that were not known) is left to that.
+
+Of an entry with one window nobody need ask how long it has left: the server drops it when that
+is over. What the server cannot tell is how long its reply was under way, so it may be for a
+hundredth of that window; and an entry that lives for less than a second is read with its life.
+See docs/decisions/0100.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from ..base import Address
+from .frame import fresh_value, lone_value
+
+if TYPE_CHECKING:
+    from ...entry import Entry
+    from .frame import Markers
+    from .link import Link
+    from .reading import Reading
+
+_new = tuple.__new__
+
+
+class Hits:
+    """Reads of one namespace. *lone* says that its entries have one window, as a rule."""
+
+    __slots__ = ("_head", "_life", "_namespace", "_provider")
+
+    def __init__(self, provider: Reading, namespace: str, *, lone: bool) -> None:
+        self._provider = provider
+        self._namespace = namespace
+        self._head = provider.names.head(namespace)
+        self._life = not lone
+
+    async def glance(self, key: str) -> bytes | Entry | None:
+        """As `CacheProvider.glance`."""
+        provider = self._provider
+        link = provider.link()
+        address = _new(Address, (self._namespace, key))
+        if link is None:
+            return await provider.glance(address)
+        tags = provider.tags_seen
+        markers = tags.get(address) if tags else None
+        if markers is not None or self._life:
+            return await self._glance_at_more(address, link, markers)
+        asked = monotonic()
+        found = await link.fetch(self._head.packed(key))
+        if found is None:
+            return None
+        if found.__class__ is bytes:
+            value = lone_value(found, monotonic() - asked)
+            if value is not None:
+                return value
+            provider.learn(address, found)
+        return await provider.glance(address)
+
+    async def _glance_at_more(
+        self, address: Address, link: Link, markers: Markers | None
+    ) -> bytes | Entry | None:
+        provider = self._provider
+        asked = provider.now()
+        name = self._head.packed(address.key)
+        replies = await link.fetch(name, markers, life=self._life)
+        if replies.__class__ is tuple:
+            left, found = replies
+            value = fresh_value(left, found, provider.now() - asked, markers)
+            if value is not None:
+                return value
+            if self._life:
+                return await provider.looked(address, markers, replies, asked)
+            if found[0] is None:
+                return None
+        return await provider.glance(address)
