@@ -98,7 +98,7 @@ def test_while_background_work_is_looked_through() -> None:
 
         def work() -> None:
             flight = Collecting("k", loop=None)
-            app.background.add(flight, None)
+            app.background.add(flight)
             leave_garbage(lambda: answers.append(in_worker()))
             assert flight in app.background._unfinished()
             app.background.discard(flight)
@@ -119,8 +119,8 @@ def test_while_a_failure_is_noted() -> None:
 
     for number in range(MOST_RESTING):
         rest.failed(str(number), 1.0, 1.0)
-    rest._until["0"] = (Moment(1.0), 1.0)
+    rest.until["0"] = (Moment(1.0), 1.0)
     leave_garbage(lambda: rest.failed("inner", 1.5, 1.0))
     in_time(lambda: rest.failed("outer", 1.5, 1.0))
     assert rest.rests("outer", 2.0)
-    assert len(rest._until) <= MOST_RESTING
+    assert len(rest.until) <= MOST_RESTING

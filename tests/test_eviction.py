@@ -27,7 +27,7 @@ class Cache:
 
     @property
     def there(self):
-        return self.table._spaces.get("space", {})
+        return self.table.spaces.get("space", {})
 
     def get(self, key):
         """Read *key*, or store it; answer whether it was there."""

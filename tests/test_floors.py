@@ -33,6 +33,7 @@ FLOORS = {
     "app": 2,
     "entries": 2,
     # 3: the path
+    "leading": 3,
     "readthrough": 3,
     "entries.nearby": 3,
     # 4: Cache, Cached, the decorator

@@ -110,7 +110,7 @@ def chunks(queue):
 
 def entries_of(provider):
     """All entries, after a look whether each waits in just one place."""
-    spaces = provider._table._spaces
+    spaces = provider._table.spaces
     there = [entry for space in spaces.values() for entry in space.values()]
     waiting = [e for q in queues(provider) for chunk in chunks(q) for e in chunk.entries()]
     assert {id(entry) for entry in there} == {id(entry) for entry in waiting}
@@ -267,7 +267,7 @@ def test_replacing_and_deleting_the_same_keys_leaves_nothing_behind():
         drive(s.provider.delete([at(n % 10)]))
     assert max(s.held()) <= 100
     assert len(s.provider._table) == 0
-    assert s.provider._table._spaces == {}
+    assert s.provider._table.spaces == {}
 
 
 def test_clearing_lets_go_of_everything():
@@ -433,7 +433,7 @@ def test_a_destructor_that_runs_under_the_lock_may_call_back():
     there = {id(entry) for entry in entries_of(s.provider)}
     assert all(e.quick_until == -inf for e in entries if id(e) not in there)
     drive(s.provider.clear("space"))
-    assert (len(table), table.bytes, table._spaces) == (0, 0, {})
+    assert (len(table), table.bytes, table.spaces) == (0, 0, {})
 
 
 def test_stop_of_the_last_app_drops_everything():

@@ -174,15 +174,15 @@ def test_a_circle_is_seen_before_anybody_waits() -> None:
         with pytest.raises(RecursiveComputation), alone:
             pytest.fail("it waits")
     with third:  # nobody waits any more
-        assert c.waits_for == [a]
-    assert a.waits_for == b.waits_for == c.waits_for == []
+        assert c.waits_for == (a,)
+    assert a.waits_for == b.waits_for == c.waits_for == ()
 
 
 def test_who_computes_nothing_waits_for_whom_it_likes() -> None:
     """A caller outside of every computation closes no circle."""
     a = flight("a")
     with waiting_for(a):
-        assert a.waits_for == []
+        assert a.waits_for == ()
 
 
 def test_a_computation_that_is_over_closes_no_circle() -> None:
@@ -194,7 +194,7 @@ def test_a_computation_that_is_over_closes_no_circle() -> None:
         back = waiting_for(a)
     a.finish(Outcome(value=1))
     with forth, back:
-        assert a.waits_for == []
+        assert a.waits_for == ()
 
 
 def test_who_watches_a_deadline_may_come_too_late() -> None:

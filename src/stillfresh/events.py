@@ -52,7 +52,8 @@ class Listeners:
     """
 
     def __init__(self) -> None:
-        self._by_kind: dict[str, tuple[Callable[[Event], object], ...]] = {}
+        self.by_kind: dict[str, tuple[Callable[[Event], object], ...]] = {}
+        """Empty until somebody listens."""
 
     def add(self, kind: str, listener: Callable[[Event], object]) -> Callable[[], None]:
         """
@@ -71,23 +72,23 @@ class Listeners:
         if not callable(listener):
             msg = f"listener {listener!r}: expected a function of one event."
             raise InvalidOption(msg)
-        self._by_kind[kind] = (*self._by_kind.get(kind, ()), listener)
+        self.by_kind[kind] = (*self.by_kind.get(kind, ()), listener)
 
         def remove() -> None:
-            left = list(self._by_kind.get(kind, ()))
+            left = list(self.by_kind.get(kind, ()))
             if listener in left:
                 left.remove(listener)
-            self._by_kind[kind] = tuple(left)
+            self.by_kind[kind] = tuple(left)
 
         return remove
 
     def wants(self, kind: str) -> bool:
         """Tell whether anybody listens to *kind*."""
-        return bool(self._by_kind.get(kind))
+        return bool(self.by_kind.get(kind))
 
     def emit(self, kind: str, cache: str, key: str | None = None, detail: str = "") -> None:
         """Tell everybody who listens to *kind*."""
-        listeners = self._by_kind.get(kind)
+        listeners = self.by_kind.get(kind)
         if not listeners:
             return
         event = Event(kind, cache, key, detail)

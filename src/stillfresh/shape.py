@@ -74,9 +74,14 @@ class Shape:
         self._guards = [_guard(parameter.annotation) for parameter in parameters]
         self.simple = all(parameter.kind in _PLAIN for parameter in parameters)
         """No *args or **kwargs: the short cut can be taken."""
-        self._by_position = self.simple and not any(
+        self.only_type: type | None = None
+        """The class of the only argument that has its value for a key in the short-cut index."""
+        if self.simple and len(parameters) == 1 and self._guards[0] is not float:
+            self.only_type = self._guards[0]
+        self.by_position = self.simple and not any(
             parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters
         )
+        """The function can be called with the values, one after the other."""
         self._bind: Callable[..., Values] | None = None
 
     def annotations(self) -> dict[str, Any]:
@@ -100,7 +105,7 @@ class Shape:
 
     def call(self, values: Values, first: Values = ()) -> object:
         """Call the function with *values*; *first* is what `self` or `cls` is, if anything."""
-        if self._by_position:
+        if self.by_position:
             return self.function(*first, *values)
         args: list[object] = list(first)
         kwargs: dict[str, object] = {}

@@ -24,9 +24,11 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
+from asyncio import get_running_loop
+from contextlib import suppress
 from contextvars import ContextVar
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from .entry import MISSING
 from .errors import RecursiveComputation
@@ -39,16 +41,15 @@ if TYPE_CHECKING:
     from .entry import Entry
     from .providers.base import Lease
 
-_counter = itertools.count(1)
+Waiter: TypeAlias = "asyncio.Future[None] | Callable[[], object]"
 
 MOST_ASKED: Final = 3
 NEVER: Final = 0
 ALWAYS: Final = 1 << 62
 
 
-def tick() -> int:
-    """Return the next moment. Later calls, in any thread, return larger numbers."""
-    return next(_counter)
+tick: Final[Callable[[], int]] = itertools.count(1).__next__
+"""Return the next moment. Later calls, in any thread, return larger numbers."""
 
 
 class Outcome:
@@ -56,20 +57,21 @@ class Outcome:
 
     __slots__ = ("asof", "began", "context", "entry", "error", "leased", "traceback", "value")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # names cost half as much again
         self,
-        *,
         value: object = MISSING,
         error: BaseException | None = None,
         began: int = NEVER,
         asof: int = NEVER,
         entry: Entry | None = None,
-        leased: bool = True,
+        leased: bool = True,  # noqa: FBT001, FBT002
     ) -> None:
         self.value = value
         self.error = error
-        self.traceback: TracebackType | None = error.__traceback__ if error else None
-        self.context = error.__context__ if error else None
+        self.traceback: TracebackType | None = None
+        self.context: BaseException | None = None
+        if error is not None:
+            self.traceback, self.context = error.__traceback__, error.__context__
         self.began = began
         """When the function was called."""
         self.asof = asof
@@ -85,14 +87,16 @@ class Outcome:
         return self.error is None and self.value is MISSING
 
 
+_NOBODY: Final[dict[Any, None]] = {}  # shared, and never written to
+_ending = threading.RLock()  # garbage may be collected anywhere, and call back
+
+
 class Flight:
     """One computation, from the decision to make it to its outcome."""
 
     __slots__ = (
         "__weakref__",
         "_callbacks",
-        "_lock",
-        "abort",
         "answered",
         "asked",
         "began",
@@ -107,6 +111,7 @@ class Flight:
         "shaken",
         "tags",
         "tags_open",
+        "task",
         "time_out",
         "unbegun",
         "waits_for",
@@ -116,11 +121,10 @@ class Flight:
     def __init__(
         self,
         key: str,
-        *,
         loop: asyncio.AbstractEventLoop | None,
         namespace: str = "",
         tags: frozenset[str] = frozenset(),
-        tags_open: bool = False,
+        tags_open: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
         self.key = key
         self.namespace = namespace
@@ -129,8 +133,8 @@ class Flight:
         self.tags = tags
         self.tags_open = tags_open
         """More tags may come from the result; nobody knows which yet."""
-        self.late_tags: set[str] = set()
-        """Tags that the function has added to its own result so far."""
+        self.late_tags: set[str] | None = None
+        """Tags that the function has added to its own result so far, once it has been called."""
         self.lease: Lease | None = None
         """The right to store the result, once there is one."""
         self.began = NEVER
@@ -139,21 +143,20 @@ class Flight:
         self.asked = 0
         self.deadline = inf
         self.outcome: Outcome | None = None
-        self.abort: Callable[[], object] | None = None
-        """Cancels the computation, from any thread; None where that cannot be done."""
-        self.unbegun: Callable[[], object] | None = None
-        """Ends the watch over a task that may be cancelled before its first step."""
+        self.task: asyncio.Task[None] | None = None
+        """What flies it, where that can be cancelled."""
+        self.unbegun: Callable[[object], object] | None = None
+        """Watches over its task, which may be cancelled before its first step."""
         self.time_out: Callable[[], object] | None = None
         """Ends it because its deadline has passed; whoever watches the time calls it."""
-        self.waits_for: list[Flight] = []
+        self.waits_for: tuple[Flight, ...] = ()
         self.wanted = False
         """Another computation has waited for it."""
         self.answered = False
         """The provider had answered, also where there is no lease."""
         self.blocks_loop = False
         """A caller stands on the thread of some loop, and blocks it."""
-        self._lock = threading.RLock()
-        self._callbacks: dict[Callable[[], object], None] = {}
+        self._callbacks: dict[Waiter, None] = _NOBODY
 
     @property
     def title(self) -> str:
@@ -165,24 +168,17 @@ class Flight:
         self.began = tick()
         if deadline < inf:
             self.deadline = deadline
-            self._wake()
+            with _ending:
+                waiters, self._callbacks = self._callbacks, _NOBODY
+            self._wake(waiters)
         return self.began
-
-    def take_off(self) -> None:
-        """Note that its task has begun: from here on that sees to the end of it by itself."""
-        unbegun, self.unbegun = self.unbegun, None
-        if unbegun is not None:
-            unbegun()
 
     def cancel(self) -> None:
         """Cancel the computation, from any thread, where that can be done."""
-        abort = self.abort  # read once: its own thread may let go of it
-        if abort is not None:
-            abort()
-
-    def let_go(self) -> None:
-        """Drop what leads back here, once it is over: a circle would wait for the collector."""
-        self.abort = self.unbegun = self.lease = None
+        task = self.task  # read once: its own thread may let go of it
+        if task is not None:
+            with suppress(RuntimeError):  # the loop is closed: nothing runs any more
+                task.get_loop().call_soon_threadsafe(task.cancel)
 
     def must_ask_again(self) -> bool:
         """
@@ -196,40 +192,67 @@ class Flight:
 
     def finish(self, outcome: Outcome) -> bool:
         """End it; answer False when something else has ended it before."""
-        with self._lock:
+        with _ending:
             if self.outcome is not None:
                 return False
             self.outcome = outcome
-        self._wake()
+            waiters, self._callbacks = self._callbacks, _NOBODY
+        if waiters:
+            self._wake(waiters)
         return True
 
-    def subscribe(self, callback: Callable[[], object]) -> bool:
+    def subscribe(self, waiter: Waiter) -> bool:
         """
-        Call *callback* once when something changes, from whatever thread changes it.
+        Call *waiter* once when something changes, from whatever thread changes it.
 
+        A future of the loop of the flight gets its result there, in the thread of that loop.
         Answers False, without keeping it, when the flight is over.
         """
-        with self._lock:
+        with _ending:
             if self.outcome is not None:
                 return False
-            self._callbacks[callback] = None
+            if self._callbacks:
+                self._callbacks[waiter] = None
+            else:
+                self._callbacks = {waiter: None}
             return True
 
-    def unsubscribe(self, callback: Callable[[], object]) -> None:
-        """Forget *callback*, if it was not called yet."""
-        with self._lock:
-            self._callbacks.pop(callback, None)
+    def unsubscribe(self, waiter: Waiter) -> None:
+        """Forget *waiter*, if it was not called yet."""
+        with _ending:
+            if waiter in self._callbacks:
+                del self._callbacks[waiter]
 
-    def _wake(self) -> None:
-        with self._lock:
-            callbacks, self._callbacks = self._callbacks, {}
-        for callback in callbacks:
-            callback()
+    def _wake(self, waiters: dict[Waiter, None]) -> None:
+        loop = self.loop
+        try:
+            here = get_running_loop() is loop
+        except RuntimeError:
+            here = False
+        for waiter in waiters:
+            if callable(waiter):
+                waiter()
+            elif here:
+                if not waiter.done():
+                    waiter.set_result(None)
+            elif loop is not None:
+                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    loop.call_soon_threadsafe(resolve, waiter)
 
     @property
     def over(self) -> bool:
         """There is an outcome, or there will never be one: its loop is closed."""
         return self.outcome is not None or (self.loop is not None and self.loop.is_closed())
+
+    def is_alive(self) -> bool:
+        """Tell whether there will be an outcome still."""
+        return self.outcome is None and (self.loop is None or not self.loop.is_closed())
+
+
+def resolve(woken: asyncio.Future[None]) -> None:
+    """Wake who waits with *woken*, on the thread of its loop."""
+    if not woken.done():
+        woken.set_result(None)
 
 
 class Flights:
@@ -241,13 +264,13 @@ class Flights:
         self._lock = threading.RLock()
         self._by_key: dict[str, Flight] = {}
 
-    def join(self, key: str, make: Callable[[], Flight]) -> tuple[Flight, bool]:
+    def join(self, key: str, make: Callable[..., Flight], *made_of: object) -> tuple[Flight, bool]:
         """Return the flight for *key*, and whether the caller has to lead it."""
         with self._lock:
             flight = self._by_key.get(key)
             if flight is not None and not flight.over:
                 return flight, False
-            flight = self._by_key[key] = make()
+            flight = self._by_key[key] = make(*made_of)
             return flight, True
 
     def get(self, key: str) -> Flight | None:
@@ -257,9 +280,10 @@ class Flights:
 
     def leave(self, flight: Flight) -> None:
         """Take *flight* out: nobody joins it from now on."""
-        with self._lock:
-            if self._by_key.get(flight.key) is flight:
-                del self._by_key[flight.key]
+        if self._by_key.get(flight.key) is flight:  # who has left never comes back
+            with self._lock:
+                if self._by_key.get(flight.key) is flight:
+                    del self._by_key[flight.key]
 
     def drop(self, concerned: Callable[[Flight], bool]) -> list[Flight]:
         """
@@ -288,28 +312,30 @@ class Flights:
 
 # A reference that keeps nothing alive: a task that a function has started inherits the context,
 # and would keep the result for as long as it runs.
-_current: ContextVar[weakref.ref[Flight] | None] = ContextVar("stillfresh_flight", default=None)
+inside: Final[ContextVar[weakref.ref[Flight] | None]] = ContextVar(
+    "stillfresh_flight", default=None
+)
 
 
 def enter(flight: Flight) -> Callable[[], None]:
     """Note that the code of this context runs in the function of *flight*; returns the way out."""
-    token = _current.set(weakref.ref(flight))
-    return lambda: _current.reset(token)
+    token = inside.set(weakref.ref(flight))
+    return lambda: inside.reset(token)
 
 
 def flight_here() -> Flight | None:
     """Return the flight in whose function this code runs."""
-    found = _current.get()
+    found = inside.get()
     return None if found is None else found()
 
 
-_waiting = threading.RLock()  # garbage may be collected anywhere, and call back
+_waiting = threading.RLock()
 
 
 def forget_waiters() -> None:
-    """Get ready for the child of a fork: who held the lock does not exist."""
-    global _waiting  # noqa: PLW0603  # one for the process, whoever forks
-    _waiting = threading.RLock()
+    """Get ready for the child of a fork: who held the locks does not exist."""
+    global _waiting, _ending  # one for the process, whoever forks
+    _waiting, _ending = threading.RLock(), threading.RLock()
 
 
 class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
@@ -341,14 +367,16 @@ class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)
                     "(`f.__wrapped__`), or split off what both need."
                 )
                 raise RecursiveComputation(msg)
-            waiter.waits_for.append(flight)
+            waiter.waits_for += (flight,)
             flight.wanted = True
 
     def __exit__(self, *_: object) -> None:
         if self._waiter is not None and self._flight is not None:
             with _waiting:
-                if self._flight in self._waiter.waits_for:
-                    self._waiter.waits_for.remove(self._flight)
+                waits_for = list(self._waiter.waits_for)
+                if self._flight in waits_for:
+                    waits_for.remove(self._flight)
+                    self._waiter.waits_for = tuple(waits_for)
 
 
 def reached_from(flight: Flight) -> Iterator[Flight]:
@@ -361,4 +389,4 @@ def reached_from(flight: Flight) -> Iterator[Flight]:
             continue
         seen.add(id(one))
         yield one
-        todo.extend(tuple(one.waits_for))
+        todo.extend(one.waits_for)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .annotations import UNGIVEN, UNKNOWN, return_annotation
-from .oneshot import one_shot_annotation, one_shot_value
+from .oneshot import PLAIN, one_shot_annotation, one_shot_value
 from .unreadable import UnreadableFrame
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ else:
 
 
 __all__ = [
+    "PLAIN",
     "UNGIVEN",
     "UNKNOWN",
     "Codec",

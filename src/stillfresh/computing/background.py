@@ -13,6 +13,8 @@ from ..singleflight import flight_here, reached_from
 from .drivers import IN_THREAD, ON_LOOP, drive
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..clock import Clock
     from ..singleflight import Flight
 
@@ -24,42 +26,32 @@ GRACE_SECONDS: Final = 2.0
 class Background:
     """The running flights of one app, with the tasks that fly them."""
 
+    add: Callable[[Flight], None]
+    """Keep a flight until `discard`."""
+    discard: Callable[[Flight], None]
+    """Let go of a flight: it has ended."""
+
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # garbage may be collected anywhere, and call back
-        self._running: dict[Flight, asyncio.Task[None] | None] = {}
-
-    def add(self, flight: Flight, task: asyncio.Task[None] | None) -> None:
-        """Keep *flight*, and its task if it has one, until `discard`."""
-        with self._lock:
-            self._running[flight] = task
-        if flight.outcome is not None:  # an eager task is through before it is known here
-            self.discard(flight)
-
-    def discard(self, flight: Flight) -> None:
-        """Let go of *flight*: it has ended."""
-        with self._lock:
-            self._running.pop(flight, None)
+        self.forget_all()
 
     def forget_all(self) -> None:
-        """Get ready for the child of a fork, where nothing of this runs."""
-        self._lock = threading.RLock()
-        self._running = {}
+        """Begin anew, as in the child of a fork, where nothing of this runs."""
+        # Without a lock: each step is one of the set, and who looks through it has a copy.
+        self._running: set[Flight] = set()
+        self.add, self.discard = self._running.add, self._running.discard
 
     def has_room(self) -> bool:
         """Tell whether one more refresh may start; hung threads must not pile up."""
-        with self._lock:
-            return sum(task is None for task in list(self._running.values())) < MOST_THREADS
+        return sum(flight.loop is None for flight in self._running.copy()) < MOST_THREADS
 
     def is_stuck(self) -> bool:
         """Tell whether too many threads hang past their deadline: nobody can end them."""
-        with self._lock:
-            running = list(self._running.items())
-        return sum(task is None and flight.over for flight, task in running) >= MOST_THREADS
+        running = self._running.copy()
+        return sum(flight.loop is None and flight.over for flight in running) >= MOST_THREADS
 
     def _unfinished(self) -> list[Flight]:
         me = flight_here()
-        with self._lock:
-            unfinished = [one for one in list(self._running) if not one.over]
+        unfinished = [one for one in self._running.copy() if not one.over]
         # Not the one in which this is asked, nor who waits for it: it would never end.
         return [one for one in unfinished if all(other is not me for other in reached_from(one))]
 
@@ -97,8 +89,7 @@ class Background:
         finally:
             self.cancel()
         loop, me = asyncio.get_running_loop(), asyncio.current_task()
-        with self._lock:
-            tasks = [task for task in list(self._running.values()) if task and task is not me]
+        tasks = [one.task for one in self._running.copy() if one.task and one.task is not me]
         if tasks := [task for task in tasks if task.get_loop() is loop]:
             await asyncio.wait(tasks, timeout=GRACE_SECONDS)
 

@@ -18,21 +18,22 @@ if TYPE_CHECKING:
 class Call:
     """One call of a cached function, as far as the path needs to know it."""
 
-    __slots__ = ("behind", "key", "late_tags", "quick", "run", "seen", "tagged", "tags")
+    __slots__ = ("args", "behind", "key", "late_tags", "quick", "run", "seen", "tagged", "tags")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # names cost half as much again
         self,
         key: str,
-        run: Callable[[], object],
+        run: Callable[..., object],
         tags: frozenset[str] = frozenset(),
         late_tags: Callable[[object], frozenset[str]] | None = None,
-        *,
+        args: tuple[object, ...] = (),
         quick: object = None,
-        tagged: bool = False,
+        tagged: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
         self.key = key
         self.run = run
-        """Calls the function; the result may be awaitable for a caller on a loop."""
+        """The function, to be called with `args`; the result may be awaitable on a loop."""
+        self.args = args
         self.tags = tags
         self.late_tags = late_tags
         """Tags that depend on the value."""
@@ -88,10 +89,10 @@ class Counts:
     def add(self, status: str) -> None:
         """Count one call; with no call between reading and writing, so that threads lose none."""
         match status:
-            case "hit":
-                self.hit += 1
             case "miss":
                 self.miss += 1
+            case "hit":
+                self.hit += 1
             case "stale":
                 self.stale += 1
             case "coalesced":

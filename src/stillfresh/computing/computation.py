@@ -23,15 +23,16 @@ class Computation:
     cannot be taken away.
     """
 
-    __slots__ = ("_fresh", "key", "skipped", "tags", "windows")
+    __slots__ = ("fresh", "key", "skipped", "tags", "windows")
 
-    def __init__(self, key: str, tags: set[str] | None = None) -> None:
+    def __init__(self, key: str) -> None:
         self.key = key
-        self.tags: set[str] = set() if tags is None else tags
+        self.tags: set[str] = set()
         self.skipped = False
         self.windows: Windows | None = None
         """All lifetimes at once, for what decides them itself, as HTTP responses do."""
-        self._fresh: float | None = None
+        self.fresh: float | None = None
+        """The seconds that were decided here, if any were."""
 
     @property
     def ttl(self) -> float | None:
@@ -41,19 +42,15 @@ class Computation:
         Raises:
             InvalidDuration: On assignment of what is no duration.
         """
-        return None if self._fresh == inf else self._fresh
+        return None if self.fresh == inf else self.fresh
 
     @ttl.setter
     def ttl(self, value: Duration | None) -> None:
-        self._fresh = inf if value is None else seconds(value, "ttl")
+        self.fresh = inf if value is None else seconds(value, "ttl")
 
     def skip(self) -> None:
         """Hand the result to everybody who waits, and store nothing."""
         self.skipped = True
-
-    def fresh_or(self, default: float) -> float:
-        """Return the seconds that were decided here, else *default*."""
-        return default if self._fresh is None else self._fresh
 
     def late_tags(self) -> frozenset[str]:
         """Return the tags that were added so far."""

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..clock import LIVENESS_SECONDS
 from ..errors import StillfreshError
-from ..singleflight import reached_from
+from ..singleflight import reached_from, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
     from ..singleflight import Flight
 
 T = TypeVar("T")
-Keep: TypeAlias = "Callable[[Flight, asyncio.Task[None] | None], None]"
-"""Told about each computation that runs beside its callers."""
 
 
 def drive(path: Coroutine[Any, Any, T]) -> T:
@@ -92,58 +88,51 @@ class OnLoop:
 
     def launch(
         self,
-        keep: Keep,
         flight: Flight,
-        lead: Callable[[], Coroutine[Any, Any, None]],
-        ended: Callable[[], None],
+        lead: Coroutine[Any, Any, None],
+        ended: Callable[[object], None],
         *,
         worker: bool,
     ) -> None:
         """Start the computation as a task of its own, in a copy of the caller's context."""
         del worker
-        loop = self.loop()
-        task = copy_context().run(loop.create_task, lead())
-
-        def abort() -> None:
-            with suppress(RuntimeError):  # the loop is closed: nothing runs any more
-                loop.call_soon_threadsafe(task.cancel)
-
-        flight.abort = abort
-
-        def never_took_off(_: object) -> None:
-            ended()
-
+        loop = flight.loop or self.loop()
+        task = flight.task = loop.create_task(lead)
         # A task that is cancelled before its first step never gets to its own `finally`.
-        task.add_done_callback(never_took_off)
-        flight.unbegun = partial(task.remove_done_callback, never_took_off)
-        keep(flight, task)
+        flight.unbegun = ended
+        task.add_done_callback(ended)
 
     async def follow(self, flight: Flight, clock: Clock, until: float = inf) -> None:
         """Wait until there is an outcome, or there will be none, or *until* has come."""
         loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None]
+        if until == inf and flight.loop is loop:  # as most: it watches its deadline itself
+            while flight.outcome is None:
+                woken = loop.create_future()
+                if not flight.subscribe(woken):
+                    return
+                try:
+                    await woken
+                except BaseException:
+                    flight.unsubscribe(woken)
+                    raise
+            return
         thread = threading.get_ident()
         foreign = flight.loop is not loop
-        while flight.outcome is None and not flight.over:
-            woken: asyncio.Future[None] = loop.create_future()
+        while not flight.over:
+            woken = loop.create_future()
 
             def wake(woken: asyncio.Future[None] = woken) -> None:
                 try:
                     if threading.get_ident() == thread:
-                        _resolve(woken)
+                        resolve(woken)
                     else:
-                        loop.call_soon_threadsafe(_resolve, woken)
+                        loop.call_soon_threadsafe(resolve, woken)
                 except RuntimeError:  # the loop is closed: nobody waits any more
                     return
 
             if not flight.subscribe(wake):
                 return
-            if not foreign and until == inf:  # as most: it watches its deadline itself
-                try:
-                    await woken
-                except BaseException:
-                    flight.unsubscribe(wake)
-                    raise
-                continue
             timers: list[Timer] = []
             now = clock.now()
             # A flight on this loop watches its deadline itself; others are watched from here.
@@ -191,25 +180,20 @@ class InThread:
 
     def launch(
         self,
-        keep: Keep,
         flight: Flight,
-        lead: Callable[[], Coroutine[Any, Any, None]],
-        ended: Callable[[], None],
+        lead: Coroutine[Any, Any, None],
+        ended: Callable[[object], None],
         *,
         worker: bool,
     ) -> None:
         """Compute here and now, or in a worker thread; in a copy of the context."""
-        del ended  # the thread gets to its `finally`
+        del flight, ended  # the thread gets to its `finally`
         context = copy_context()
         if not worker:
-            context.run(drive, lead())
+            context.run(drive, lead)
             return
-        keep(flight, None)
         thread = threading.Thread(
-            target=context.run,
-            args=(lambda: drive(lead()),),
-            name="stillfresh-worker",
-            daemon=True,
+            target=context.run, args=(drive, lead), name="stillfresh-worker", daemon=True
         )
         thread.start()
 
@@ -231,11 +215,6 @@ class InThread:
                 flight.unsubscribe(event.set)
             if _past(flight, clock, until):
                 return
-
-
-def _resolve(woken: asyncio.Future[None]) -> None:
-    if not woken.done():
-        woken.set_result(None)
 
 
 def _past(flight: Flight, clock: Clock, until: float) -> bool:

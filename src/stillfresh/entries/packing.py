@@ -28,9 +28,11 @@ class Packer:
     ) -> None:
         self._make_codec = make_codec
         self._codec: Codec | None = None
-        self._copy = copy
+        self.copies = copy
+        """Callers get a copy each."""
         self.serialized = serialized
-        self._tried = not trial
+        self.tried = not trial
+        """It was said, or need not be, what a provider that keeps bytes could not store."""
         self.measure: Callable[[object], int] | None = None
         """Says how large an object is that is kept as it is."""
         self.lasting = False
@@ -100,13 +102,13 @@ class Packer:
 
     def hand_out(self, value: object) -> object:
         """Return what a caller gets: the stored object, or a copy where one was asked for."""
-        return deepcopy(value) if self._copy else value
+        return deepcopy(value) if self.copies else value
 
     def try_once(self, value: object, title: str) -> None:
         """Say once, on memory, that a provider that keeps bytes could not store *value*."""
-        if self._tried:
+        if self.tried:
             return
-        self._tried = True
+        self.tried = True
         try:
             self.codec.try_value(value)
         except NotSerializable as error:

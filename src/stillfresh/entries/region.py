@@ -48,6 +48,8 @@ class Region:
         self.guard = guard
         self.clock = app.clock
         self.listeners = app.listeners
+        self.heard = app.listeners.by_kind
+        """Empty as long as nobody listens to anything."""
         self.flights = Flights()
         self.rest = Rest()
         _all.add(self)
@@ -148,7 +150,7 @@ def has_tag(flight: Flight, tags: frozenset[str]) -> bool:
     return (
         flight.tags_open
         or not tags.isdisjoint(flight.tags)
-        or not tags.isdisjoint(flight.late_tags)
+        or not tags.isdisjoint(flight.late_tags or ())
     )
 
 
@@ -160,30 +162,30 @@ class Rest:
     """
 
     def __init__(self) -> None:
-        self._until: dict[str, tuple[float, float]] = {}
+        self.until: dict[str, tuple[float, float]] = {}
+        """Until when, and how long. Empty as mostly: nothing fails."""
         self._lock = threading.RLock()  # garbage may be collected anywhere, and call back
 
     def failed(self, key: str, now: float, most: float) -> None:
         """Note that a computation of *key* has failed at *now*."""
         with self._lock:
-            _, length = self._until.pop(key, (0.0, FIRST_REST / 2))
+            _, length = self.until.pop(key, (0.0, FIRST_REST / 2))
             length = min(length * 2, most)
-            if len(self._until) >= MOST_RESTING:
-                self._until = {k: v for k, v in list(self._until.items()) if v[0] > now}
-            if len(self._until) >= MOST_RESTING:
-                del self._until[next(iter(self._until))]
-            self._until[key] = (now + length, length)
+            if len(self.until) >= MOST_RESTING:
+                self.until = {k: v for k, v in list(self.until.items()) if v[0] > now}
+            if len(self.until) >= MOST_RESTING:
+                del self.until[next(iter(self.until))]
+            self.until[key] = (now + length, length)
 
     def rests(self, key: str, now: float) -> bool:
         """Tell whether *key* is not to be tried yet."""
-        found = self._until.get(key)
+        found = self.until.get(key)
         return found is not None and now < found[0]
 
     def forget(self, key: str) -> None:
         """Note that a computation of *key* succeeded."""
-        if self._until:
-            with self._lock:
-                self._until.pop(key, None)
+        with self._lock:
+            self.until.pop(key, None)
 
 
 def _forget_other_threads() -> None:

@@ -13,6 +13,7 @@ from ..codecs import one_shot_value
 from ..computing.calls import Answer, Counts
 from ..entry import MISSING, Entry, Verdict, judge
 from ..errors import NotSerializable, ProviderUnavailable
+from ..providers.base import Address
 from .packing import Packer
 from .quick import QuickIndex
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ..computing.drivers import Driver
     from ..options import Policy
     from .region import Region
+
+
+_new = tuple.__new__
 
 
 class Shelf:
@@ -46,11 +50,13 @@ class Shelf:
 
     async def look(self, key: str, driver: Driver) -> tuple[Entry | None, object]:
         """Return the usable entry and its value; (None, MISSING) also when nobody answers."""
+        region, guard = self.region, self.region.guard
+        ops = guard.reads if driver.suspends else guard.blocking_reads
         try:
-            entry = await driver.ops(self.region.guard).look(self.region.address(key))
+            entry = await ops.look(_new(Address, (region.namespace, key)))
         except ProviderUnavailable:
             return None, MISSING
-        return self.open(entry)
+        return (None, MISSING) if entry is None else self.open(entry)
 
     def near(self, key: str) -> Entry | None:
         """Return what a near tier may serve without asking."""
@@ -155,9 +161,16 @@ class Shelf:
 
     def done(self, status: str, key: str, value: object, entry: Entry | None = None) -> Answer:
         """Count a call and tell the listeners; return what its caller gets."""
-        self.counts.add(status)
-        self.region.emit(status, key)
-        return Answer(self.hand_out(value), status=status, entry=entry)
+        if status == "miss":
+            self.counts.miss += 1
+        else:
+            self.counts.add(status)
+        if self.region.heard:
+            self.region.emit(status, key)
+        if self.packer.copies:
+            value = self.packer.hand_out(value)
+        # In half the time that its constructor takes.
+        return _new(Answer, (value, None, None, status, entry))
 
 
 def refuse_one_shot(value: object) -> None:

@@ -103,6 +103,11 @@ class TagRule:
         """There may be tags."""
         return bool(self._fixed or self._templates or self._callable)
 
+    @property
+    def fixed(self) -> frozenset[str] | None:
+        """The tags of all calls, where they are the same for all."""
+        return None if self._templates or self._callable else self._fixed
+
     def early(self, values: Values, instance: object) -> frozenset[str]:
         """Return the tags that are known before the computation."""
         if not self._templates:

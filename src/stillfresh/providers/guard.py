@@ -22,7 +22,9 @@ from ..entry import Entry
 from ..errors import ProviderUnavailable, StillfreshError
 from ..events import log
 from .base import Address, Busy, CacheProvider, Found, Lease, Refused
+from .deadlines import in_time
 from .debts import Debts
+from .memory import MemoryCacheProvider
 from .tier import Tiered, tier_of
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class Guard:
         """Called when the app lets go of the provider."""
         self._listeners = listeners
         self._lock = threading.RLock()
-        self.down = False
+        self.down: bool
         """The breaker is open, or something is owed: nothing passes without a look at it."""
         self._retry_at = 0.0
         self.debts = Debts(clears_all=provider.clears_all)
@@ -60,11 +62,23 @@ class Guard:
         """The operations for coroutines."""
         self.blocking = Operations(self, provider.blocking, blocking=True)
         """The operations that never suspend."""
+        self._set(down=False)
 
     @property
     def name(self) -> str:
         """How events and log lines call the provider."""
         return type(self.provider).__qualname__
+
+    def _set(self, *, down: bool) -> None:
+        # Our own memory takes no time and does not fail: nothing has to stand in front of what
+        # reads it. But also there what is owed comes first: a change that was interrupted.
+        self.down = down
+        memory = None if down or type(self.provider) is not MemoryCacheProvider else self.provider
+        self.reads: Operations | MemoryCacheProvider = self.waiting if memory is None else memory
+        """How coroutines read and compute, by the shortest way."""
+        self.blocking_reads: Operations | MemoryCacheProvider = self.blocking
+        if memory is not None:
+            self.blocking_reads = memory.blocking
 
     def after_fork(self) -> None:
         """Get ready for the child of a fork: who held the lock does not exist."""
@@ -107,14 +121,14 @@ class Guard:
         """Remember a change that did not happen, or nobody knows."""
         with self._lock:
             self.debts.add(change)
-            self.down = True  # also when it was closed meanwhile: this one comes first
+            self._set(down=True)  # also when it was closed meanwhile: this one comes first
 
     def answered(self) -> None:
         """Close the breaker, if nothing is owed."""
         with self._lock:
             if self.debts or not self.down:
                 return
-            self.down = False
+            self._set(down=False)
             self._retry_at = 0.0
         log.warning("%s answers again", self.name)
         self._listeners.emit("provider_up", "", None, self.name)
@@ -124,7 +138,8 @@ class Guard:
         with self._lock:
             if rest:
                 self._retry_at = self.clock.now() + RETRY_SECONDS
-            already, self.down = self.down, True
+            already = self.down
+            self._set(down=True)
         if change is not None:
             self.owe(change)
         if not already:
@@ -365,7 +380,8 @@ class Operations:
         try:
             if self._deadline is None:
                 return await operation
-            return await self._in_time(operation, self._deadline)
+            guard = self._guard
+            return await in_time(operation, self._deadline, guard.clock, guard.name)
         except Exception as error:
             if isinstance(error, TypeError) and counting:
                 raise  # what is not a counter cannot be counted: the caller's mistake
@@ -384,29 +400,6 @@ class Operations:
             raise error
         msg = f"{self._guard.name} failed: {type(error).__name__}: {error}"
         raise ProviderUnavailable(msg) from error
-
-    async def _in_time(self, operation: Coroutine[Any, Any, T], seconds: float) -> T:
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(operation)
-        late = False
-
-        def expire() -> None:
-            nonlocal late
-            late = True
-            task.cancel()
-
-        timer = self._guard.clock.call_later(loop, seconds, expire)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            me = asyncio.current_task()
-            if not late or (me is not None and me.cancelling()):
-                task.cancel()
-                raise
-        finally:
-            timer.cancel()
-        msg = f"{self._guard.name} did not answer within {seconds} s"
-        raise ProviderUnavailable(msg)
 
     def _garbage(
         self, operation: str, answer: object, change: Change | None = None

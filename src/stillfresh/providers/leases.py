@@ -26,7 +26,8 @@ class Leases:
         self._book = book
         self.held: dict[Address, Lease] = {}
         self._wakers: dict[Address, set[Callable[[], object]]] = {}
-        self._many = _MANY
+        self.many = _MANY
+        """As long as there are not more, nobody looks for dead holders."""
 
     def __len__(self) -> int:
         return len(self.held)
@@ -54,7 +55,8 @@ class Leases:
             return
         if self._wakers:
             after.wake(self._wakers.pop(address, ()))
-        self.forget()
+        if not self.held:
+            self.forget()
 
     def end_tagged(self, scope: Scope, tags: frozenset[str], after: Aftermath) -> None:
         """End those of which it is known that their entry would hold one of *tags*."""
@@ -73,9 +75,9 @@ class Leases:
 
     def suspects(self) -> list[Lease]:
         """Return what to look through for dead holders: nothing, until there are twice as many."""
-        if len(self.held) <= self._many:
+        if len(self.held) <= self.many:
             return []
-        self._many = max(_MANY, 2 * len(self.held))
+        self.many = max(_MANY, 2 * len(self.held))
         return list(self.held.values())
 
     def end_these(self, leases: Iterable[Lease], after: Aftermath) -> None:
@@ -87,7 +89,7 @@ class Leases:
     def forget(self) -> None:
         """Let the book forget what was dropped, when nobody computes who could ask."""
         if not self.held:
-            self._many = _MANY
+            self.many = _MANY
             self._book.forget()
 
     def add_waker(self, address: Address, waker: Callable[[], object]) -> bool:

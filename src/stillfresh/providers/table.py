@@ -40,7 +40,8 @@ class Table:
         self.bytes = 0
         self.reports = reports
         self._count = 0
-        self._spaces: dict[str, dict[str, Entry]] = {}
+        self.spaces: dict[str, dict[str, Entry]] = {}
+        """By namespace, then by key."""
         self._policy = S3Fifo()
         self._rest = 0
 
@@ -49,12 +50,12 @@ class Table:
 
     def keys(self, namespace: str) -> list[str]:
         """Return all keys of *namespace*, also of entries that are over."""
-        space = self._spaces.get(namespace)
+        space = self.spaces.get(namespace)
         return [] if space is None else list(space)
 
     def at(self, namespace: str, key: str) -> Entry | None:
         """Return what is there, whether it is over or not."""
-        space = self._spaces.get(namespace)
+        space = self.spaces.get(namespace)
         return None if space is None else space.get(key)
 
     def holds(self, address: Address, entry: Entry) -> bool:
@@ -128,7 +129,7 @@ class Table:
         while True:
             # From here to the end of the loop nothing is called that does not lead back here,
             # so no destructor can run in between.
-            spaces = self._spaces
+            spaces = self.spaces
             if namespace in spaces:
                 space = spaces[namespace]
             elif made is None:
@@ -191,18 +192,18 @@ class Table:
 
     def drop_all(self, after: Aftermath) -> None:
         """Take out everything, and forget who left."""
-        for space in list(self._spaces.values()):
+        for space in list(self.spaces.values()):
             for entry in list(space.values()):
                 after.retire(entry)
                 entry.chunk = None
         self._policy.forget()
-        self._spaces = {}
+        self.spaces = {}
         self._count = self.bytes = 0
 
     def remove(self, entry: Entry, after: Aftermath) -> None:
         """Take *entry* out. It is dead before nobody finds it any more, never after."""
         entry.quick_until = -inf
-        spaces, namespace, key = self._spaces, entry.space, entry.key
+        spaces, namespace, key = self.spaces, entry.space, entry.key
         if namespace in spaces:
             space = spaces[namespace]
             if key in space and space[key] is entry:

@@ -7,7 +7,6 @@ them in the thread; nothing is written twice.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from ..computing.calls import Call, past_the_cache
@@ -21,7 +20,7 @@ from .shortcuts import moment
 from .site import UNBOUND, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ..app import App
     from ..computing.calls import Answer, Counts
@@ -38,20 +37,34 @@ class Definition(Site):
 
     # Calls
 
-    def call(self, place: Place, values: Values, key: str) -> Call:
-        """Return a call as the path needs to know it; *key* is its key there."""
-        shape, first = self.shape, place.first
-        quick = None
-        if self.quick and not place.claim.local and (not place.first or self._unkeyed(place)):
-            quick = shape.quick_key(values)
-        return Call(
-            key,
-            lambda: shape.call(values, first),
-            self.tag_rule.early(values, place.instance),
-            self.tag_rule.late(values),
-            quick=quick,
-            tagged=self.tag_rule.any,
-        )
+    def calls(self, place: Place) -> Callable[[Values, str], Call]:
+        """
+        Return what makes a call as the path needs to know it, of its arguments and its key.
+
+        What is the same for all calls there is looked at once.
+        """
+        shape, first, instance, rule = self.shape, place.first, place.instance, self.tag_rule
+        tags, tagged, run = rule.fixed, rule.any, shape.function
+        by_position = shape.by_position
+        quick = self.quick and not place.claim.local and (not first or self._unkeyed(place))
+        quick_key, only = shape.quick_key, shape.only_type if quick else None
+
+        def make(values: Values, key: str) -> Call:
+            index: object = None
+            if only is not None and type(values[0]) is only:
+                index = values[0]  # what quick_key would say, as mostly
+            elif quick:
+                index = quick_key(values)
+            if tags is not None:
+                early, late = tags, None
+            else:
+                early, late = rule.early(values, instance), rule.late(values)
+            if by_position:
+                args = (*first, *values) if first else values
+                return Call(key, run, early, late, args, index, tagged)
+            return Call(key, shape.call, early, late, (values, first), index, tagged)
+
+        return make
 
     def _unkeyed(self, place: Place) -> bool:
         return not hasattr(type(place.instance), "__cache_key__") or self.kind == "class"
@@ -64,7 +77,7 @@ class Definition(Site):
         place = self.place(instance)
         if not place.app.running or not self.policy.is_enabled():
             return None, await self._bypass(place, values, driver)
-        route = Route(self.reader(place), self.keys(place), partial(self.call, place))
+        route = Route(self.reader(place), self.keys(place), self.calls(place))
         found = await route.answer(values, driver)
         if shortcut is not None and self._is_lasting(place, instance):
             shortcut.connect(route, now, quick=self._may_connect(place, route.reader))
@@ -143,7 +156,7 @@ class Definition(Site):
         place, values = self._where(instance, args, kwargs)
         if not place.app.running or not self.policy.is_enabled():
             return await self._bypass(place, values, driver)
-        call = self.call(place, values, self.key(place, values))
+        call = self.calls(place)(values, self.key(place, values))
         return await self.reader(place).refresh(call, driver)
 
     async def peek(

@@ -18,6 +18,7 @@ from ..entry import MISSING
 from ..errors import InvalidOption, NotSerializable
 from ..keys.canonical import encode
 from ..keys.patterns import literal_prefix
+from ..keys.quoting import quoted
 from ..keys.rules import KeyRule, TagRule, vary_text
 from ..services.current import which_app
 from ..shape import Shape
@@ -242,7 +243,9 @@ class Site:
         head, names = place.head, self.shape.names
         if len(names) == 1:
             [name] = names
-            return lambda values: head + encode(values[0], name)
+            return lambda values: (
+                head + (quoted(value) if type(value := values[0]) is str else encode(value, name))
+            )
         return lambda values: head + ",".join(map(encode, values, names))
 
     def key(self, place: Place, values: Values) -> str:

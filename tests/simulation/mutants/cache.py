@@ -60,10 +60,10 @@ MUTANTS = [
     Mutant(
         "join any running flight",
         "R1: nobody is given a computation that began before an invalidation that had returned",
-        "readthrough.py",
-        "Reader._compute",
-        "asof=sent if accepted else began,",
-        "asof=ALWAYS,",
+        "leading.py",
+        "Leading._compute",
+        "asof = sent if accepted else began",
+        "asof = ALWAYS",
     ),
     Mutant(
         "left in the registry after invalidate",
@@ -178,19 +178,19 @@ MUTANTS = [
         "computing/drivers.py",
         "OnLoop.follow",
         """                except BaseException:
-                    flight.unsubscribe(wake)
+                    flight.unsubscribe(woken)
 """,
         """                except BaseException:
                     flight.cancel()
-                    flight.unsubscribe(wake)
+                    flight.unsubscribe(woken)
 """,
         "tests/test_field_bugs.py::test_tailscale_18919_and_singleflight_4",
     ),
     Mutant(
         "no release in finally",
         "R7: a holder that ends without a value gives its lease back",
-        "readthrough.py",
-        "Reader._compute",
+        "leading.py",
+        "Leading._compute",
         "if lease is not None and not isinstance(error, GeneratorExit):",
         "if lease is None:",
         "tests/test_field_bugs.py::test_fusioncache_644",

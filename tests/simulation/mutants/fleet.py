@@ -132,8 +132,8 @@ MUTANTS = [
     Mutant(
         "a mark where the holder was cancelled",
         "one computes: the next one for all, where nothing has failed",
-        "readthrough.py",
-        "Reader._compute",
+        "leading.py",
+        "Leading._compute",
         "failed = isinstance(error, Exception) or flight.over",
         "failed = True",
         ENDED + "test_without_the_mark_one_computes_for_all",
@@ -150,8 +150,8 @@ MUTANTS = [
     Mutant(
         "a circle through the lease of another app",
         "a function that waits for itself is told so",
-        "readthrough.py",
-        "Reader._acquire",
+        "leading.py",
+        "Leading._acquire",
         "with waiting_for(holder_of(answer.lease)):",
         "with waiting_for(None):",
         ENDED + "test_a_circle_through_the_lease_of_another_app_is_an_error",

@@ -271,7 +271,7 @@ class Fill:
         if not verdict.store:
             computation.skip()
             return Unkept(self, self._reply(response, verdict))
-        own = computation.fresh_or(-1.0)
+        own = -1.0 if computation.fresh is None else computation.fresh
         if own >= 0 and not verdict.explicit:
             verdict = self.verdict = with_ttl(verdict, own)
         kept: Kept = keep(
