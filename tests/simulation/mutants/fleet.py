@@ -160,7 +160,7 @@ MUTANTS = [
         "a refusal for want of room taken for a fault",
         "a server without memory serves what it has",
         "providers/guard.py",
-        "Operations._fault",
+        "Operations.fault",
         "isinstance(error, Refused)",
         "False",
         "tests/test_redis_faults.py::test_a_full_server_still_reads_and_invalidates",
