@@ -7,6 +7,7 @@ import functools
 import os
 import pickle
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -135,6 +136,8 @@ def server_hits(scale: Scale) -> list[Case]:
 
     with server() as url:
         asyncio.run(run(url))
+        for case, tasks in zip(found, (1, 50, 500), strict=False):
+            case.rows += filter(None, [limit(url, tasks, calls)])
     for case, times in zip(found, (1.0, 6.0, 6.0, 2.0), strict=True):
         ours = case.row(OURS)
         case.goal(
@@ -183,30 +186,11 @@ def processes(scale: Scale) -> list[Case]:
         for name in ("stillfresh", "cashews", "cashews (lock)", "aiocache (stampede)"):
             row, most = Row(name), 0
             for number in range(2 if scale.quick else 5):
-                workers = [
-                    subprocess.Popen(
-                        [sys.executable, "worker.py", name, url, str(number)],
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                        cwd=Path(__file__).parent,
-                        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-                        text=True,
-                    )
-                    for _ in range(4)
-                ]
-                ready = [worker.stdout.readline() for worker in workers if worker.stdout]
-                if any(line != "ready\n" for line in ready):
-                    for worker in workers:
-                        worker.kill()
-                        worker.wait()
+                answer = at_once(name, url, number, 4)
+                if answer is None:
                     break
-                for worker in workers:
-                    assert worker.stdin is not None
-                    worker.stdin.write("go\n")
-                    worker.stdin.flush()
-                answers = [worker.communicate(timeout=60)[0].split() for worker in workers]
-                row.values.append(max(float(answer[0]) for answer in answers))
-                most = max(most, sum(int(answer[1]) for answer in answers))
+                row.values.append(answer[0])
+                most = max(most, answer[1])
             if not row.values:
                 continue
             row.note = f"{most} computations"
@@ -218,4 +202,79 @@ def processes(scale: Scale) -> list[Case]:
     return [case]
 
 
-CASES = {"server": server_hits, "processes": processes}
+def growth_processes(scale: Scale) -> list[Case]:
+    """More and more processes, 25 callers in each, and one cold key on a server."""
+    case = Case(
+        "growth-processes", "One cold key, a function of 100 ms, by processes that wait", "ms"
+    )
+    most = 0
+    with server() as url:
+        for count in (1, 10):
+            row = Row(f"{count} process{'es' * (count > 1)}")
+            for number in range(2 if scale.quick else 5):
+                answer = at_once(OURS, url, count * 1_000 + number, count, callers=25)
+                if answer is None:
+                    message = f"one of {count} processes did not start"
+                    raise RuntimeError(message)
+                row.values.append(answer[0])
+                most = max(most, answer[1])
+            case.rows.append(row)
+    one, ten = (min(row.values) for row in case.rows)
+    case.goal("computations", 1, most)
+    case.goal("times as long for ten processes as for one", 1.5, ten / one)
+    return [case]
+
+
+def at_once(
+    name: str, url: str, number: int, count: int, callers: int = 250
+) -> tuple[float, int] | None:
+    """
+    Let *count* processes ask for the key *number* at the same moment.
+
+    Returns the milliseconds until the last caller of all has an answer, and the computations in
+    all processes; None where the peer is not installed.
+    """
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "worker.py", name, url, str(number), str(callers)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parent,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            text=True,
+        )
+        for _ in range(count)
+    ]
+    ready = [worker.stdout.readline() for worker in workers if worker.stdout]
+    if any(line != "ready\n" for line in ready):
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+        return None
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    answers = [worker.communicate(timeout=60)[0].split() for worker in workers]
+    return max(float(answer[0]) for answer in answers), sum(int(answer[1]) for answer in answers)
+
+
+def limit(url: str, tasks: int, calls: int) -> Row | None:
+    """Return what the server's own benchmark takes for a read: no cache in Python goes below."""
+    program = shutil.which("valkey-benchmark") or shutil.which("redis-benchmark")
+    if program is None:
+        return None
+    port, size = url.rpartition(":")[2], len(pickle.dumps(VALUE))
+    asked = ["-p", port, "-t", "get", "-c", str(tasks), "-n", str(calls), "-d", str(size), "--csv"]
+    done = subprocess.run([program, *asked], check=True, capture_output=True, text=True, timeout=60)
+    per_second = next(
+        line.split(",")[1].strip('"')
+        for line in done.stdout.splitlines()
+        if line.startswith('"GET"')
+    )
+    return Row(
+        Path(program).name, [1e6 / float(per_second)], note="the limit: one read a trip, in C"
+    )
+
+
+CASES = {"server": server_hits, "processes": processes, "growth-processes": growth_processes}

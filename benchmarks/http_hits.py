@@ -4,9 +4,9 @@ What a hit over HTTP costs in a real server, against servers that do less, and a
     .venv-bench/bin/python benchmarks/http_hits.py [--json] [--seconds 0.4] [--rounds 7] [--h11]
 
 Each server is uvicorn with one worker, as it is installed for production (uvloop and httptools;
-`--h11` is without both), and sends the same 8.5 kB of JSON; nginx, where it is installed, has one
-worker and `proxy_cache`. Server and client each have a processor core to themselves, where there
-are two. `http_load.py` is the client.
+`--h11` is without both), and sends the same 8.5 kB of JSON. nginx with `proxy_cache` and varnish
+are measured where they are installed. Server and client each have a processor core to themselves,
+where there are two. `http_load.py` is the client.
 
 Two figures: the processor time that the server takes per request, and the requests per second of
 its core. Goals are of the first, which a busy machine disturbs less. The servers take turns, each
@@ -212,6 +212,18 @@ def nginx(upstream: int) -> Iterator[Server]:
             yield server
 
 
+@contextlib.contextmanager
+def varnish(upstream: int) -> Iterator[Server]:
+    """A varnish in front of *upstream*; what says nothing of its life is kept for an hour."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # its worker may be another user
+        listen, behind = f"127.0.0.1:{port}", f"127.0.0.1:{upstream}"
+        options = ["-F", "-n", f"{folder}/work", "-s", "malloc,32m", "-t", "3600"]
+        with started("varnish", port, "varnishd", *options, "-a", listen, "-b", behind) as server:
+            yield server
+
+
 # Measuring
 
 
@@ -284,6 +296,8 @@ def main() -> None:
         servers = [stack.enter_context(serving(name, h11=options.h11)) for name in names]
         if shutil.which("nginx"):
             servers.append(stack.enter_context(nginx(servers[2].port)))
+        if shutil.which("varnishd"):
+            servers.append(stack.enter_context(varnish(servers[2].port)))
         found = report(measure(servers, options.seconds, options.rounds))
     if options.json:
         print(json.dumps(found, indent=2))

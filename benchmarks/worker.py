@@ -1,4 +1,4 @@
-"""One of the processes of `case_server.processes`: 250 callers of one cold key."""
+"""One of the processes of `case_server`: many callers of one cold key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any
 
-CALLERS = 250
 calls = 0
 
 
@@ -48,7 +47,7 @@ async def decorated(name: str, url: str, stack: AsyncExitStack) -> Any:
     )(slow)
 
 
-async def main(name: str, url: str, number: int) -> None:
+async def main(name: str, url: str, number: int, callers: int) -> None:
     """Get ready, wait for the others, and go."""
     async with AsyncExitStack() as stack:
         function = await decorated(name, url, stack)
@@ -58,9 +57,9 @@ async def main(name: str, url: str, number: int) -> None:
         print("ready")
         await asyncio.to_thread(sys.stdin.readline)
         begin = time.perf_counter()
-        await asyncio.gather(*(function(number) for _ in range(CALLERS)))
+        await asyncio.gather(*(function(number) for _ in range(callers)))
         print((time.perf_counter() - begin) * 1e3, calls)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
