@@ -1,16 +1,16 @@
 """
 The same play as a search: hypothesis decides what happens, and shrinks what fails.
 
-What it draws are the conditions and the deeds. The chance of the world (what is late, who has the
-next turn) comes from a seed that it draws, too; so a failure that is left in the end is a short list
-of deeds, to be run again as it is printed.
+What it draws are the conditions and the deeds, and with each deed the luck of what happens until the
+next one (what is late, who has a turn). So a deed that is left out changes nothing else, and what
+fails ends as a short list.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -21,8 +21,18 @@ from .fleet import CHANGES, FAULTS, LASTING, SIZE, Conditions, Fleet
 from .nodes import KEYS, PATTERNS, WAYS
 
 NODES = st.integers(0, SIZE - 1)
-PAUSES = st.sampled_from([0.0, 0.0005, 0.002, 0.01, 0.2])
-"""Seconds until the next deed."""
+
+
+class Then(NamedTuple):
+    """What comes behind a deed."""
+
+    seconds: float
+    """Until the next one."""
+    luck: int
+    """The seed of all chance until then."""
+
+
+THENS = st.builds(Then, st.sampled_from([0.0, 0.0005, 0.002, 0.01, 0.2]), st.integers(0, 2**16))
 STEPS = 40
 
 
@@ -44,7 +54,7 @@ class Play(RuleBasedStateMachine):
     fleet: Any = None
 
     @initialize(
-        seed=st.integers(0, 2**32),
+        luck=st.integers(0, 2**16),
         way=st.sampled_from(range(len(WAYS))),
         faults=st.booleans(),
         strict=st.booleans(),
@@ -54,23 +64,23 @@ class Play(RuleBasedStateMachine):
         hanging=st.sampled_from([0.0, 0.05]),
         keys=st.sampled_from([KEYS[:1], KEYS[:2], KEYS]),
     )
-    def begin(self, *, seed: int, faults: bool, **conditions: Any) -> None:
-        self.set_up(seed, Conditions(calm=not faults, **conditions))
+    def begin(self, *, luck: int, faults: bool, **conditions: Any) -> None:
+        self.set_up(luck, Conditions(calm=not faults, **conditions))
 
     @rule(
         nodes=st.lists(NODES, min_size=1, max_size=4),
         key=st.sampled_from(KEYS),
         threaded=st.booleans(),
-        then=PAUSES,
+        then=THENS,
     )
-    def call(self, nodes: list[int], key: str, threaded: bool, then: float) -> None:
+    def call(self, nodes: list[int], key: str, threaded: bool, then: Then) -> None:
         """Call at the same time, here and there."""
         for node in nodes:
-            self.do("call", node, key, threaded=threaded, then=0.0)
-        self.wait(then)
+            self.do("call", node, key, threaded=threaded, then=Then(0.0, then.luck))
+        self.wait(then.seconds)
 
-    @rule(node=NODES, key=st.sampled_from(KEYS), threaded=st.booleans(), then=PAUSES)
-    def refresh(self, node: int, key: str, threaded: bool, then: float) -> None:
+    @rule(node=NODES, key=st.sampled_from(KEYS), threaded=st.booleans(), then=THENS)
+    def refresh(self, node: int, key: str, threaded: bool, then: Then) -> None:
         self.do("refresh", node, key, threaded=threaded, then=then)
 
     @rule(
@@ -79,25 +89,26 @@ class Play(RuleBasedStateMachine):
         key=st.sampled_from(KEYS),
         pattern=st.sampled_from(list(PATTERNS)),
         threaded=st.booleans(),
-        then=PAUSES,
+        then=THENS,
     )
     def change(
-        self, *, name: str, node: int, key: str, pattern: str, threaded: bool, then: float
+        self, *, name: str, node: int, key: str, pattern: str, threaded: bool, then: Then
     ) -> None:
         self.do(name, node, key, pattern, threaded=threaded, then=then)
 
-    @rule(node=NODES, then=PAUSES)
-    def cancel(self, node: int, then: float) -> None:
+    @rule(node=NODES, then=THENS)
+    def cancel(self, node: int, then: Then) -> None:
         self.do("cancel", node, KEYS[0], threaded=False, then=then)
 
     def do(
-        self, name: str, node: int, key: str, pattern: str = "*", *, threaded: bool, then: float
+        self, name: str, node: int, key: str, pattern: str = "*", *, threaded: bool, then: Then
     ) -> None:
         keys = self.fleet.conditions.keys
         key = keys[KEYS.index(key) % len(keys)]
+        self.fleet.rng.seed(then.luck)
         with self.at_work():
             self.fleet.deed(name, self.fleet.nodes[node], key, pattern, threaded=threaded)
-        self.wait(then)
+        self.wait(then.seconds)
 
     @invariant()
     def no_promise_is_broken(self) -> None:
@@ -131,14 +142,15 @@ class Simulated(Play):
         name=st.sampled_from(list(FAULTS)),
         node=NODES,
         lasts=st.sampled_from(LASTING),
-        then=PAUSES,
+        then=THENS,
     )
-    def fault(self, name: str, node: int, lasts: float, then: float) -> None:
+    def fault(self, name: str, node: int, lasts: float, then: Then) -> None:
         if name == "bring old data back" and not self.fleet.conditions.strict:
             name = "restart server"  # what it brings back would be trusted
+        self.fleet.rng.seed(then.luck)
         with self.at_work():
             self.fleet.fault(name, self.fleet.nodes[node], lasts)
-        self.wait(then)
+        self.wait(then.seconds)
 
     @rule()
     def save(self) -> None:
@@ -148,6 +160,7 @@ class Simulated(Play):
         fleet = self.fleet
         if fleet is None:
             return
+        fleet.rng.seed(0)
         with fleet.at_work():
             try:
                 if not fleet.history.problems:
@@ -179,10 +192,11 @@ class Real(Play):
         self._runner.run(asyncio.sleep(min(seconds, 0.01)))
 
     @precondition(lambda self: not self.fleet.conditions.calm)
-    @rule(name=st.sampled_from(real.FAULTS), node=NODES, then=PAUSES)
-    def fault(self, name: str, node: int, then: float) -> None:
+    @rule(name=st.sampled_from(real.FAULTS), node=NODES, then=THENS)
+    def fault(self, name: str, node: int, then: Then) -> None:
+        self.fleet.rng.seed(then.luck)
         self._runner.run(self.fleet.fault(name, self.fleet.nodes[node]))
-        self.wait(then)
+        self.wait(then.seconds)
 
     def teardown(self) -> None:
         try:

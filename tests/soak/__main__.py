@@ -1,7 +1,7 @@
 """
 Four processes, a real server, a bad network and real faults; what is served is compared.
 
-scripts/soak [SECONDS] [--seed N] [--after-restart trust|discard]
+scripts/soak [SECONDS] [--seed N] [--after-restart trust|discard] [--failover]
 
 It ends with an error when somebody was served what was older than an invalidation, when something
 came out of a cached function that was not its own, when a process is not back to normal in the
@@ -23,10 +23,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import redis
-from servers import Restartable
 
 from .board import Board
-from .proxy import Proxy
+from .stage import Pair, Single
 from .worker import BUCKETS
 
 PROCESSES = 4
@@ -35,16 +34,27 @@ MOST_GROWTH = 40 * 2**20
 """Bytes that a process may grow between its fifth second and its end."""
 
 
+FAULTS = (
+    *("latency", "slow bytes", "reset", "refuse", "half open", "reset some"),
+    *("kill -9 the server", "stop the server", "CLIENT KILL", "CLIENT PAUSE"),
+    *("FLUSHALL", "SCRIPT FLUSH", "maxmemory", "kill -9 a worker", "pause a worker"),
+)
+SPARED, NOT_SPARED = "failover, nothing lost", "failover, something may be lost"
+
+
 class Soak:
     """One run."""
 
-    def __init__(self, folder: Path, seed: int, restart: str) -> None:
+    def __init__(self, folder: Path, seed: int, restart: str, *, failover: bool) -> None:
         self.folder = folder
         self.rng = random.Random(seed)
         self.restart = restart
         sync = "always" if restart == "trust" else "everysec"
-        self.server = Restartable(folder / "server", appendonly="yes", appendfsync=sync)
-        self.proxy = Proxy(self.server.port, self.rng)
+        stage = Pair if failover else Single
+        self.stage = stage(folder, self.rng, {"appendonly": "yes", "appendfsync": sync})
+        self.kinds = list(FAULTS)
+        if failover:
+            self.kinds += [SPARED] * 3 + [NOT_SPARED] * 3 * (restart == "discard")
         self.board = folder / "board"
         Board.create(self.board)
         self.workers: dict[Path, asyncio.subprocess.Process] = {}
@@ -62,7 +72,7 @@ class Soak:
             "-m",
             "soak.worker",
             str(self.board),
-            f"redis://127.0.0.1:{self.proxy.here}",
+            self.stage.url,
             str(report),
             str(self.rng.randrange(2**32)),
             self.restart,
@@ -72,43 +82,47 @@ class Soak:
 
     def raw(self, *command: str | int) -> None:
         """Tell the server something, past the proxy."""
-        with suppress(redis.RedisError), redis.Redis(port=self.server.port) as client:
+        with suppress(redis.RedisError), redis.Redis(port=self.stage.server.port) as client:
             client.execute_command(*command)
 
     async def fault(self) -> None:
         """Let something break for a while, and mend it."""
-        rng, proxy = self.rng, self.proxy
+        rng, server, proxies = self.rng, self.stage.server, self.stage.proxies
         lasts = rng.choice([0.2, 0.7, 2.0, 4.0])
-        kind = rng.choice(
-            [
-                *("latency", "slow bytes", "reset", "refuse", "half open", "reset some"),
-                *("kill -9 the server", "stop the server", "CLIENT KILL", "CLIENT PAUSE"),
-                *("FLUSHALL", "SCRIPT FLUSH", "maxmemory", "kill -9 a worker", "pause a worker"),
-            ]
-        )
+        kind = rng.choice(self.kinds)
         self.faults[kind] += 1
         match kind:
             case "latency":
-                proxy.latency = rng.choice([0.02, 0.3, 0.8])
+                latency = rng.choice([0.02, 0.3, 0.8])
+                for proxy in proxies:
+                    proxy.latency = latency
             case "slow bytes":
-                proxy.slow = True
+                for proxy in proxies:
+                    proxy.slow = True
             case "reset":
-                proxy.cut()
+                for proxy in proxies:
+                    proxy.cut()
             case "reset some":
-                proxy.cut(0.5)
+                for proxy in proxies:
+                    proxy.cut(0.5)
             case "refuse":
-                proxy.refusing = True
-                proxy.cut()
+                for proxy in proxies:
+                    proxy.refusing = True
+                    proxy.cut()
             case "half open":
-                proxy.half_open = True
+                for proxy in proxies:
+                    proxy.half_open = True
             case "kill -9 the server":
-                await asyncio.to_thread(self.server.kill)
+                await asyncio.to_thread(server.kill)
                 await asyncio.sleep(lasts)
-                await asyncio.to_thread(self.server.start)
+                await asyncio.to_thread(server.start)
             case "stop the server":
-                self.server.signal(signal.SIGSTOP)
+                server.signal(signal.SIGSTOP)
                 await asyncio.sleep(lasts)
-                self.server.signal(signal.SIGCONT)
+                server.signal(signal.SIGCONT)
+            case "failover, nothing lost" | "failover, something may be lost":
+                assert isinstance(self.stage, Pair)
+                await asyncio.to_thread(self.stage.kill_primary, spared=kind == SPARED)
             case "CLIENT KILL":
                 self.raw("CLIENT", "KILL", "TYPE", "normal")
             case "CLIENT PAUSE":
@@ -134,12 +148,15 @@ class Soak:
                 await asyncio.sleep(lasts)
                 process.send_signal(signal.SIGCONT)
         await asyncio.sleep(lasts)
-        proxy.mend()
+        for proxy in proxies:
+            proxy.mend()
         self.raw("CLIENT", "UNPAUSE")
 
     async def run(self, seconds: float) -> list[str]:
         """Run it; return what was wrong."""
-        await self.proxy.start()
+        await self.stage.start()
+        if isinstance(self.stage, Pair):
+            await asyncio.to_thread(self.stage.watch)
         for _ in range(PROCESSES):
             await self.spawn()
         await asyncio.sleep(3.0)
@@ -165,8 +182,8 @@ class Soak:
                     await process.wait()
                     self.stuck.append("a process did not end at SIGTERM")
             after = self.memory()
-            await self.proxy.stop()
-            await asyncio.to_thread(self.server.close)
+            await self.stage.stop()
+            await asyncio.to_thread(self.stage.close)
         return [*wrong, *self.stuck, *self.tell(used, after)]
 
     async def back_to_normal(self) -> list[str]:
@@ -195,7 +212,7 @@ class Soak:
 
     def memory(self) -> int:
         """Return what the server uses."""
-        with suppress(redis.RedisError), redis.Redis(port=self.server.port) as client:
+        with suppress(redis.RedisError), redis.Redis(port=self.stage.server.port) as client:
             return int(client.info("memory")["used_memory"])
         return 0
 
@@ -250,12 +267,17 @@ def main() -> int:
     parser.add_argument("seconds", type=float, nargs="?", default=120.0)
     parser.add_argument("--seed", type=int, default=random.randrange(2**31))
     parser.add_argument("--after-restart", choices=["trust", "discard"], default="discard")
+    parser.add_argument(
+        "--failover", action="store_true", help="a replica takes the place of its primary"
+    )
     given = parser.parse_args()
     print(
-        f"{given.seconds:g} s, seed {given.seed}, after_restart={given.after_restart}", flush=True
+        f"{given.seconds:g} s, seed {given.seed}, after_restart={given.after_restart}"
+        f"{', with failover' if given.failover else ''}",
+        flush=True,
     )
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        soak = Soak(Path(folder), given.seed, given.after_restart)
+        soak = Soak(Path(folder), given.seed, given.after_restart, failover=given.failover)
         wrong = asyncio.run(soak.run(given.seconds))
     print("\n".join(wrong) or "nothing was wrong")
     return bool(wrong)
