@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from gated import Boom, Source, turns
 
 from stillfresh import (
     MISSING,
@@ -29,41 +30,6 @@ from stillfresh.providers.base import Address, Lease
 from stillfresh.testing import VirtualClock
 
 
-class Boom(Exception):
-    """What a source raises."""
-
-
-class Source:
-    """A source whose calls end when a test says so, and that may change meanwhile."""
-
-    def __init__(self) -> None:
-        self.value: Any = "old"
-        self.calls = 0
-        self.gates: list[asyncio.Event] = []
-        self.open = True
-
-    async def read(self) -> Any:
-        self.calls += 1
-        seen = self.value
-        if not self.open:
-            gate = asyncio.Event()
-            self.gates.append(gate)
-            await gate.wait()
-        if isinstance(seen, Exception):
-            raise seen
-        return seen
-
-    def close(self) -> None:
-        """From now on calls wait."""
-        self.open = False
-
-    def release(self) -> None:
-        """Let all calls end, and later ones too."""
-        self.open = True
-        for gate in self.gates:
-            gate.set()
-
-
 @pytest.fixture
 def source() -> Source:
     return Source()
@@ -78,12 +44,6 @@ def clock() -> VirtualClock:
 async def app(clock: VirtualClock):
     async with App(clock=clock) as running:
         yield running
-
-
-async def turns(count: int = 20) -> None:
-    """Let everything happen that can."""
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 Change = Callable[[App, Any], Awaitable[object]]
@@ -256,7 +216,7 @@ async def test_fusioncache_644(url: str, prefix: str, raw, end: str) -> None:
         assert all(lease.startswith(b"e") for lease in held)  # a mark that it has ended
 
 
-async def test_fusioncache_573_and_hybridcache_7771(url: str, prefix: str, source) -> None:
+async def test_fusioncache_419_573_and_hybridcache_7771(url: str, prefix: str, source) -> None:
     """
     A tag that is dropped in one process is dropped in one that has never read the entry.
 
@@ -359,7 +319,7 @@ async def test_bentocache_has_and_clear(app) -> None:
     assert await longer.get("k") == 2
 
 
-async def test_caffeine_193(app, source) -> None:
+async def test_caffeine_193_and_251(app, source) -> None:
     """
     An explicit refresh that was invalidated meanwhile is not stored.
 
@@ -443,7 +403,7 @@ async def test_laravel_43850(url: str, prefix: str, raw) -> None:
     assert all(0 < life <= 3_700_000 for life in lives)
 
 
-async def test_laravel_60920(app, source) -> None:
+async def test_laravel_60920_61289_and_61303(app, source) -> None:
     """Nobody computes beside another one on a cold cache either, where `stale` is set."""
 
     @cache(ttl=10, stale=10)
@@ -585,7 +545,7 @@ async def test_tailscale_18919_and_singleflight_4(app, source) -> None:
     assert source.calls == 1
 
 
-async def test_moka_195(app, source) -> None:
+async def test_moka_195_and_otter_152(app, source) -> None:
     """Who comes just as a computation ends starts no second one."""
 
     @cache(key="k")
@@ -604,7 +564,7 @@ async def test_moka_195(app, source) -> None:
     assert source.calls == 1
 
 
-async def test_nitro_2164_and_2611(app, clock, source) -> None:
+async def test_nitro_1992_2164_and_2611(app, clock, source) -> None:
     """
     Stale has an end, also when no refresh ever succeeds.
 
@@ -626,7 +586,7 @@ async def test_nitro_2164_and_2611(app, clock, source) -> None:
         await f()
 
 
-async def test_redis_11767(url: str, prefix: str, raw, source) -> None:
+async def test_redis_11767_and_13082(url: str, prefix: str, raw, source) -> None:
     """
     A connection that is lost takes with it what it would have had to hear about.
 
