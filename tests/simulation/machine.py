@@ -12,7 +12,7 @@ import asyncio
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -44,6 +44,8 @@ def bounded(examples: int, **options: Any) -> settings:
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        phases=[Phase.generate, Phase.shrink],
         **options,
     )
 
@@ -112,7 +114,8 @@ class Play(RuleBasedStateMachine):
 
     @invariant()
     def no_promise_is_broken(self) -> None:
-        assert self.fleet is None or self.fleet.history.problems == []
+        problems = [] if self.fleet is None else self.fleet.history.problems
+        assert not problems, "\n".join(problems)
 
 
 class Simulated(Play):
@@ -167,7 +170,7 @@ class Simulated(Play):
                     fleet.see_the_end()
             finally:
                 fleet.bury()
-        assert fleet.history.problems == []
+        self.no_promise_is_broken()
 
 
 class Real(Play):
@@ -206,6 +209,6 @@ class Real(Play):
                         self._runner.run(self.fleet.see_the_end())
                 finally:
                     self._runner.run(self.fleet.stop())
-                assert self.fleet.history.problems == []
+                self.no_promise_is_broken()
         finally:
             self._runner.close()
