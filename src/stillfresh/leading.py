@@ -154,7 +154,8 @@ class Leading(Shelf):
                     if on_loop and not self.region.guard.provider.shared:
                         return None  # it may be held by a task of the loop that stands still
                     if patience is None:
-                        patience = Patience(flight, self.region.guard.provider.lease_seconds)
+                        provider = self.region.guard.provider
+                        patience = Patience(flight, provider, self.policy.patience)
                     if patience.is_over():
                         flight.answered = True
                         return None  # computes, and stores nothing

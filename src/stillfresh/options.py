@@ -67,6 +67,8 @@ class Policy(Struct, frozen=True):
     jitter: float = 0.0
     timeout: float = inf
     soft_timeout: float = inf
+    patience: float = inf
+    """How long to stand behind the computation of another process, before one's own."""
     errors: Callable[[BaseException], bool] = lambda error: isinstance(error, Exception)
     when: Callable[[object], object] | None = None
     vary: tuple[Callable[[], object], ...] = ()

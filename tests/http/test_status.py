@@ -22,7 +22,9 @@ UNFIT = Verdict(store=False)
         (status.hit(-3.0), {"hit": True, "ttl": -3}),
         (status.hit(inf), {"hit": True, "ttl": 2**31}),
         (status.forwarded(b"uri-miss", stored=True), {"fwd": "uri-miss", "stored": True}),
-        (status.forwarded(b"stale", 304), {"fwd": "stale", "fwd-status": 304}),
+        (status.after(status.forwarded(b"stale"), 304, 200), {"fwd": "stale", "fwd-status": 304}),
+        (status.after(status.forwarded(b"stale"), 200, 200), {"fwd": "stale"}),
+        (status.after(status.forwarded(b"stale"), None, 200), {"fwd": "stale"}),
         (
             status.forwarded(b"vary-miss", collapsed=True),
             {"fwd": "vary-miss", "collapsed": True},

@@ -2,7 +2,7 @@
 How long a computation stands behind the lease of another one, in whatever process.
 
 Mostly as long as it takes: the lease ends, the value is there. There are two exceptions, after
-which it computes without storing:
+which it computes without storing, and what its policy says itself (`patience`):
 
 - A holder has ended without a value. If all who wait took the lease one after the other, N
   processes would fail one after the other.
@@ -17,12 +17,13 @@ which it computes without storing:
 from __future__ import annotations
 
 import time
+from math import inf
 from typing import TYPE_CHECKING
 
 from ..singleflight import Flight
 
 if TYPE_CHECKING:
-    from ..providers.base import Lease
+    from ..providers.base import CacheProvider, Lease
 
 _MOST_SECONDS = 1.0
 """At least so often it asks again: what it waits for may have ended without news."""
@@ -31,12 +32,14 @@ _MOST_SECONDS = 1.0
 class Patience:
     """That of one flight. It is counted in real time, as leases are."""
 
-    __slots__ = ("_ended", "_flight", "_lease", "_until")
+    __slots__ = ("_ended", "_flight", "_gives_up", "_lease", "_most", "_until")
 
-    def __init__(self, flight: Flight, lease_seconds: float) -> None:
+    def __init__(self, flight: Flight, provider: CacheProvider, most: float = inf) -> None:
         self._flight = flight
-        self._lease = lease_seconds
+        self._lease = provider.lease_seconds
+        self._most = most
         self._until: float | None = None
+        self._gives_up = inf
         self._ended = False
 
     def end(self) -> None:
@@ -46,14 +49,17 @@ class Patience:
     def is_over(self) -> bool:
         """Tell whether it is to compute without a lease."""
         if self._until is None:
-            self._until = time.monotonic() + self._lease
-        return self._ended or (self._flight.wanted and time.monotonic() >= self._until)
+            began = time.monotonic()
+            self._until, self._gives_up = began + self._lease, began + self._most
+        now = time.monotonic()
+        return self._ended or now >= self._gives_up or (self._flight.wanted and now >= self._until)
 
     def seconds(self) -> float:
         """How long to wait now."""
+        end = self._gives_up
         if self._flight.wanted and self._until is not None:
-            return min(_MOST_SECONDS, max(0.0, self._until - time.monotonic()))
-        return _MOST_SECONDS
+            end = min(end, self._until)
+        return min(_MOST_SECONDS, max(0.0, end - time.monotonic()))
 
 
 def holder_of(lease: Lease | None) -> Flight | None:

@@ -5,7 +5,6 @@ route's decorator. Pure ASGI; it knows no framework but by looking at what is th
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import sys
@@ -23,8 +22,9 @@ from .engine.in_front import Engine
 from .engine.planning import is_litestar
 from .engine.routes import CachedRoute
 from .injected import unnamed_parameters, watch_litestar
-from .policy import HttpCache, Profile
+from .policy import HttpCache
 from .startup import check_routes, decorated
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..services.asgi import AsgiApp, Receive, Scope, Send
     from .engine.exchange import Exchange
     from .engine.routes import Parameters
+    from .profiles import Profile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -276,15 +277,6 @@ async def _drop(exchange: Exchange, tag: str, values: dict[str, Any]) -> None:
 
     name = TagTemplate(tag, list(values), option="invalidates").render(values)
     await cast("Endpoints", exchange.engine).find_app().invalidate_tags(name)
-
-
-async def in_thread(call: Callable[[], Any]) -> Any:
-    """Run a sync endpoint where its framework would: in the thread pool of anyio."""
-    if "anyio" in sys.modules:
-        from anyio import to_thread
-
-        return await to_thread.run_sync(copy_context().run, call)
-    return await asyncio.get_running_loop().run_in_executor(None, copy_context().run, call)
 
 
 def placeholder(scope: Scope) -> Any:

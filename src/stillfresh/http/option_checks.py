@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, cast
 
 from ..durations import seconds
 from ..errors import InvalidOption
+from .codings import CODINGS, compressor
 from .rules.fields import TOKEN
 
 if TYPE_CHECKING:
@@ -111,6 +112,24 @@ def a_field(name: object, option: str) -> bytes:
         msg = f"{option}: {name!r} is not the name of a field. One looks like 'Accept-Language'."
         raise InvalidOption(msg)
     return text.lower()
+
+
+def some_codings(value: object) -> tuple[bytes, ...]:
+    """Return codings in which responses are kept as well; what makes them has to be there."""
+    given = some_texts(value, "precompress", "gzip")
+    for name in given:
+        if name not in CODINGS:
+            known = ", ".join(map(repr, CODINGS))
+            raise InvalidOption(
+                f"precompress: {name!r} is no coding known here. There are {known}."
+            )
+        if compressor(name) is None:
+            msg = (
+                f"precompress: {name!r} needs a library that is not there. "
+                "Install it: pip install 'stillfresh[compression]'"
+            )
+            raise InvalidOption(msg)
+    return tuple(name.encode() for name in given)
 
 
 def some_methods(value: object) -> frozenset[str]:

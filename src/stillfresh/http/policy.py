@@ -7,6 +7,7 @@ Two profiles of the same rules: `safe` fails closed, `rfc` is a plain shared cac
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakSet
 
@@ -14,6 +15,8 @@ from ..errors import InvalidOption
 from ..options import FIVE_MINUTES, lifetime
 from ..tags import checked_tags
 from . import option_checks as checks
+from .contradictions import contradiction
+from .profiles import OF_PROFILE, SAFE_STATUSES, Profile
 from .rules.freshness import CDN_TARGET
 from .rules.key import COMMON_NORMALIZERS, LOOSE_NORMALIZERS, name_matcher
 
@@ -22,27 +25,7 @@ if TYPE_CHECKING:
 
     from ..durations import Duration
 
-Profile = Literal["safe", "rfc"]
-
-SAFE_STATUSES: Final = frozenset({200, 203, 204, 301, 308})
-"""What a route's ttl goes for (http-rules.md A3)."""
-ALL_STATUSES: Final = frozenset(range(200, 600)) - {206, 304}
-
 ONE_MIB: Final = 1_048_576
-
-_OF_PROFILE: Final[dict[Profile, dict[str, Any]]] = {
-    "safe": {},
-    "rfc": {
-        "etag": "off",
-        "ranges": True,
-        "sort_query": False,
-        "statuses": ALL_STATUSES,
-        "store_nonces": True,
-        # Such a cache stands where a CDN does.
-        "targeted": ("Stillfresh-Cache-Control", "CDN-Cache-Control"),
-        "trust_forwarded": True,
-    },
-}
 
 
 class HttpCache:
@@ -78,13 +61,20 @@ class HttpCache:
             behind it. Clients are told, too (RFC 5861).
         stale_if_error: After `ttl`, this much longer the old response is served when the handler
             fails, or answers 500, 502, 503 or 504.
+        stale_on_exception: After `ttl`, this much longer the old response is served when the
+            handler raises, but not when it answers with an error itself.
+        max_refreshes: How many responses of this route may be refreshed behind at once, in this
+            process; more of them are refreshed by a later request.
         negative_ttl: Seconds by status for what is not there: `{404: 5}`. Not stored otherwise.
         statuses: The statuses that `ttl` goes for: 200, 203, 204, 301 and 308.
         jitter: A fraction by which `ttl` is shortened at random. Clients are not told.
         client_max_age: How long clients may use a response without asking, counted like `ttl`
             from when it was made; 0 makes them ask each time. Without it they get `ttl`, or ask
             each time where something can invalidate the response.
+        stale_while_revalidate: How long clients may use it stale while they ask, where that is not
+            what `stale` says.
         cdn_ttl: What a CDN in front is told (CDN-Cache-Control). Only for public responses.
+        private: Tell every other cache that it is for one client, although it is shared here.
         must_revalidate: Tell clients never to use it stale.
         immutable: Tell clients that it never changes: only for URLs that carry a version.
         no_transform: Tell intermediaries to leave the bytes as they are.
@@ -103,10 +93,28 @@ class HttpCache:
         request_directives: What Cache-Control in a request may do: nothing (`"ignore"`: else any
             client can force the handler), `"all"`, or `"trusted"` with the predicate `trusted`.
         trusted: A function of the request: does this client's Cache-Control count?
+        directives_interval: How old a fresh response has to be before a request may ask for a new
+            one, so that those whose directives count do not force the handler at will either.
+
+    Many at once, and failures:
+
+    Args:
+        collapsed_forwarding: False lets every client run the handler while nothing is stored,
+            instead of waiting for the one who runs it already.
+        wait_limit: How long to wait for that one; then a client runs the handler itself.
+        min_uses: Store a response when it is asked for so many times in this process: 2 keeps out
+            what is asked for once.
+        fail_closed: Answer 503 where the provider of the cache is away, instead of running the
+            handler for every client.
+        unsafe_drops: False if the success of a POST (or of any other unsafe method) does not
+            drop what is stored for its URL.
 
     The rest:
 
     Args:
+        precompress: Codings in which a response is kept as well, compressed once: `("gzip",)`.
+            `"br"` and `"zstd"` need a library each: `stillfresh[compression]`.
+        hop_by_hop: Names of further fields that are never stored.
         strip_set_cookie: Names of cookies that a response may set and be stored nevertheless,
             without them.
         host_in_key: False where all hosts get the same responses.
@@ -119,6 +127,7 @@ class HttpCache:
         targeted: The fields by which a response may speak to this cache alone (RFC 9213), in
             order of precedence.
         max_body: Bytes of the longest body that is stored.
+        max_header_bytes: Bytes of the longest head that is stored.
         stream: What happens to a body that is not known in one piece: `"tee"` sends it on while
             it is kept, `"never"` does not store it.
         trust_forwarded: A proxy in front sets X-Forwarded-Host and its kind, for every request.
@@ -138,11 +147,15 @@ class HttpCache:
         "cache_status",
         "cdn_ttl",
         "client_max_age",
+        "collapsed_forwarding",
+        "directives_interval",
         "emit_groups",
         "etag",
+        "fail_closed",
         "fresh",
         "head_fills",
         "heuristics",
+        "hop_by_hop",
         "host_in_key",
         "immutable",
         "is_ignored_cookie",
@@ -152,14 +165,19 @@ class HttpCache:
         "key",
         "last_modified",
         "max_body",
+        "max_header_bytes",
+        "max_refreshes",
         "max_variants",
         "methods",
+        "min_uses",
         "must_revalidate",
         "negative",
         "no_transform",
         "normalizers",
         "own_fields",
         "per",
+        "precompress",
+        "private",
         "profile",
         "public",
         "ranges",
@@ -167,6 +185,8 @@ class HttpCache:
         "sort_query",
         "stale",
         "stale_if_error",
+        "stale_on_exception",
+        "stale_while_revalidate",
         "statuses",
         "store_nonces",
         "stream",
@@ -175,10 +195,12 @@ class HttpCache:
         "targets",
         "trust_forwarded",
         "trusted",
+        "unsafe_drops",
         "vary_cookies",
+        "wait_limit",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0915  # options are many, and each is checked
         self,
         ttl: Duration | None = FIVE_MINUTES,
         *,
@@ -188,12 +210,16 @@ class HttpCache:
         stale: Duration | None = None,
         stale_if_error: Duration | None = None,
         client_max_age: Duration | None = None,
+        private: bool = False,
         vary_cookies: Iterable[str] = (),
         ignore_cookies: Iterable[str] = (),
         key: Callable[..., object] | None = None,
         negative_ttl: Mapping[int, Duration] | None = None,
         statuses: Iterable[int] = SAFE_STATUSES,
         jitter: float | None = None,
+        stale_on_exception: Duration | None = None,
+        max_refreshes: int | None = None,
+        stale_while_revalidate: Duration | None = None,
         cdn_ttl: Duration | None = None,
         must_revalidate: bool = False,
         immutable: bool = False,
@@ -205,6 +231,14 @@ class HttpCache:
         methods: Iterable[str] = ("GET",),
         request_directives: str = "ignore",
         trusted: Callable[..., object] | None = None,
+        directives_interval: Duration | None = None,
+        collapsed_forwarding: bool = True,
+        wait_limit: Duration | None = None,
+        min_uses: int = 1,
+        fail_closed: bool = False,
+        unsafe_drops: bool = True,
+        precompress: Iterable[str] = (),
+        hop_by_hop: Iterable[str] = (),
         strip_set_cookie: Iterable[str] = (),
         host_in_key: bool = True,
         hosts: Iterable[str] = (),
@@ -214,6 +248,7 @@ class HttpCache:
         max_variants: int = 64,
         targeted: Iterable[str] = ("Stillfresh-Cache-Control",),
         max_body: int = ONE_MIB,
+        max_header_bytes: int = 65_536,
         stream: str = "tee",
         trust_forwarded: bool = False,
         store_nonces: bool = False,
@@ -229,6 +264,14 @@ class HttpCache:
         self.tags = tags if callable(tags) else checked_tags(tags, "tags")
         self.stale = checks.a_window(stale, "stale")
         self.stale_if_error = checks.a_window(stale_if_error, "stale_if_error")
+        self.stale_on_exception = checks.a_window(stale_on_exception, "stale_on_exception")
+        self.max_refreshes = (
+            None if max_refreshes is None else checks.a_number(max_refreshes, "max_refreshes")
+        )
+        self.stale_while_revalidate = checks.a_lifetime(
+            stale_while_revalidate, "stale_while_revalidate"
+        )
+        self.private = checks.a_bool(private, "private")
         self.client_max_age = checks.a_lifetime(client_max_age, "client_max_age")
         self.vary_cookies = tuple(
             name.encode() for name in checks.some_texts(vary_cookies, "vary_cookies", "theme")
@@ -255,6 +298,14 @@ class HttpCache:
         self.trusted = checks.a_function(
             trusted, "trusted", "lambda request: request.client.host == '10.0.0.1'"
         )
+        self.directives_interval = checks.a_window(directives_interval, "directives_interval")
+        self.collapsed_forwarding = checks.a_bool(collapsed_forwarding, "collapsed_forwarding")
+        self.wait_limit = None if wait_limit is None else checks.a_window(wait_limit, "wait_limit")
+        self.min_uses = checks.a_number(min_uses, "min_uses")
+        self.fail_closed = checks.a_bool(fail_closed, "fail_closed")
+        self.unsafe_drops = checks.a_bool(unsafe_drops, "unsafe_drops")
+        self.precompress = checks.some_codings(precompress)
+        self.hop_by_hop = frozenset(checks.some_fields(hop_by_hop, "hop_by_hop", "X-Request-Id"))
         self.stripped_cookies = frozenset(
             name.encode() for name in checks.some_texts(strip_set_cookie, "strip_set_cookie", "x")
         )
@@ -271,6 +322,7 @@ class HttpCache:
         self.own_fields = frozenset(self.targets) - {CDN_TARGET}
         """Speak to this cache alone, and are not sent on."""
         self.max_body = checks.a_number(max_body, "max_body", 0)
+        self.max_header_bytes = checks.a_number(max_header_bytes, "max_header_bytes")
         self.stream = checks.a_choice(stream, "stream", ("tee", "never"))
         self.trust_forwarded = checks.a_bool(trust_forwarded, "trust_forwarded")
         self.store_nonces = checks.a_bool(store_nonces, "store_nonces")
@@ -280,7 +332,9 @@ class HttpCache:
         self.emit_groups = (
             emit_groups if callable(emit_groups) else checks.a_bool(emit_groups, "emit_groups")
         )
-        self._compare()
+        why = contradiction(self)
+        if why:
+            raise InvalidOption(why)
         if len(self.methods) > 1:
             _WITH_BODIES.add(self)
 
@@ -316,7 +370,7 @@ class HttpCache:
                 "Write it on the route, with @http_cache."
             )
             raise InvalidOption(msg)
-        policy = cls(**{**_OF_PROFILE[profile], **options})
+        policy = cls(**{**OF_PROFILE[profile], **options})
         policy.fresh = None
         policy.profile = profile
         policy.heuristics = (
@@ -332,22 +386,12 @@ class HttpCache:
         """Responses are for one client, or for some: shared caches must not keep them."""
         return self.per is not None or bool(self.vary_cookies)
 
-    def _compare(self) -> None:
-        """Find options that contradict each other."""
-        for clash, why in (
-            (self.public and self.per, _PUBLIC_PER),
-            (self.public and self.vary_cookies, _PUBLIC_COOKIES),
-            (self.stale and self.per, _STALE_PER),
-            (self.stale and len(self.methods) > 1, _STALE_BODY),
-            (self.request_directives == "trusted" and not self.trusted, _TRUSTED_WHO),
-            (self.trusted and self.request_directives != "trusted", _TRUSTED_WHY),
-            (self.ranges and self.etag == "weak", _RANGES_WEAK),
-            (self.cdn_ttl is not None and not self.public, _CDN_PRIVATE),
-            (self.immutable and self.client_max_age == 0, _IMMUTABLE_ASKING),
-            (self.immutable and self.must_ask and self.client_max_age is None, _IMMUTABLE_TAGS),
-        ):
-            if clash:
-                raise InvalidOption(why)
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for a response that somebody else is having made."""
+        if not self.collapsed_forwarding:
+            return 0.0
+        return inf if self.wait_limit is None else self.wait_limit
 
     @property
     def must_ask(self) -> bool:
@@ -361,40 +405,3 @@ _WITH_BODIES: WeakSet[HttpCache] = WeakSet()
 def longest_keyed(method: str) -> int:
     """Return bytes of the longest body that is part of a key on some route, 0 if none is."""
     return max((one.max_body for one in _WITH_BODIES if method in one.methods), default=0)
-
-
-_PUBLIC_PER = (
-    "public=True says that everybody gets the same response, and per= that everybody gets their "
-    "own. Leave one out."
-)
-_PUBLIC_COOKIES = (
-    "public=True says that no cookie changes the response, and vary_cookies= that some do. "
-    "Leave one out."
-)
-_STALE_PER = (
-    "stale= refreshes a response behind the request, without anybody's credentials, and per= "
-    "needs them. Use stale_if_error=, or leave stale= out."
-)
-_STALE_BODY = (
-    "stale= refreshes a response behind the request, without its body, and methods= has the body "
-    "in the key. Use stale_if_error=, or leave one out."
-)
-_TRUSTED_WHO = (
-    "request_directives='trusted': expected trusted=, a function of the request that says whose "
-    "directives count."
-)
-_TRUSTED_WHY = "trusted= is asked only with request_directives='trusted'. Write that, too."
-_RANGES_WEAK = (
-    "ranges=True: a part of a body needs a strong entity tag. Add etag='strong', and let no "
-    "compressor run outside of the cache."
-)
-_CDN_PRIVATE = (
-    "cdn_ttl= lets CDNs keep the response for everybody. Add public=True, or leave it out."
-)
-_IMMUTABLE_ASKING = (
-    "immutable=True tells clients never to ask, client_max_age=0 to ask each time. Leave one out."
-)
-_IMMUTABLE_TAGS = (
-    "immutable=True and tags=: a client that never asks does not see an invalidation. Say how "
-    "long it may go without with client_max_age=, or leave one out."
-)

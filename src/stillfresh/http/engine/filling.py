@@ -22,6 +22,7 @@ from ..rules import conditional, response_verdict, status
 from ..rules.fields import vary
 from ..rules.message import Response, first, only, without
 from .capture import BUFFER_BREAKERS, Capture, until
+from .coding import coded
 from .frame import Stored
 from .planning import added, dressed, member_of
 from .replies import Kept, Reply, as_date, as_tag, keep, lifetimes, lived_on, with_ttl
@@ -41,13 +42,21 @@ if TYPE_CHECKING:
 
 BEHIND_SECONDS = 30.0
 """How long a refresh may take that nobody waits for."""
+RAISED = 500
+"""What frameworks answer with before they let an exception of the handler go on."""
+REFUSED = Reply(503, ((b"content-length", b"0"), (b"retry-after", b"1")), b"")
+"""The provider is away, and the handler is not to run for everybody (http-rules.md G5)."""
 
 
 class Unkept:
     """A response that is not stored, and was for the one who led alone."""
 
-    def __init__(self, fill: Fill, reply: Reply | None = None, *, lost: bool = False) -> None:
+    def __init__(
+        self, fill: Fill, reply: Reply | None = None, *, lost: bool = False, shared: bool = False
+    ) -> None:
         self.fill = fill
+        self.shared = shared
+        """All who wait get it: it is nobody's response."""
         self.reply = reply
         """What the client gets; None where it gets it from inside, as it comes."""
         self.lost = lost
@@ -83,7 +92,11 @@ class Fill:
         """The variants of this URL are too many: nothing more is stored."""
         self._inward = inward
         self._inside = inside
-        self._usable = self._validating = False
+        self.admitted = True
+        """It is asked for often enough to be stored."""
+        self.status: int | None = None
+        """What came from inside."""
+        self._usable = self._usable_if_raised = self._validating = False
         self._began = 0.0
         self._tag: bytes | None = None
         self._modified: bytes | None = None
@@ -105,6 +118,10 @@ class Fill:
         call = cast("Call", self.call)
         computation = current_computation.get() or Computation(call.key)
         self._began = self.reader.region.clock.now()
+        guard = self.reader.region.guard
+        if guard.down and self.plan.route.cache.fail_closed and not call.behind:
+            computation.skip()
+            return Unkept(self, REFUSED, shared=True)
         old = await self._old(call)
         cheap = self._cheap(call, old, computation)
         if cheap is not None:
@@ -113,6 +130,7 @@ class Fill:
         if response is None:
             computation.skip()
             return Unkept(self)
+        self.status = response.status
         if self._validating and old is not None and response.status == 304:
             if conditional.confirms(old.known_inside, response.headers):
                 return self._confirmed(old, computation, response.headers)
@@ -121,10 +139,13 @@ class Fill:
             if response is None:
                 computation.skip()
                 return Unkept(self, lost=True)
-        if self._usable and response_verdict.failed(response.status):
+            self.status = response.status
+        if (self._usable and response_verdict.failed(response.status)) or (
+            response.status == RAISED and self._usable_if_raised and await self._has_raised()
+        ):
             headers = self.dress(response.status, response.headers)
             raise Failure(None, Reply(response.status, headers, response.body), usable=True)
-        return self._settled(computation, response)
+        return await self._settled(computation, response)
 
     async def _old(self, call: Call) -> Stored | None:
         """Return the old response, unless something has invalidated it meanwhile."""
@@ -135,6 +156,7 @@ class Fill:
             return None
         age = self.reader.region.clock.now() - entry.born
         self._usable = age < entry.windows.fresh + value.after_error
+        self._usable_if_raised = age < entry.windows.fresh + value.after_raise
         return value
 
     # Cheap validators: the user's functions say whether anything has changed
@@ -224,13 +246,23 @@ class Fill:
             raise asyncio.CancelledError
         error = capture.whole.exception()
         if error is not None:
-            raise Failure(error, usable=self._usable) from None
+            raise Failure(error, usable=self._usable_if_raised) from None
         return capture.whole.result()
+
+    async def _has_raised(self) -> bool:
+        """Tell whether a response is the page of a framework for what the handler has raised."""
+        run = None if self.exchange is None else self.exchange.capture
+        if run is None or run.task is None:
+            return False
+        await until(run.task)
+        return not run.task.cancelled() and run.task.exception() is not None
 
     def _worth_keeping(self, code: int, headers: Headers) -> bool:
         if self._validating and code == 304:
             return True
         if self._usable and response_verdict.failed(code):
+            return True
+        if self._usable_if_raised and code == RAISED:
             return True
         verdict = self._judge(Response(code, headers))
         return verdict.store or self._is_asked(verdict)
@@ -265,7 +297,7 @@ class Fill:
             route.warned.add(why)
             log.warning("%s: a response is not stored: %s", route.title, why)
 
-    def _settled(self, computation: Computation, response: Response) -> Stored | Unkept:
+    async def _settled(self, computation: Computation, response: Response) -> Stored | Unkept:
         plan, policy = self.plan, self.plan.route.cache
         verdict = self._judge(response)
         if not verdict.store:
@@ -274,6 +306,8 @@ class Fill:
         own = -1.0 if computation.fresh is None else computation.fresh
         if own >= 0 and not verdict.explicit:
             verdict = self.verdict = with_ttl(verdict, own)
+        if not self.admitted:
+            computation.skip()
         kept: Kept = keep(
             plan.request,
             response,
@@ -284,6 +318,7 @@ class Fill:
             modified=self._modified,
             behind=plan.behind,
             shortened=policy.jitter * random.random(),
+            codings=await coded(policy, response, verdict),
         )
         computation.windows = kept.windows
         computation.tags |= kept.tags

@@ -18,6 +18,7 @@ from ...codecs.unreadable import UnreadableFrame
 from ..rules.conditional import fields_of_304
 from ..rules.fields import TOKEN
 from ..rules.message import Headers, first, replaced, without
+from .coding import described
 
 FINGERPRINT: Final = fingerprint_of("stillfresh http response 1")
 _UNSENDABLE: Final = re.compile(rb"[\x00\r\n]")
@@ -46,6 +47,10 @@ class Stored(msgspec.Struct, array_like=True, frozen=True, dict=True, eq=False):
     """The fingerprint of what the request said in those."""
     own_tag: bool = False
     """The entity tag was made here: nobody inward knows it."""
+    after_raise: float = 0.0
+    """How long after its end it may be served where the handler raises."""
+    codings: tuple[tuple[bytes, bytes], ...] = ()
+    """The body in further codings, by their names."""
 
     @property
     def tag(self) -> bytes | None:
@@ -60,7 +65,9 @@ class Stored(msgspec.Struct, array_like=True, frozen=True, dict=True, eq=False):
     @property
     def size(self) -> int:
         """Bytes that it takes."""
-        return 64 + len(self.body) + sum(len(name) + len(value) for name, value in self.sent)
+        coded = sum(len(body) for _, body in self.codings)
+        fields = sum(len(name) + len(value) for name, value in self.sent)
+        return 64 + len(self.body) + coded + fields
 
     @property
     def sent(self) -> Headers:
@@ -76,6 +83,17 @@ class Stored(msgspec.Struct, array_like=True, frozen=True, dict=True, eq=False):
         found: Headers | None = self.__dict__.get("_304")
         if found is None:
             found = vars(self)["_304"] = fields_of_304(self.sent)
+        return found
+
+    def sent_as(self, coding: bytes) -> tuple[Headers, Headers, bytes]:
+        """Return fields, those of a 304, and body in *coding*; in b"" they are as they came."""
+        if not coding:
+            return self.sent, self.sent_in_304, self.body
+        found: tuple[Headers, Headers, bytes] | None = self.__dict__.get(f"_in {coding!r}")
+        if found is None:
+            body = dict(self.codings)[coding]
+            fields = described(self.sent, coding, len(body))
+            found = vars(self)[f"_in {coding!r}"] = (fields, fields_of_304(fields), body)
         return found
 
 

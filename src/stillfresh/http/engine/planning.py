@@ -8,6 +8,7 @@ from ...keys.canonical import encode
 from ..rules import request_verdict, response_verdict, status
 from ..rules.message import Response, has, without
 from ..rules.message import values as values_of
+from .coding import may_be_coded
 from .frame import merged
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def added(plan: Plan, code: int, headers: Headers, verdict: Verdict) -> Headers:
         invalidated=route.invalidated,
     )
     wanted = [name for name in route.parameters.headers if name not in verdict.vary]
+    if may_be_coded(route.cache, headers, verdict):
+        wanted.append(b"accept-encoding")
     if wanted and code in route.cache.statuses:
         fields = merged(fields, ((b"vary", b", ".join(name.title() for name in wanted)),))
     if verdict.store and not has(headers, b"cache-groups"):

@@ -18,6 +18,7 @@ from ...entry import Verdict, judge
 from ...errors import ComputeCancelled, ProviderUnavailable
 from ..rules import key, request_verdict, response_verdict, status
 from ..rules.message import joined
+from .crowd import read_patiently, read_stale
 from .filling import Fill, Unkept
 from .frame import Stored
 from .planning import member_of, request_object
@@ -87,6 +88,7 @@ class Readings:
         """The routes and arguments behind requests that may be answered before routing."""
         self._learnt: dict[str, Learnt] = {}
         self._resting: dict[str, float] = {}
+        self._used: dict[str, int] = {}
         self._deferred: dict[object, None] = {}
         self.wall = time.time
 
@@ -97,6 +99,7 @@ class Readings:
         self.header_names.clear()
         self._learnt.clear()
         self._resting.clear()
+        self._used.clear()
         self._deferred.clear()
 
     def learn_route(self, plan: Plan) -> None:
@@ -135,11 +138,14 @@ class Readings:
         """Answer a request from what is stored, or by way of *fill*."""
         reader = fill.reader
         now = reader.region.clock.now()
+        cache = plan.route.cache
         if self._rests(plan.key, now):
             return Pass()
         wished = self._wished(plan)
-        if wished is not None and wished.has(b"no-store"):
+        if wished is not None and wished.has(b"no-store") and not cache.directives_interval:
             return Pass()
+        if cache.min_uses > 1:
+            fill.admitted = self._uses(plan.key) >= cache.min_uses
         names = self._names(plan)
         for _ in range(ROUNDS):
             call = self._call(plan, fill, names)
@@ -219,7 +225,7 @@ class Readings:
     ) -> Answer | None:
         reader, cache = fill.reader, plan.route.cache
         if plan.asked.store and wished is None:
-            return await reader.read(call, ON_LOOP)
+            return await self._usual(plan, fill, call)
         entry, value = await reader.look(call.key, ON_LOOP)
         now = reader.region.clock.now()
         verdict = judge(entry, now)
@@ -228,6 +234,8 @@ class Readings:
             fresh = verdict is Verdict.FRESH
             if wished is None:
                 usable = fresh or verdict is Verdict.STALE
+            elif fresh and now - entry.born < cache.directives_interval:
+                usable = True
             else:
                 usable = request_verdict.satisfies(wished, age, value.lifetime) and (
                     fresh
@@ -238,10 +246,22 @@ class Readings:
         if wished is not None and wished.has(b"only-if-cached"):
             gone = Reply(504, ((b"content-length", b"0"),), b"")
             return reader.done("bypass", call.key, Unkept(fill, gone))
-        if not plan.asked.store:
+        if not plan.asked.store or (wished is not None and wished.has(b"no-store")):
             return None
         fill.seen, fill.forced = entry, verdict is Verdict.FRESH
         return await reader.refresh(call, ON_LOOP)
+
+    @staticmethod
+    async def _usual(plan: Plan, fill: Fill, call: Call) -> Answer | None:
+        reader, cache, refreshes = fill.reader, plan.route.cache, plan.route.refreshes
+        most = cache.max_refreshes
+        if most is not None and not refreshes.have_room(reader.region.flights, most):
+            old = await read_stale(reader, call)
+            if old is not None:
+                return old
+        answered = await read_patiently(reader, call, cache.patience, lambda: fill.led is not None)
+        refreshes.note(call)
+        return answered
 
     @staticmethod
     def _wished(plan: Plan) -> CacheControl | None:
@@ -264,10 +284,19 @@ class Readings:
     def _unkept(self, plan: Plan, fill: Fill, value: Unkept, now: float) -> Found | Pass:
         if value.fill is fill:
             return Pass() if value.lost else Found(value.reply, "miss")
+        if value.shared:
+            return Found(value.reply, "bypass")
         if len(self._resting) >= MOST_KNOWN:
             self._resting.clear()
         self._resting[plan.key] = now + HIT_FOR_MISS
         return Pass()
+
+    def _uses(self, name: str) -> int:
+        """Count one more request, and return how many there were."""
+        if len(self._used) >= MOST_KNOWN:
+            self._used.clear()
+        count = self._used[name] = self._used.get(name, 0) + 1
+        return count
 
     def _rests(self, name: str, now: float) -> bool:
         until = self._resting.get(name)
@@ -290,6 +319,7 @@ class Readings:
             how=answered.status,
             member=member_of(plan, self._member(fill, call, answered, value, resident)),
             now=self.wall(),
+            inside=None if fill.led is None else fill.status,
         )
         if answered.status == "hit" and entry is not None and plan.target is not None:
             self._shortcuts.offer(plan, fill.reader, entry)

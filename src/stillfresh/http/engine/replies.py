@@ -12,7 +12,7 @@ import msgspec
 from ...entry import Windows
 from ...errors import InvalidOption
 from ..rules import conditional, key, status
-from ..rules.message import Headers, Response, first, has, replaced, without
+from ..rules.message import Headers, Response, first, has, joined, replaced, without
 from ..rules.response_verdict import VALIDATED
 from ..rules.unsafe import group
 from .frame import Stored
@@ -53,13 +53,14 @@ def keep(
     modified: bytes | None,
     behind: bool,
     shortened: float = 0.0,
+    codings: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Kept:
     """
     Make of a response what is stored.
 
     *added* are the fields that clients get besides. *tag* and *modified* are what the user's
     functions said. *behind*: it may be refreshed without the one who asks. *shortened* is the
-    part of the lifetime that jitter takes.
+    part of the lifetime that jitter takes, *codings* the body in further ones.
     """
     headers = verdict.headers
     own = False
@@ -87,6 +88,8 @@ def keep(
         vary=verdict.vary,
         variant=key.variant(verdict.vary, request.headers, policy.normalizers),
         own_tag=own,
+        after_raise=verdict.raised,
+        codings=codings,
     )
     windows = lifetimes(verdict, behind=behind, shortened=shortened)
     if tag is not None or modified is not None:
@@ -112,6 +115,7 @@ def lived_on(stored: Stored, verdict: Verdict, headers: Headers) -> Stored:
         age=verdict.age,
         lifetime=verdict.lifetime,
         after_error=verdict.error,
+        after_raise=verdict.raised,
         open=verdict.open,
     )
 
@@ -125,29 +129,42 @@ def answer(
     how: str,
     member: bytes,
     now: float,
+    inside: int | None = None,
 ) -> Reply:
     """
     Answer *request* from a stored response.
 
     *resident* is the age of its entry, *how* the way it was found, *member* what Cache-Status
-    says, *now* the Unix time.
+    says, *now* the Unix time. *inside* is the status that the application has answered with, if it
+    was asked.
     """
     age = stored.age + resident
     made: list[tuple[bytes, bytes]] = []
     if how not in FIRST_HAND or age >= 1:
         made.append((b"age", status.age(age)))
-    code, headers, body = stored.status, stored.sent, stored.body
+    coding = coding_for(stored, request.headers)
+    (headers, unchanged, body), code = stored.sent_as(coding), stored.status
     if code == 200 and request.method in _CONDITIONAL:
         modified = first(headers, b"last-modified")
         if conditional.not_modified(
             request.headers, stored.tag, modified, first(headers, b"date"), now
         ):
-            return _told(304, stored.sent_in_304, b"", made, member)
+            return _told(304, unchanged, b"", made, status.after(member, inside, 304))
         if policy.ranges and request.method == "GET":
             part = ranged(request.headers, headers, body, now)
             if part is not None:
+                member = status.after(member, inside, part.status)
                 return _told(part.status, part.headers, part.body, made, member)
-    return _told(code, headers, b"" if request.method == "HEAD" else body, made, member)
+    body = b"" if request.method == "HEAD" else body
+    return _told(code, headers, body, made, status.after(member, inside, code))
+
+
+def coding_for(stored: Stored, request: Headers) -> bytes:
+    """Return the coding in which a client gets a stored response, b"" for as it came."""
+    if not stored.codings:
+        return b""
+    names = tuple([name for name, _ in stored.codings])
+    return key.best_coding(joined(request, b"accept-encoding"), names)
 
 
 _CONDITIONAL: Final = frozenset({"GET", "HEAD"})

@@ -23,6 +23,7 @@ from ...tags import checked_tags
 from ..rules import key as keys
 from ..rules.message import has
 from ..rules.structured import WHOLE_QUERY, no_vary_search
+from .crowd import Refreshes
 from .frame import FRAMES, Stored
 
 if TYPE_CHECKING:
@@ -128,8 +129,13 @@ class CachedRoute:
         self.kept = True
         """False for a route that only answers conditions."""
         self.policy = Policy(
-            fresh=max(1.0, policy.fresh or 0.0), keep=inf, errors=_may_serve_old, returns=Stored
+            fresh=max(1.0, policy.fresh or 0.0),
+            keep=inf,
+            patience=policy.patience,
+            errors=_may_serve_old,
+            returns=Stored,
         )
+        self.refreshes = Refreshes()
         names = self.parameters.known
         given = policy.tags
         self._tags = [] if callable(given) else [TagTemplate(tag, names) for tag in sorted(given)]
@@ -242,11 +248,12 @@ class CachedRoute:
             own = checked_tags(given(**values), "what tags= returned")
         else:
             own = frozenset(tag.render(values) for tag in self._tags)
+        if self.parameters.names:
+            own |= {arguments_tag(text)}
+        if not self.cache.unsafe_drops:
+            return own
         host = request.host if self.cache.host_in_key else ""
-        target = keys.target(request.scheme, host, request.path)
-        if not self.parameters.names:
-            return own | {f"url:{target}"}
-        return own | {f"url:{target}", arguments_tag(text)}
+        return own | {f"url:{keys.target(request.scheme, host, request.path)}"}
 
     def lasting_values(self, values: Mapping[str, object]) -> dict[str, object] | None:
         """

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from ...providers.memory import MemoryCacheProvider
 from ...providers.near import NearEntry
 from ..rules import status
+from ..rules.message import first, joined
+from .replies import coding_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +45,7 @@ SLOW: Final = frozenset(
 )
 """Fields that have to be looked at."""
 MOST: Final = 10_000
+MOST_ACCEPTED: Final = 100
 Fields = list[tuple[bytes, bytes]]
 
 
@@ -53,6 +56,7 @@ class Shortcut:
         "_told",
         "alone",
         "book",
+        "coding",
         "entry",
         "full",
         "made",
@@ -65,7 +69,9 @@ class Shortcut:
         "wary",
     )
 
-    def __init__(self, plan: Plan, reader: Reader, entry: Entry, book: TagBook) -> None:
+    def __init__(
+        self, plan: Plan, reader: Reader, entry: Entry, book: TagBook, coding: bytes
+    ) -> None:
         stored = cast("Stored", entry.value)
         self.entry = entry
         """Dead in place once it is dropped, and its value is gone then: see `Entry.kill`."""
@@ -75,8 +81,10 @@ class Shortcut:
         self.book = book
         self.made = entry.born - stored.age
         """When the response was made: its age counts from here."""
+        self.coding = coding
         self.status = stored.status
-        self.tag = stored.tag if stored.status == 200 else None
+        fields, _, _ = stored.sent_as(coding)
+        self.tag = first(fields, b"etag") if stored.status == 200 else None
         self.wary = plan.route.cache.fresh is None and plan.route.cache.profile == "safe"
         """The handler is not known, so a cookie may change its answer (http-rules.md A6)."""
         self.alone = plan.route.trusts_context
@@ -92,7 +100,8 @@ class Shortcut:
         age = int(now - self.made)
         aged = (b"age", status.age(age))
         member = status.hit(stored.lifetime - age)
-        for name, fields in (("full", stored.sent), ("unchanged", stored.sent_in_304)):
+        full, unchanged, _ = stored.sent_as(self.coding)
+        for name, fields in (("full", full), ("unchanged", unchanged)):
             lines = (*fields, aged)
             setattr(self, name, list(status.with_status(lines, member) if self._told else lines))
         self.turns = self.made + age + 1
@@ -102,7 +111,8 @@ class Shortcuts:
     """The short ways in front of one application."""
 
     def __init__(self) -> None:
-        self._ways: dict[object, Shortcut] = {}
+        self._ways: dict[object, Shortcut | dict[bytes | None, Shortcut]] = {}
+        """By what a request looks like, and then by what it says of codings, if there are any."""
         self.set_outside: Callable[[], str] = str
 
     def clear(self) -> None:
@@ -133,7 +143,14 @@ class Shortcuts:
         request = plan.request
         host = request.host.encode("latin-1")
         seen = (request.path, host, request.query, plan.scope["path"], request.scheme)
-        self._ways[seen] = Shortcut(plan, reader, entry, book)
+        way = Shortcut(plan, reader, entry, book, coding_for(stored, request.headers))
+        if not stored.codings:
+            self._ways[seen] = way
+            return
+        ways = self._ways.get(seen)
+        if not isinstance(ways, dict) or len(ways) >= MOST_ACCEPTED:
+            ways = self._ways[seen] = {}
+        ways[joined(request.headers, b"accept-encoding")] = way
 
     def ready(self, scope: Scope) -> tuple[Message, Message] | None:
         """Return the two messages that answer a request, None where the long way has to."""
@@ -150,6 +167,11 @@ class Shortcuts:
             ]
         except KeyError:
             return None
+        if isinstance(way, dict):
+            found = way.get(fields.get(b"accept-encoding"))
+            if found is None:
+                return None
+            way = found
         if not SLOW.isdisjoint(fields) or (way.wary and b"cookie" in fields):
             return None
         if way.alone and self.set_outside():
@@ -165,6 +187,7 @@ class Shortcuts:
             return None
         if now >= way.turns:
             way.renew(stored, now)
+        body = stored.body if not way.coding else stored.sent_as(way.coding)[2]
         condition = fields.get(b"if-none-match")
         if condition is None:
             entry.visits += 1
@@ -174,7 +197,7 @@ class Shortcuts:
                     "status": way.status,
                     "headers": way.full.copy(),  # who stands around may add to it
                 },
-                {"type": "http.response.body", "body": stored.body},
+                {"type": "http.response.body", "body": body},
             )
         if condition != way.tag:
             return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from fnmatch import translate
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -220,6 +221,19 @@ def accepted_codings(value: bytes) -> bytes:
     if known.get(b"identity", 1.0 if b"*" not in weights else anything) <= 0:
         accepted.append(b"no-identity")
     return b",".join(accepted)
+
+
+@lru_cache(512)  # clients are many, and kinds of them few
+def best_coding(accepted: bytes | None, codings: tuple[bytes, ...]) -> bytes:
+    """Return which of *codings* a client likes best, b"" if none (RFC 9110 section 12.5.3)."""
+    if accepted is None:
+        return b""
+    weights = weighted(accepted)
+    known = {_ALIASES.get(name, name): weight for name, weight in weights.items()}
+    anything = known.get(b"*", 0.0)
+    best = max(codings, key=lambda name: known.get(name, anything))  # of equals the first
+    weight = known.get(best, anything)
+    return best if weight > 0 and weight >= known.get(b"identity", 0.0) else b""
 
 
 def coding_fits(request: Headers, coding: bytes | None) -> bool:

@@ -68,8 +68,10 @@ class Verdict:
     """After `fresh`: served at once while a refresh runs (RFC 5861 section 3)."""
     error: float = 0.0
     """After `fresh`: served when the origin fails (RFC 5861 section 4)."""
+    raised: float = 0.0
+    """After `fresh`: served when the handler raises. At least `error`."""
     keep: float = 0.0
-    """After `fresh`: kept, to be asked about or served on errors. At least `error`."""
+    """After `fresh`: kept, to be asked about or served on errors. At least `raised`."""
     lifetime: float = 0.0
     """The whole freshness lifetime, from when the response was made."""
     age: float = 0.0
@@ -134,6 +136,8 @@ def judge(
         request.headers, joined(headers, b"content-encoding")
     ):
         return Verdict(store=False, why="a coding that the client does not take")
+    if sum(len(name) + len(value) for name, value in headers) > policy.max_header_bytes:
+        return Verdict(store=False, why=f"a head of more than {policy.max_header_bytes} bytes")
     found = groups(response)
     if len(found) > MOST_GROUPS:
         return Verdict(store=False, why="too many Cache-Groups")
@@ -146,10 +150,12 @@ def judge(
     must_ask = any(said.has(name) for name in _ASKED_FIRST)
     stale = 0.0 if must_ask else _window(said, b"stale-while-revalidate", policy.stale)
     error = 0.0 if must_ask else _window(said, b"stale-if-error", policy.stale_if_error)
+    raised = 0.0 if must_ask else policy.stale_on_exception
     fresh = max(0.0, end)
     stale = max(0.0, end + stale) - fresh if policy.per is None else 0.0
     error = max(0.0, end + error) - fresh
-    keep = max(error, VALIDATED if has_validator(headers) else 0.0)
+    raised = max(error, max(0.0, end + raised) - fresh)
+    keep = max(raised, VALIDATED if has_validator(headers) else 0.0)
     if not (fresh or stale or keep):
         return Verdict(store=False, why="stale when it came")
     return Verdict(
@@ -158,6 +164,7 @@ def judge(
         fresh=fresh,
         stale=stale,
         error=error,
+        raised=raised,
         keep=keep,
         lifetime=lifetime,
         age=age,
@@ -272,7 +279,7 @@ def storable(headers: Headers, policy: HttpCache) -> Headers:
     at each hit, and in the profile `safe` what would hand on a cookie.
     """
     dropped = HOP_BY_HOP | _REMADE | connection_options(headers)
-    dropped |= policy.own_fields
+    dropped |= policy.own_fields | policy.hop_by_hop
     if policy.profile == "safe":
         dropped |= {b"set-cookie"}
     kept: list[tuple[bytes, bytes]] = []

@@ -36,23 +36,25 @@ def _rounded(seconds: float) -> int:
 _MOST: Final = 2.0**31
 
 
-def forwarded(
-    reason: bytes, status: int | None = None, *, stored: bool = False, collapsed: bool = False
-) -> bytes:
+def forwarded(reason: bytes, *, stored: bool = False, collapsed: bool = False) -> bytes:
     """
     Return the member of a request that went inward.
 
-    *reason* is one of uri-miss, vary-miss, stale, request, bypass, method, partial; *status* the
-    status from inside, where it is another one than is sent.
+    *reason* is one of uri-miss, vary-miss, stale, request, bypass, method, partial.
     """
     member = OWN_NAME + b"; fwd=" + reason
-    if status is not None:
-        member += b"; fwd-status=%d" % status
     if stored:
         member += b"; stored"
     if collapsed:
         member += b"; collapsed"
     return member
+
+
+def after(member: bytes, inside: int | None, sent: int) -> bytes:
+    """Return *member* with the status from *inside*, where another one is sent (section 2.4)."""
+    if not member or inside is None or inside == sent:
+        return member
+    return member + b"; fwd-status=%d" % inside
 
 
 def detailed(member: bytes, *, key: str = "", detail: str = "") -> bytes:
@@ -104,7 +106,7 @@ def told(
         if verdict.private and (status in policy.statuses or status in policy.negative):
             added.append((b"cache-control", PERSONAL))
         return tuple(added)
-    public = (policy.public or pure) and not policy.personal
+    public = (policy.public or pure) and not (policy.personal or policy.private)
     added.append(
         (
             b"cache-control",
@@ -129,8 +131,11 @@ def _control(lifetime: float, policy: HttpCache, *, public: bool, ask: bool) -> 
     else:
         length = lifetime if longest is None else longest
         directives += [b"public" if public else b"private", b"max-age=%d" % whole_seconds(length)]
-        if policy.stale and public and length:
-            directives.append(b"stale-while-revalidate=%d" % whole_seconds(policy.stale))
+        window = policy.stale_while_revalidate
+        if window is None and public:
+            window = policy.stale
+        if window and length:
+            directives.append(b"stale-while-revalidate=%d" % whole_seconds(window))
         if policy.immutable:
             directives.append(b"immutable")  # RFC 8246
     if policy.must_revalidate:
