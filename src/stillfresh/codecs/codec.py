@@ -10,26 +10,34 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+from zlib import crc32
 
 from ..errors import InvalidOption, NotSerializable
 from .compiler import Compiler, spelled
-from .frame import fingerprint_of, seal, unseal
+from .frame import HEAD, fingerprint_of, plain_front, seal, unseal
 from .identical import difference
+from .lifting import lifter
+from .lowering import lowerer
 from .node import TOO_DEEP, Book, Misfit, Node, Walk, full_name
 from .plain import pack, unpack
 from .unreadable import UnreadableFrame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Codec:
     """Turns the values of one type into frames, and frames into values."""
 
-    __slots__ = ("_body", "_compress", "fingerprint")
+    __slots__ = ("_body", "_compress", "_front", "_load", "_sum", "fingerprint")
 
     def __init__(self, body: Body, *, compress: bool) -> None:
         self._body = body
         self._compress = compress
+        self._load = body.load
         self.fingerprint: bytes = fingerprint_of(body.description)
+        self._front, self._sum = plain_front(self.fingerprint)
 
     def encode(self, value: object) -> bytes:
         """
@@ -48,7 +56,11 @@ class Codec:
             UnreadableFrame: There is none of this type; count it as a miss.
         """
         try:
-            return self._body.load(
+            if data[:9] == self._front:  # as most: see `unseal`, which does the same
+                payload = data[HEAD:]
+                if crc32(payload, self._sum).to_bytes(4, "big") == data[9:HEAD]:
+                    return self._load(payload)
+            return self._load(
                 unseal(self.fingerprint, data if type(data) is bytes else bytes(data))
             )
         except UnreadableFrame:
@@ -110,8 +122,28 @@ class TypedBody(Body):
     def __init__(self, node: Node) -> None:
         self._node = node
         self.description = node.describe(Book())
+        self._used: set[str] = set()
+        self._lower: Callable[[object], object] | None = None
+        self._lift: Callable[[object], object] | None = None
 
     def dump(self, value: object) -> bytes:
+        lower = self._lower
+        if lower is None:
+            if self._first("dump"):
+                return self._dump(value)
+            self._lower = lower = lowerer(self._node)
+        try:
+            return pack(lower(value))
+        except Exception:  # noqa: BLE001  # it is not that simple, or it does not fit: see below
+            return self._dump(value)
+
+    def _first(self, use: str) -> bool:
+        """Tell whether it is the first *use*: many types have one in all, as a trial on memory."""
+        first = use not in self._used
+        self._used.add(use)
+        return first
+
+    def _dump(self, value: object) -> bytes:
         try:
             return pack(self._node.lower(value, Walk()))
         except Misfit as misfit:
@@ -128,7 +160,12 @@ class TypedBody(Body):
             ) from error
 
     def load(self, payload: bytes) -> object:
-        return self._node.lift(unpack(payload))
+        lift = self._lift
+        if lift is None:
+            if self._first("load"):
+                return self._node.lift(unpack(payload))
+            self._lift = lift = lifter(self._node)
+        return lift(unpack(payload))
 
     def compare(self, value: object, back: object) -> None:
         path = difference(value, back)

@@ -17,30 +17,30 @@ FACTORIES: Final[tuple[type, ...]] = (bool, bytes, dict, float, int, list, set, 
 class ItemsNode(Node):
     """Any number of items of one type, in a container of exactly one class."""
 
-    __slots__ = ("_cls", "_item")
+    __slots__ = ("cls", "item")
 
     # Any: the class is called with a list, and its items are the node's concern.
     def __init__(self, cls: Callable[[Any], Any], item: Node) -> None:
-        self._cls = cast("type[Any]", cls)
-        self._item = item
+        self.cls = cast("type[Any]", cls)
+        self.item = item
 
     def takes(self, value: object) -> bool:
-        return type(value) is self._cls
+        return type(value) is self.cls
 
     def lower(self, value: object, walk: Walk) -> object:
-        if type(value) is not self._cls:
-            raise mismatch(self._cls, value)
+        if type(value) is not self.cls:
+            raise mismatch(self.cls, value)
         return self._lower_items(cast("Iterable[object]", value), walk)
 
     def _lower_items(self, value: Iterable[object], walk: Walk) -> list[object]:
         walk.enter()
         out: list[object] = []
-        lower = self._item.lower
+        lower = self.item.lower
         try:
             for item in value:
                 out.append(lower(item, walk))  # noqa: PERF401 - a misfit needs its place
         except Misfit as misfit:
-            ordered = self._cls not in (set, frozenset)
+            ordered = self.cls not in (set, frozenset)
             misfit.inside(f"[{len(out)}]" if ordered else "{...}", value)
             raise
         walk.depth -= 1
@@ -48,13 +48,13 @@ class ItemsNode(Node):
 
     def lift(self, plain: object) -> object:
         items = shaped_list(plain)
-        value = self._cls(self._item.lift_all(items))
+        value = self.cls(self.item.lift_all(items))
         if len(value) != len(items):
             raise BadShape("two items of a set are equal")
         return value
 
     def describe(self, book: Book) -> str:
-        return f"{self._cls.__name__}[{self._item.describe(book)},...]"
+        return f"{self.cls.__name__}[{self.item.describe(book)},...]"
 
 
 class DequeNode(ItemsNode):
@@ -75,60 +75,60 @@ class DequeNode(ItemsNode):
         maxlen, items = shaped_list(plain, 2)
         if maxlen is not None:
             maxlen = exact(int, maxlen)
-        return deque(self._item.lift_all(shaped_list(items)), maxlen)
+        return deque(self.item.lift_all(shaped_list(items)), maxlen)
 
 
 class TupleNode(Node):
     """A tuple with a type for each place."""
 
-    __slots__ = ("_items",)
+    __slots__ = ("items",)
 
     def __init__(self, items: tuple[Node, ...]) -> None:
-        self._items = items
+        self.items = items
 
     def takes(self, value: object) -> bool:
-        return type(value) is tuple and len(cast("tuple[object, ...]", value)) == len(self._items)
+        return type(value) is tuple and len(cast("tuple[object, ...]", value)) == len(self.items)
 
     def lower(self, value: object, walk: Walk) -> object:
         kind: object = type(value)
         if kind is not tuple:
             raise mismatch(tuple, value)
         items = cast("tuple[object, ...]", value)
-        if len(items) != len(self._items):
+        if len(items) != len(self.items):
             raise Misfit(
-                f"expected a tuple of {len(self._items)}, found a tuple of {len(items)}. {FIT}"
+                f"expected a tuple of {len(self.items)}, found a tuple of {len(items)}. {FIT}"
             )
-        return lower_each(self._items, items, walk, value)
+        return lower_each(self.items, items, walk, value)
 
     def lift(self, plain: object) -> object:
-        return tuple(lift_each(self._items, plain))
+        return tuple(lift_each(self.items, plain))
 
     def describe(self, book: Book) -> str:
-        return f"tuple[{','.join(item.describe(book) for item in self._items)}]"
+        return f"tuple[{','.join(item.describe(book) for item in self.items)}]"
 
 
 class DictNode(Node):
     """A dict, an OrderedDict or a Counter; keys and values by turns, in order."""
 
-    __slots__ = ("_bare", "_cls", "_key", "_value")
+    __slots__ = ("_bare", "cls", "key", "value")
 
     def __init__(self, cls: type[dict[Any, Any]], key: Node, value: Node) -> None:
         self._bare = key.bare and value.bare
-        self._cls = cls
-        self._key = key
-        self._value = value
+        self.cls = cls
+        self.key = key
+        self.value = value
 
     def takes(self, value: object) -> bool:
-        return type(value) is self._cls
+        return type(value) is self.cls
 
     def lower(self, value: object, walk: Walk) -> object:
-        if type(value) is not self._cls:
-            raise mismatch(self._cls, value)
+        if type(value) is not self.cls:
+            raise mismatch(self.cls, value)
         walk.enter()
         flat: list[object] = []
         for key, item in list(cast("dict[object, object]", value).items()):
             try:
-                flat += (self._key.lower(key, walk), self._value.lower(item, walk))
+                flat += (self.key.lower(key, walk), self.value.lower(item, walk))
             except Misfit as misfit:
                 misfit.inside(key_step(key), value)
                 raise
@@ -137,36 +137,36 @@ class DictNode(Node):
 
     def lift(self, plain: object) -> object:
         value: dict[object, object]
-        if self._cls is dict:
+        if self.cls is dict:
             flat = cast("list[object]", plain) if type(plain) is list else shaped_list(plain)
             if self._bare:  # as most: nothing is to be done for each item
                 turns = iter(flat)
                 value = dict(zip(turns, turns))  # noqa: B905  # the lengths are compared below
                 if (
                     2 * len(value) == len(flat)
-                    and self._key.all_bare(value)
-                    and self._value.all_bare(value.values())
+                    and self.key.all_bare(value)
+                    and self.value.all_bare(value.values())
                 ):
                     return value
-            keys, items = self._key.lift_all(flat[::2]), self._value.lift_all(flat[1::2])
+            keys, items = self.key.lift_all(flat[::2]), self.value.lift_all(flat[1::2])
             value = dict(zip(keys, items))  # noqa: B905  # the lengths are compared below
             if 2 * len(value) != len(flat):
                 raise BadShape("two keys of a dict are equal, or one has no value")
         else:
-            value = self._cls()
+            value = self.cls()
             self._fill(value, plain)
         return value
 
     def _fill(self, value: dict[object, object], plain: object) -> None:
         flat = shaped_list(plain)
-        keys, items = self._key.lift_all(flat[::2]), self._value.lift_all(flat[1::2])
+        keys, items = self.key.lift_all(flat[::2]), self.value.lift_all(flat[1::2])
         for key, item in zip(keys, items, strict=True):
             value[key] = item  # noqa: PERF403  # it may be a Counter, which would count them
         if 2 * len(value) != len(flat):
             raise BadShape("two keys of a dict are equal")
 
     def describe(self, book: Book) -> str:
-        return f"{self._cls.__name__}[{self._key.describe(book)},{self._value.describe(book)}]"
+        return f"{self.cls.__name__}[{self.key.describe(book)},{self.value.describe(book)}]"
 
 
 class DefaultDictNode(DictNode):

@@ -53,11 +53,6 @@ def unseal(fingerprint: bytes, frame: bytes) -> bytes:
     Raises:
         UnreadableFrame: The frame is damaged, or another type wrote it.
     """
-    plain, checksum = _plain_fronts.get(fingerprint) or _plain_front(fingerprint)
-    if frame[:9] == plain:  # as most are
-        payload = frame[HEAD:]
-        if zlib.crc32(payload, checksum).to_bytes(4, "big") == frame[9:HEAD]:
-            return payload
     if len(frame) < HEAD:
         raise UnreadableFrame(f"{len(frame)} bytes are too few for a frame")
     front, payload = frame[:9], frame[HEAD:]
@@ -70,14 +65,10 @@ def unseal(fingerprint: bytes, frame: bytes) -> bytes:
     return _inflate(payload) if front[0] & COMPRESSED else payload
 
 
-_plain_fronts: Final[dict[bytes, tuple[bytes, int]]] = {}
-
-
-def _plain_front(fingerprint: bytes) -> tuple[bytes, int]:
+def plain_front(fingerprint: bytes) -> tuple[bytes, int]:
     """Return how a frame that is not compressed begins, and the checksum of that."""
     front = bytes([VERSION]) + fingerprint
-    _plain_fronts[fingerprint] = found = front, zlib.crc32(front)
-    return found
+    return front, zlib.crc32(front)
 
 
 def _checksum(front: bytes, payload: bytes) -> bytes:

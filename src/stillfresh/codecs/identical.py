@@ -53,7 +53,7 @@ def held_by(value: object) -> dict[str, object]:
     """Every attribute that an instance holds itself: its `__dict__` and its filled slots."""
     held: dict[str, object] = dict(getattr(value, "__dict__", ()))
     held.pop(RESIDUE, None)
-    for name, slot in _slots(cast("Hashable", type(value))):
+    for name, slot in slots_of(cast("Hashable", type(value))):
         try:
             held.setdefault(name, slot.__get__(value))
         except AttributeError:
@@ -62,7 +62,8 @@ def held_by(value: object) -> dict[str, object]:
 
 
 @cache
-def _slots(cls: Hashable) -> tuple[tuple[str, MemberDescriptorType], ...]:
+def slots_of(cls: Hashable) -> tuple[tuple[str, MemberDescriptorType], ...]:
+    """Return the names and the members of all slots of a class, from its bases as well."""
     return tuple(
         (name, member)
         for base in cast("type", cls).__mro__

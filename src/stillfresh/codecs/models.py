@@ -43,8 +43,8 @@ class ModelNode(FieldsNode):
     __slots__ = ()
 
     def lower(self, value: object, walk: Walk) -> object:
-        if type(value) is not self._cls:
-            raise mismatch(self._cls, value)
+        if type(value) is not self.cls:
+            raise mismatch(self.cls, value)
         walk.enter()
         # Any: a model, whose methods we know without its types.
         model: Any = value
@@ -53,7 +53,7 @@ class ModelNode(FieldsNode):
             given = [sorted(getattr(each, FIELDS_SET)) for each in _models(value, set())]
         except Exception as error:
             misfit = Misfit(
-                f"{name_of(self._cls)} cannot be dumped: {error}. Return something that "
+                f"{name_of(self.cls)} cannot be dumped: {error}. Return something that "
                 "model_dump_json() accepts, or give a serializer."
             )
             raise misfit from error
@@ -64,7 +64,7 @@ class ModelNode(FieldsNode):
 
     def lift(self, plain: object) -> object:
         text, given = shaped_list(plain, 2)
-        value = cast("object", self._cls.model_validate_json(exact(str, text)))
+        value = cast("object", self.cls.model_validate_json(exact(str, text)))
         models = list(_models(value, set()))
         for model, names in zip(models, shaped_list(given), strict=True):
             fields = {exact(str, name) for name in shaped_list(names)}

@@ -36,18 +36,18 @@ EXTRA_ADVICE: Final = "Make it a field, or keep it off the object."
 class FieldsNode(Node):
     """What all records share: a class, and a node for each of its fields."""
 
-    __slots__ = ("_cls", "_kind", "_known", "names", "nodes")
+    __slots__ = ("_kind", "_known", "cls", "names", "nodes")
 
     nodes: tuple[Node, ...]
 
     def __init__(self, kind: str, cls: type[Any], names: tuple[str, ...]) -> None:
         self._kind = kind
-        self._cls = cls
+        self.cls = cls
         self._known = frozenset(names)
         self.names = names
 
     def takes(self, value: object) -> bool:
-        return type(value) is self._cls
+        return type(value) is self.cls
 
     def describe(self, book: Book) -> str:
         before = book.seen(self)
@@ -55,7 +55,7 @@ class FieldsNode(Node):
             return before
         fields = zip(self.names, self.nodes, strict=True)
         spelled = ",".join(f"{name}:{node.describe(book)}" for name, node in fields)
-        return f"{self._kind} {full_name(self._cls)}({spelled})"
+        return f"{self._kind} {full_name(self.cls)}({spelled})"
 
 
 class ObjectNode(FieldsNode):
@@ -64,16 +64,16 @@ class ObjectNode(FieldsNode):
     __slots__ = ()
 
     def lower(self, value: object, walk: Walk) -> object:
-        if type(value) is not self._cls:
-            raise mismatch(self._cls, value)
+        if type(value) is not self.cls:
+            raise mismatch(self.cls, value)
         held = held_by(value)
         if held.keys() != self._known:
-            raise _wrong_fields(self._cls, held, self.names)
+            raise _wrong_fields(self.cls, held, self.names)
         items = map(held.__getitem__, self.names)
         return lower_each(self.nodes, items, walk, value, self.names)
 
     def lift(self, plain: object) -> object:
-        value: object = object.__new__(self._cls)
+        value: object = object.__new__(self.cls)
         for name, item in zip(self.names, lift_each(self.nodes, plain), strict=True):
             # Past frozen classes and their own __setattr__.
             object.__setattr__(value, name, item)
@@ -87,13 +87,13 @@ class StructNode(ObjectNode):
 
     def lower(self, value: object, walk: Walk) -> object:
         plain = super().lower(value, walk)
-        if hasattr(self._cls, "__post_init__"):
+        if hasattr(self.cls, "__post_init__"):
             verify(self, value, plain)
         return plain
 
     def lift(self, plain: object) -> object:
         fields = zip(self.names, lift_each(self.nodes, plain), strict=True)
-        return cast("object", self._cls(**dict(fields)))
+        return cast("object", self.cls(**dict(fields)))
 
 
 class NamedTupleNode(FieldsNode):
@@ -102,9 +102,9 @@ class NamedTupleNode(FieldsNode):
     __slots__ = ()
 
     def lower(self, value: object, walk: Walk) -> object:
-        if type(value) is not self._cls:
-            raise mismatch(self._cls, value)
-        cls = self._cls
+        if type(value) is not self.cls:
+            raise mismatch(self.cls, value)
+        cls = self.cls
         held = held_by(value)
         items = cast("tuple[object, ...]", value)
         if held:
@@ -118,7 +118,7 @@ class NamedTupleNode(FieldsNode):
     def lift(self, plain: object) -> object:
         # Past a __new__ of its own.
         new: Any = tuple
-        return cast("object", new.__new__(self._cls, lift_each(self.nodes, plain)))
+        return cast("object", new.__new__(self.cls, lift_each(self.nodes, plain)))
 
 
 class TypedDictNode(FieldsNode):
@@ -178,12 +178,12 @@ class TypedDictNode(FieldsNode):
         missing = sorted(self._required - value.keys())
         if missing:
             return Misfit(
-                f"{name_of(self._cls)} needs the key {missing[0]!r}, which is missing. "
+                f"{name_of(self.cls)} needs the key {missing[0]!r}, which is missing. "
                 "Add it, or annotate the key as NotRequired."
             )
         extra = next(key for key in value if key not in self._places)
         return Misfit(
-            f"{name_of(self._cls)} has no key {key_step(extra)}. "
+            f"{name_of(self.cls)} has no key {key_step(extra)}. "
             "Add it to the class, or leave it out of the dict."
         )
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class Scalar(Node):
     """A value of exactly one class, by a function down and a function up."""
 
-    __slots__ = ("_cls", "_down", "_only", "_up", "bare")
+    __slots__ = ("_down", "_only", "_up", "bare", "cls")
 
     def __init__(
         self,
@@ -49,24 +49,24 @@ class Scalar(Node):
         down: Callable[[Any], object],
         up: Callable[[Any], object],
     ) -> None:
-        self._cls = cls
+        self.cls = cls
         self._only = frozenset({cls})
         self._down = down
         self._up = up
         self.bare = up is _same
 
     def takes(self, value: object) -> bool:
-        return type(value) is self._cls
+        return type(value) is self.cls
 
     def lower(self, value: object, walk: Walk) -> object:  # noqa: ARG002 - a leaf has no way down
-        if type(value) is not self._cls:
-            raise mismatch(self._cls, value)
+        if type(value) is not self.cls:
+            raise mismatch(self.cls, value)
         return self._down(value)
 
     def lift(self, plain: object) -> object:
         value = self._up(plain)
-        if type(value) is not self._cls:
-            raise BadShape(f"expected {name_of(self._cls)}")
+        if type(value) is not self.cls:
+            raise BadShape(f"expected {name_of(self.cls)}")
         return value
 
     def lift_all(self, plain: list[object]) -> list[object]:
@@ -76,7 +76,7 @@ class Scalar(Node):
         return self._only.issuperset(map(type, plain))
 
     def describe(self, book: Book) -> str:  # noqa: ARG002 - a leaf is spelled by its name
-        return self._cls.__name__
+        return self.cls.__name__
 
 
 class Number(Node):
@@ -86,32 +86,32 @@ class Number(Node):
     `return 0` under `-> float` is everyday code. The 0 comes back as an int.
     """
 
-    __slots__ = ("_kinds",)
+    __slots__ = ("kinds",)
 
     def __init__(self, *kinds: type) -> None:
-        self._kinds = kinds
+        self.kinds = kinds
 
     def takes(self, value: object) -> bool:
-        return type(value) in self._kinds
+        return type(value) in self.kinds
 
     def lower(self, value: object, walk: Walk) -> object:  # noqa: ARG002 - a leaf has no way down
-        if type(value) not in self._kinds:
-            raise mismatch(self._kinds[0], value)
+        if type(value) not in self.kinds:
+            raise mismatch(self.kinds[0], value)
         if isinstance(value, complex):
             return [value.real, value.imag]
         return plain_int(value) if isinstance(value, int) else value
 
     def lift(self, plain: object) -> object:
         kind: object = type(plain)
-        if kind is list and self._kinds[0] is complex:
+        if kind is list and self.kinds[0] is complex:
             real, imag = shaped_list(plain, 2)
             plain = complex(exact(float, real), exact(float, imag))
-        if type(plain) not in self._kinds:
-            raise BadShape(f"expected {name_of(self._kinds[0])}")
+        if type(plain) not in self.kinds:
+            raise BadShape(f"expected {name_of(self.kinds[0])}")
         return plain
 
     def describe(self, book: Book) -> str:  # noqa: ARG002 - a leaf is spelled by its name
-        return self._kinds[0].__name__
+        return self.kinds[0].__name__
 
 
 class PathNode(Node):

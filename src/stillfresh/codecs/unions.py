@@ -14,19 +14,19 @@ from .node import BadShape, Book, Misfit, Node, Walk, exact, name_of, shaped_lis
 class UnionNode(Node):
     """A value of the first branch that it fits."""
 
-    __slots__ = ("_branches", "_title")
+    __slots__ = ("_title", "branches")
 
     def __init__(self, branches: tuple[Node, ...], title: str) -> None:
-        self._branches = branches
+        self.branches = branches
         self._title = title
 
     def takes(self, value: object) -> bool:
-        return any(branch.takes(value) for branch in self._branches)
+        return any(branch.takes(value) for branch in self.branches)
 
     def lower(self, value: object, walk: Walk) -> object:
         depth = walk.depth
         tried: list[Misfit] = []
-        for number, branch in enumerate(self._branches):
+        for number, branch in enumerate(self.branches):
             mark = (id(branch), id(value))
             if mark in walk.refused or not branch.takes(value):
                 continue
@@ -48,9 +48,9 @@ class UnionNode(Node):
     def lift(self, plain: object) -> object:
         number, item = shaped_list(plain, 2)
         place = exact(int, number)
-        if not 0 <= place < len(self._branches):
+        if not 0 <= place < len(self.branches):
             raise BadShape("a branch that does not exist")
-        return self._branches[place].lift(item)
+        return self.branches[place].lift(item)
 
     def describe(self, book: Book) -> str:
-        return f"union({'|'.join(branch.describe(book) for branch in self._branches)})"
+        return f"union({'|'.join(branch.describe(book) for branch in self.branches)})"
