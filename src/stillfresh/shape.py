@@ -192,9 +192,12 @@ class Shape:
             lines.append(f"    return {p}v if {p}a is None else {p}a.unwrap()")
         else:
             lines.append(f"    return {slow}")
-        for known in (*_GUARDED, type, Exception):
-            scope[f"{p}{known.__name__}"] = known
+        scope |= {**self.guards(), f"{p}type": type, f"{p}Exception": Exception}
         return self._function("\n".join(lines) + "\n", scope, is_async=self.is_async)
+
+    def guards(self) -> dict[str, object]:
+        """Return the classes with which a wrapper compares those of arguments, by their names."""
+        return {self.name(kind.__name__): kind for kind in _GUARDED}
 
     def name(self, word: str) -> str:
         """Spell a name of the scope of the wrapper so that no parameter hides it."""

@@ -337,8 +337,6 @@ def generated(definition: Definition, instance: object = UNBOUND) -> FunctionTyp
     shape = definition.shape
     controls = controls_of(definition, instance)
     scope: dict[str, object] = {"__builtins__": __builtins__}
-    names = {word: shape.name(word) for word in ("index", "now", "book")}
-    shortcut = Shortcut(scope, names)
 
     def answer(
         values: Values, driver: Driver = ON_LOOP
@@ -352,8 +350,10 @@ def generated(definition: Definition, instance: object = UNBOUND) -> FunctionTyp
         value, found = drive(answer(values, IN_THREAD))
         return value if found is None else found.unwrap()
 
-    scope[shape.name("slow")] = answer if shape.is_async else step
+    slow = answer if shape.is_async else step
     wrapper = shape.wrapper(scope, quick=definition.quick, tagged=definition.tag_rule.any)
+    names = {word: shape.name(word) for word in ("index", "now", "book", "slow", "shortcut")}
+    shortcut = Shortcut(scope, names, shape.guards(), slow, waits=shape.is_async)
     dress(wrapper, shape, controls.__wrapped__)
     for name in _CONTROLS:
         wrapper.__dict__[name] = getattr(controls, name)

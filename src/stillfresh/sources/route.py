@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..computing.drivers import ON_LOOP
 from ..entry import MISSING, Entry
 from ..errors import ProviderUnavailable
 from ..singleflight import tick
@@ -46,7 +47,9 @@ class Route:
         self._key = key
         self._call = call
 
-    async def answer(self, values: Values, driver: Driver) -> tuple[object, Answer | None]:
+    async def answer(
+        self, values: Values, driver: Driver = ON_LOOP
+    ) -> tuple[object, Answer | None]:
         """Answer a call with a value, or with an answer for the caller to unwrap."""
         reader, key = self.reader, self._key(values)
         came = tick()

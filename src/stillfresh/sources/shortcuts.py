@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .route import Route
 
 
@@ -14,19 +16,34 @@ class Shortcut:
     """
     The connection of one generated wrapper to its place, and to the index of a reader there.
 
-    *scope* are the globals of the wrapper. A wrapper is connected when a slow call finds that
-    it may be, and all are disconnected when an app starts, stops or changes how it answers, or
-    when a name gets another holder.
+    *scope* are the globals of the wrapper. *slow* is what it calls when it does not answer, and
+    awaits if it *waits*. *guards* are the classes with which it compares those of arguments: while
+    there is nothing in the index, no argument has one of them, so that nobody looks there in vain.
+
+    A wrapper is connected when a slow call finds that it may be, and all are disconnected when an
+    app starts, stops or changes how it answers, or when a name gets another holder.
     """
 
-    __slots__ = ("__weakref__", "_names", "route", "scope")
+    __slots__ = ("__weakref__", "_guards", "_names", "_slow", "_waits", "route", "scope")
 
-    def __init__(self, scope: dict[str, object], names: dict[str, str]) -> None:
+    def __init__(
+        self,
+        scope: dict[str, object],
+        names: dict[str, str],
+        guards: dict[str, object],
+        slow: Callable[..., object],
+        *,
+        waits: bool,
+    ) -> None:
         self.scope = scope
         self._names = names
+        self._guards = guards
+        self._slow = slow
+        self._waits = waits
         self.route: Route | None = None
         """Where slow calls go, as long as this is connected."""
-        scope[names["index"]] = {}
+        scope[names["shortcut"]] = self  # it lives as long as the wrapper
+        self.disconnect()
 
     def connect(self, route: Route, moment: int, *, quick: bool) -> None:
         """
@@ -39,16 +56,21 @@ class Shortcut:
                 return
             self.route = route
             _connected.add(self)
+            if self._waits:  # without asking the way each time
+                self.scope[self._names["slow"]] = route.answer
             if quick:
                 names, reader = self._names, route.reader
                 self.scope[names["now"]] = reader.region.clock.now
                 self.scope[names["book"]] = getattr(reader.region.guard.provider, "book", None)
                 self.scope[names["index"]] = reader.index.entries
+                self.scope.update(self._guards)
 
     def disconnect(self) -> None:
         """Answer nothing, and find the way anew."""
         self.route = None
+        self.scope[self._names["slow"]] = self._slow
         self.scope[self._names["index"]] = {}
+        self.scope.update(dict.fromkeys(self._guards))
 
 
 _shortcuts_lock = threading.RLock()  # garbage may be collected anywhere, and call back

@@ -42,13 +42,14 @@ class Hits:
         """As `CacheProvider.glance`."""
         provider = self._provider
         link = provider.link()
-        address = _new(Address, (self._namespace, key))
         if link is None:
-            return await provider.glance(address)
+            return await provider.glance(Address(self._namespace, key))
         tags = provider.tags_seen
-        markers = tags.get(address) if tags else None
-        if markers is not None or self._life:
-            return await self._glance_at_more(address, link, markers)
+        if tags or self._life:
+            address = _new(Address, (self._namespace, key))
+            markers = tags.get(address)
+            if markers is not None or self._life:
+                return await self._glance_at_more(address, link, markers)
         asked = monotonic()
         found = await link.fetch(self._head.packed(key))
         if found is None:
@@ -57,8 +58,8 @@ class Hits:
             value = lone_value(found, monotonic() - asked)
             if value is not None:
                 return value
-            provider.learn(address, found)
-        return await provider.glance(address)
+            provider.learn(Address(self._namespace, key), found)
+        return await provider.glance(Address(self._namespace, key))
 
     async def _glance_at_more(
         self, address: Address, link: Link, markers: Markers | None
