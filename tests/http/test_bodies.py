@@ -174,3 +174,82 @@ def test_what_cannot_be_done_is_said(make, message):
     """A refresh behind has no body to send, and a whole application no route."""
     with pytest.raises(InvalidOption, match=message):
         make()
+
+
+class Querying:
+    """An application that answers queries by itself, and marks them as fresh."""
+
+    def __init__(self, control=b"max-age=60"):
+        self.control = control
+        self.seen = []
+
+    async def __call__(self, scope, receive, send):
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        self.seen.append((scope["method"], body))
+        lines = [(b"cache-control", self.control), (b"content-type", b"text/plain")]
+        await send({"type": "http.response.start", "status": 200, "headers": lines})
+        await send({"type": "http.response.body", "body": b"%d %s" % (len(self.seen), body)})
+
+
+@pytest.mark.parametrize("profile", ["safe", "rfc"])
+async def test_a_whole_application_may_have_queries_kept(lab, profile):
+    """methods=["QUERY"]: by body and what describes it; without it each goes to the application."""
+    for options in ({}, {"methods": ["QUERY"]}):
+        origin, app = Querying(), App()
+        policy = HttpCache.for_app(profile, **options)
+        client = lab.Client(HttpCacheMiddleware(origin, policy=policy, cache_app=app))
+        async with app:
+            asked = [await client("/", method="QUERY", body=body) for body in (b"a", b"b", b"a")]
+            texts = [one.text for one in asked]
+            assert texts == (["1 a", "2 b", "1 a"] if options else ["1 a", "2 b", "3 a"])
+            other = await client("/", JSON, method="QUERY", body=b"a")
+            assert other.text == f"{len(origin.seen)} a"
+            assert set(origin.seen) == {("QUERY", b"a"), ("QUERY", b"b")}
+            assert (await client("/")).text == f"{len(origin.seen)} "  # a GET is another request
+
+
+async def test_what_is_not_kept_of_a_query_reaches_the_application_whole(lab):
+    """A body that is too long, and a response that may be stored by nobody."""
+    app = App()
+    policy = HttpCache.for_app("safe", methods=["QUERY"], max_body=10)
+    for control, body in ((b"max-age=60", b"x" * 11), (b"no-store", b"short")):
+        origin = Querying(control)
+        client = lab.Client(HttpCacheMiddleware(origin, policy=policy, cache_app=app))
+        async with app:
+            for number in (1, 2):
+                got = await client("/", method="QUERY", body=body)
+                assert got.text == f"{number} {body.decode()}"
+
+
+async def test_queries_that_come_at_once_are_one(lab):
+    """G1 goes for them as well."""
+    origin, app = Querying(), App()
+    policy = HttpCache.for_app("safe", methods=["QUERY"])
+    client = lab.Client(HttpCacheMiddleware(origin, policy=policy, cache_app=app))
+    async with app:
+        asks = (client("/", method="QUERY", body=b"a") for _ in range(20))
+        assert {one.text for one in await asyncio.gather(*asks)} == {"1 a"}
+
+
+async def test_a_decorated_query_of_a_whole_application_has_its_own_policy(lab):
+    """The route knows better, and is asked."""
+    runs, app = [], App()
+    site = FastAPI()
+
+    @site.api_route("/query", methods=["QUERY"])
+    @http_cache(60, public=True, methods=["QUERY"])
+    async def query(request: Request) -> str:
+        runs.append(1)
+        return f"{(await request.body()).decode()} {len(runs)}"
+
+    policy = HttpCache.for_app("safe", methods=["QUERY"])
+    client = lab.Client(HttpCacheMiddleware(site, policy=policy, cache_app=app))
+    async with app:
+        for _ in range(3):
+            last = await client("/query", method="QUERY", body=b"a")
+        assert last.hit
+        assert len(runs) <= 2

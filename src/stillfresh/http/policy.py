@@ -19,6 +19,7 @@ from .contradictions import contradiction
 from .profiles import OF_PROFILE, SAFE_STATUSES, Profile
 from .rules.freshness import CDN_TARGET
 from .rules.key import COMMON_NORMALIZERS, LOOSE_NORMALIZERS, name_matcher
+from .rules.unsafe import is_unsafe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -89,7 +90,8 @@ class HttpCache:
         ranges: Answer requests for a part of a body (206). Needs a strong entity tag, and no
             compressor outside.
         head_fills: A HEAD that finds nothing runs the handler as GET, and stores.
-        methods: Methods besides GET whose responses are stored. The body is part of the key.
+        methods: Methods besides GET whose responses are stored. The body is part of the key. For a
+            whole application QUERY alone, which changes nothing.
         request_directives: What Cache-Control in a request may do: nothing (`"ignore"`: else any
             client can force the handler), `"all"`, or `"trusted"` with the predicate `trusted`.
         trusted: A function of the request: does this client's Cache-Control count?
@@ -218,7 +220,7 @@ class HttpCache:
         statuses: Iterable[int] = SAFE_STATUSES,
         jitter: float | None = None,
         stale_on_exception: Duration | None = None,
-        max_refreshes: int | None = None,
+        max_refreshes: int = 64,
         stale_while_revalidate: Duration | None = None,
         cdn_ttl: Duration | None = None,
         must_revalidate: bool = False,
@@ -265,9 +267,7 @@ class HttpCache:
         self.stale = checks.a_window(stale, "stale")
         self.stale_if_error = checks.a_window(stale_if_error, "stale_if_error")
         self.stale_on_exception = checks.a_window(stale_on_exception, "stale_on_exception")
-        self.max_refreshes = (
-            None if max_refreshes is None else checks.a_number(max_refreshes, "max_refreshes")
-        )
+        self.max_refreshes = checks.a_number(max_refreshes, "max_refreshes")
         self.stale_while_revalidate = checks.a_lifetime(
             stale_while_revalidate, "stale_while_revalidate"
         )
@@ -364,13 +364,14 @@ class HttpCache:
                 "Cache-Control. Write @http_cache on the routes that need a ttl."
             )
             raise InvalidOption(msg)
-        if "methods" in options:
-            msg = (
-                f"methods={options['methods']!r}: bodies are part of the key on routes only. "
-                "Write it on the route, with @http_cache."
-            )
-            raise InvalidOption(msg)
         policy = cls(**{**OF_PROFILE[profile], **options})
+        for method in policy.methods:
+            if is_unsafe(method):
+                msg = (
+                    f"methods: a {method} may change something, so responses to it are kept on "
+                    "routes only that say otherwise. Write it there, with @http_cache."
+                )
+                raise InvalidOption(msg)
         policy.fresh = None
         policy.profile = profile
         policy.heuristics = (

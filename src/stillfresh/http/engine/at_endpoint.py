@@ -18,7 +18,8 @@ from ...events import log
 from ..endpoints import results_text
 from ..rules import request_verdict, response_verdict
 from ..rules.conditional import inward
-from ..rules.message import first, joined
+from ..rules.message import first
+from .bodies import body_parts
 from .capture import BUFFER_BREAKERS, Capture, note_end
 from .exchange import ANSWERED, Answered, Exchange, exchange_here
 from .filling import Fill, spared, validators
@@ -196,13 +197,16 @@ class Endpoints:
         headers = inward(request.headers)
         if fill.call is not None and fill.call.behind:
             headers = request_verdict.background(headers, fill.plan.route.cache)
-        inner = inner_scope(scope, method="GET", headers=[*headers, *conditions])
+        method = "GET" if request.method == "HEAD" else request.method
+        inner = inner_scope(scope, method=method, headers=[*headers, *conditions])
         for name in BUFFER_BREAKERS:
             inner.get("extensions", {}).pop(name, None)
         capture = Capture(self.inner, inner, None, send)
+        capture.given = fill.plan.body
         if fill.call is not None and fill.call.behind:
             capture.context = self._clean_context()
-        exchange = Exchange(self, request, inner, filling=fill.plan)
+        keyed = 0 if method == "GET" else fill.plan.route.cache.max_body
+        exchange = Exchange(self, request, inner, filling=fill.plan, keyed=keyed)
         fill.exchange = exchange
         exchange.capture = capture
         capture.context.run(exchange_here.set, exchange)
@@ -266,14 +270,6 @@ class Endpoints:
         library = _HARMLESS_VALUES.get(variable.name)
         return library is not None and type(value).__module__.partition(".")[0] == library
 
-
-def body_parts(request: Request, body: bytes) -> list[bytes]:
-    """Return the parts of a key that a body makes (http-rules.md A1)."""
-    described = [joined(request.headers, name) or b"" for name in _OF_BODIES]
-    return [b"body", request.method.encode(), *described, body]
-
-
-_OF_BODIES = (b"content-type", b"content-encoding", b"content-language")
 
 _HARMLESS_NAMES = (
     "stillfresh_",

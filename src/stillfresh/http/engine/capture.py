@@ -47,6 +47,8 @@ class Capture:
         """Bytes of the longest body that is kept."""
         self.tee = True
         """A body that comes in pieces may be kept, too."""
+        self.given = b""
+        """The body of a request that nobody sends."""
         self.status = 0
         self.headers: Headers = ()
         self.live = False
@@ -116,7 +118,7 @@ class Capture:
         if self._receive is None:
             if not self._began:
                 self._began = True
-                return {"type": "http.request", "body": b"", "more_body": False}
+                return {"type": "http.request", "body": self.given, "more_body": False}
             await self._over.wait()
             return {"type": "http.disconnect"}
         message = self._ahead.pop(0) if self._ahead else await self._received(self._receive)

@@ -26,6 +26,7 @@ from ..rules.message import Response, has, without
 from ..rules.response_verdict import HOP_BY_HOP
 from ..rules.unsafe import is_unsafe
 from .at_endpoint import MARK, Endpoints
+from .bodies import body_parts, read_ahead
 from .capture import Capture, until
 from .changes import answer_unsafe, dropping
 from .exchange import Exchange, exchange_here
@@ -106,10 +107,30 @@ class Engine:
 
     async def _with_body(self, scope: Scope, receive: Receive, send: Send, keyed: int) -> None:
         """Answer a request whose body, up to *keyed* bytes, may be in a key (http-rules.md A1)."""
-        exchange = Exchange(self.endpoints, request_of(scope), inner_scope(scope), keyed=keyed)
+        request, route = request_of(scope), self.whole_app
+        if route is not None and request.method in route.cache.methods and route.find_app().running:
+            body, receive = await read_ahead(receive, route.cache.max_body)
+            if body is not None:
+                plan = self._plan_with(body, route, request, scope)
+                if plan is not None:
+                    await self._early(plan, scope, receive, send)
+                    return
+        exchange = Exchange(self.endpoints, request, inner_scope(scope), keyed=keyed)
         if is_unsafe(scope["method"]):
             send = dropping(exchange, self.find_app(), send)
         await self._through(exchange, receive, send, None)
+
+    def _plan_with(
+        self, body: bytes, route: CachedRoute, request: Request, scope: Scope
+    ) -> Plan | None:
+        """Return what a request to a whole application asks of it, None if its endpoint knows."""
+        asked = request_verdict.ask(request, route.cache)
+        if not (asked.look or asked.store):
+            return None
+        parts = body_parts(request, body)
+        plan = Plan(route, request, asked, "", _NONE, scope=scope, extra=parts)
+        plan.body = body
+        return None if self.readings.is_deferred(plan.key) else plan
 
     # Before routing
 

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 class Plan:
     """What a request asks of a route."""
 
-    __slots__ = ("asked", "key", "request", "route", "scope", "tags", "target", "text", "values")
+    __slots__ = (
+        "asked",
+        "body",
+        "key",
+        "request",
+        "route",
+        "scope",
+        "tags",
+        "target",
+        "text",
+        "values",
+    )
 
     def __init__(
         self,
@@ -41,6 +52,8 @@ class Plan:
         self.route, self.request, self.asked = route, request, asked
         self.scope = scope
         self.text, self.values = text, values
+        self.body = b""
+        """What goes inward with it."""
         self.target = target
         """What the request looks like before it is read: the short way of a hit."""
         cache = route.cache

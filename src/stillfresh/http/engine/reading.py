@@ -128,7 +128,7 @@ class Readings:
         """Remember that the endpoint has to be asked about such a request."""
         if len(self._deferred) >= MOST_KNOWN:
             self._deferred.clear()
-        self._deferred[plan.target] = None
+        self._deferred[plan.target or plan.key] = None
 
     def is_deferred(self, target: object) -> bool:
         """Tell whether the endpoint has to be asked."""
@@ -254,8 +254,7 @@ class Readings:
     @staticmethod
     async def _usual(plan: Plan, fill: Fill, call: Call) -> Answer | None:
         reader, cache, refreshes = fill.reader, plan.route.cache, plan.route.refreshes
-        most = cache.max_refreshes
-        if most is not None and not refreshes.have_room(reader.region.flights, most):
+        if not refreshes.have_room(reader.region.flights, cache.max_refreshes):
             old = await read_stale(reader, call)
             if old is not None:
                 return old
