@@ -90,6 +90,43 @@ async def test_a_read_that_is_held_answers_nobody_who_came_later(proxy, far, nea
     assert await second is None
 
 
+async def test_a_connection_that_ends_as_it_is_made_answers_nobody_with_anothers_value(
+    proxy, near, prefix, monkeypatch
+):
+    """
+    A reply belongs to its own question, also where a question was never sent.
+
+    1. look(k)     connects; the server answers the greeting, and is gone before the read is sent
+    2. look(other) connects anew: its reply is not that of step 1
+    """
+    other = Address("space", "other")
+    await near.put([(K, entry(b"mine")), (other, entry(b"another's"))])
+    pump, ended = proxy.pump, asyncio.Event()
+
+    async def ends_after_the_greeting(source, sink, gate):
+        while gate is proxy.replies and (data := await source.read(65_536)):
+            sink.write(data)
+            if b"run_id" in data:
+                monkeypatch.undo()
+                sink.close()
+                ended.set()
+                return
+        await pump(source, sink, gate)
+
+    monkeypatch.setattr(proxy, "pump", ends_after_the_greeting)
+    far = RedisCacheProvider(proxy.url, prefix=prefix)
+    await far.start(Clock())
+    first = asyncio.create_task(value(far))
+    await ended.wait()
+    await asyncio.sleep(0.05)
+    found = await far.look(other)
+    assert found is not None
+    assert found.value == b"another's"
+    with pytest.raises(ProviderUnavailable, match="the connection was lost"):
+        await first
+    await far.stop()
+
+
 async def test_an_acquire_that_arrives_after_its_time_out_lets_nobody_store(proxy, far, near):
     """The lease that it leaves behind is nobody's, and runs out."""
     await near.delete([K])

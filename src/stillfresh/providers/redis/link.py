@@ -129,6 +129,9 @@ class Link(asyncio.Protocol):
         reply. Nobody joins what was handed to the transport: it may be older than who comes now.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
+        if self.transport is None:  # a place in the line would get the reply to another question
+            future.set_exception(ProviderUnavailable("the connection was lost"))
+            return future
         batch, alone = self._batch, False
         if batch is None:
             batch = Batch(self._turn if self._due else self._loop.time())
