@@ -11,7 +11,8 @@ from stillfresh.clock import Clock
 from stillfresh.computing.drivers import drive
 from stillfresh.entry import Entry, Verdict, Windows, judge
 from stillfresh.providers.base import Address, Found, Lease
-from stillfresh.providers.redis import RedisCacheProvider
+from stillfresh.providers.redis import RedisCacheProvider, storing
+from stillfresh.providers.redis.bells import Bell
 
 K = Address("space", "key")
 ALL = frozenset
@@ -194,6 +195,25 @@ async def test_leases_of_another_process_are_waited_for(two):
     await asyncio.wait_for(waiter, 5.0)
     found = await b.acquire(K)
     assert isinstance(found, Found)
+
+
+async def test_nobody_sleeps_past_the_end_of_a_lease(two, raw, monkeypatch):
+    """Whose holder died ends in 60 ms: who has waited for long does not pause for 100."""
+    a, b = two
+    await leased(a)
+    pauses: list[float] = []
+
+    async def rings_within(_: Bell, seconds: float) -> bool:
+        pauses.append(seconds)
+        raw.delete(a.names.lease(K))
+        return False
+
+    monkeypatch.setattr(Bell, "rings_within", rings_within)
+    monkeypatch.setattr(storing, "_SHORTEST_PAUSE", 0.1)
+    raw.pexpire(a.names.lease(K), 60)
+    await b.wait(K, 20.0)
+    [pause] = pauses
+    assert pause <= 0.06
 
 
 async def test_the_age_of_an_entry_is_the_same_for_all(two):

@@ -220,7 +220,7 @@ class Storing(Leasing):
         known = self._busy.get(address)
         begin = time.monotonic()
         while True:
-            [there] = await self.ask(("GET", lease))
+            there, left = await self.ask(("GET", lease), ("PTTL", lease))
             if there is None:  # one that was dropped has left no news of its end
                 return False
             if known is None:
@@ -232,5 +232,7 @@ class Storing(Leasing):
                 return False
             pause = min(max(waited / 4, _SHORTEST_PAUSE), _LONGEST_PAUSE)
             pause = min(pause * random.uniform(0.8, 1.2), seconds - waited)
+            if left > 0:  # the holder may have died: not longer than its lease
+                pause = min(pause, left / 1000)
             if await bell.rings_within(pause):
                 return False
