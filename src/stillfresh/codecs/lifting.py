@@ -68,21 +68,23 @@ class _Lifting:
         return kinds_of(node) or self.function(node)
 
     def _items(self, node: ItemsNode) -> Lift:
-        cls, way = node.cls, self._way(node.item)
-        branches = _leaves(node.item)
+        cls, way, branches = node.cls, self._way(node.item), _leaves(node.item)
+        kinds = way if isinstance(way, frozenset) else None
+        each = way if callable(way) else None
 
-        def lift(plain: object) -> object:
-            items: list[Any] = shaped_list(plain)
-            if isinstance(way, frozenset):
-                if not way.issuperset(map(type, items)):
+        def lift(plain: Any) -> object:
+            if type(plain) is not list:
+                raise BadShape("a list was expected")
+            items: list[object] = plain
+            if kinds is not None:
+                if not kinds.issuperset(map(type, items)):
                     raise BadShape("an item of another type")
             elif branches is not None:
-                values = [item for number, item in items if type(item) in branches[number]]
-                if len(values) != len(items):
+                items = [item for number, item in plain if type(item) in branches[number]]
+                if len(items) != len(plain):
                     raise BadShape("an item of another branch")
-                items = values
-            elif way is not None:
-                items = [way(item) for item in items]
+            elif each is not None:
+                items = [each(item) for item in items]
             if cls is list:
                 return items
             value = cls(items)
@@ -99,16 +101,17 @@ class _Lifting:
         kinds = way if isinstance(way, frozenset) else None
         each = way if callable(way) else None
 
-        def lift(plain: object) -> object:
-            turns = iter(shaped_list(plain))
-            value = dict(zip(turns, turns))  # noqa: B905  # the lengths are compared below
-            if 2 * len(value) != len(plain):  # type: ignore[arg-type]  # it is a list
+        def lift(plain: Any) -> object:
+            if type(plain) is not list:
+                raise BadShape("a list was expected")
+            turns = iter(plain)
+            value: dict[object, object] = dict(zip(turns, turns))  # noqa: B905  # compared below
+            if 2 * len(value) != len(plain):
                 raise BadShape("two keys of a dict are equal, or one has no value")
-            if not (
-                (keys is None or keys.issuperset(map(type, value)))
-                and (kinds is None or kinds.issuperset(map(type, value.values())))
-            ):
-                raise BadShape("a key or a value of another type")
+            if keys is not None and not keys.issuperset(map(type, value)):
+                raise BadShape("a key of another type")
+            if kinds is not None and not kinds.issuperset(map(type, value.values())):
+                raise BadShape("a value of another type")
             if each is not None:
                 for key, item in value.items():
                     value[key] = each(item)

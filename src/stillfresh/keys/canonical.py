@@ -33,7 +33,7 @@ from decimal import Decimal
 from enum import Enum, Flag
 from importlib import import_module
 from struct import calcsize
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -51,7 +51,7 @@ _Encoder: TypeAlias = Callable[[Any, int], str]
 
 _DEEPEST = 64
 _UNCLEAR = "has no stable place in a key"
-_SMALL = 1 << 63  # no setting of the interpreter keeps it from printing those in decimals
+SMALL: Final = 1 << 63  # no setting of the interpreter keeps it from printing those in decimals
 
 
 def encode(value: object, name: str = "argument") -> str:
@@ -68,7 +68,7 @@ def encode(value: object, name: str = "argument") -> str:
     if type(value) is str:
         return _str(value, 0)
     if type(value) is int:
-        return repr(value) if -_SMALL < value < _SMALL else _int(value, 0)
+        return repr(value) if -SMALL < value < SMALL else _int(value, 0)
     try:
         return _encode(value, 0)
     except _Refused as refused:

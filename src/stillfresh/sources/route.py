@@ -74,7 +74,7 @@ class Route:
                 value = reader.packer.read(found)
                 if value is not MISSING:
                     reader.counts.hit += 1
-                    if region.listeners.wants("hit"):
+                    if region.listeners.by_kind.get("hit"):
                         region.listeners.emit("hit", region.namespace, key)
                     return value, None
             elif isinstance(found, Entry):

@@ -16,7 +16,7 @@ from ..app import registry
 from ..codecs import UNGIVEN, one_shot_annotation, return_annotation
 from ..entry import MISSING
 from ..errors import InvalidOption, NotSerializable
-from ..keys.canonical import encode
+from ..keys.canonical import SMALL, encode
 from ..keys.patterns import literal_prefix
 from ..keys.quoting import quoted
 from ..keys.rules import KeyRule, TagRule, vary_text
@@ -243,9 +243,14 @@ class Site:
         head, names = place.head, self.shape.names
         if len(names) == 1:
             [name] = names
-            return lambda values: (
-                head + (quoted(value) if type(value := values[0]) is str else encode(value, name))
-            )
+
+            def one(values: Values) -> str:
+                value = values[0]
+                if type(value) is int and -SMALL < value < SMALL:  # as `encode` would
+                    return f"{head}{value}"
+                return head + (quoted(value) if type(value) is str else encode(value, name))
+
+            return one
         return lambda values: head + ",".join(map(encode, values, names))
 
     def key(self, place: Place, values: Values) -> str:

@@ -10,9 +10,9 @@ leaves the child without any.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
+from asyncio import get_running_loop
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -257,7 +257,7 @@ class Talking(Tiered):
         wires = self._wires
         if wires is None:
             return None
-        found = wires.links.open.get(asyncio.get_running_loop())
+        found = wires.links.open.get(get_running_loop())
         return None if found is None or found.transport is None else found
 
     wires_block = False
