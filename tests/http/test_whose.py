@@ -428,3 +428,30 @@ async def test_the_look_at_the_start_sees_an_application_inside(lab):
         client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
         for _ in range(2):
             assert not (await client("/me/x.css")).hit
+
+
+@pytest.mark.parametrize("profile", ["safe", "rfc"])
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"per": lambda request: request.headers["x-user"]}, "x-user"),
+        ({"key": lambda request: request.headers["x-user"]}, "x-user"),
+        ({"vary_cookies": ["user"]}, "cookie"),
+    ],
+)
+async def test_what_a_whole_application_adds_to_the_key_counts_on_the_short_way(
+    lab, profile, options, name
+):
+    """A request that looks the same otherwise never gets what was kept for another one."""
+    app = App()
+
+    async def page(request: Request) -> Response:
+        return PlainTextResponse(request.headers[name], headers={"cache-control": "max-age=60"})
+
+    policy = HttpCache.for_app(profile, trust_forwarded=False, **options)
+    site = Starlette(routes=[Route("/", page)])
+    client = lab.Client(HttpCacheMiddleware(site, policy=policy, cache_app=app))
+    async with app:
+        for who in ("user=ann", "user=bob"):
+            got = [(await client("/", {name: who})).text for _ in range(4)]
+            assert got == [who] * 4

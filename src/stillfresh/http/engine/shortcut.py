@@ -135,6 +135,7 @@ class Shortcuts:
             or cache.trust_forwarded
             or cache.vary_cookies
             or cache.key is not None
+            or cache.per is not None
             or stored.vary
         ):
             return
