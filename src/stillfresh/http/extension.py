@@ -36,6 +36,7 @@ class HttpExtension(Extension):
 
     def opened(self, app: App) -> None:
         app.extras["http baseline"] = copy_context()  # what is set now was set by no request
+        self.closed(app)  # who served before knows of another app, or of none
 
     def changed(self, app: App, *, provider: bool) -> None:
         del provider

@@ -63,6 +63,11 @@ class Stored(msgspec.Struct, array_like=True, frozen=True, dict=True, eq=False):
         return without(self.headers, {b"etag"}) if self.own_tag else self.headers
 
     @property
+    def coding_names(self) -> tuple[bytes, ...]:
+        """The codings in which it is kept, besides the one in which it came."""
+        return tuple([name for name, _ in self.codings])
+
+    @property
     def size(self) -> int:
         """Bytes that it takes."""
         coded = sum(len(body) for _, body in self.codings)

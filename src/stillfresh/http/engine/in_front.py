@@ -72,6 +72,12 @@ class Engine:
             start, body = ready
             await send(start)
             await send(body)
+        elif (far := self.shortcuts.distant(scope)) is not None:
+            reply = await far[0].reply(far[1])
+            if reply is None:
+                await self._get(scope, receive, send)
+            else:
+                await send_reply(send, reply)
         elif scope["method"] in {"GET", "HEAD"}:
             await self._get(scope, receive, send)
         elif keyed := longest_keyed(scope["method"]):

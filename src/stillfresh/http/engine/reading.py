@@ -321,7 +321,7 @@ class Readings:
             inside=None if fill.led is None else fill.status,
         )
         if answered.status == "hit" and entry is not None and plan.target is not None:
-            self._shortcuts.offer(plan, fill.reader, entry)
+            self._shortcuts.offer(plan, fill.reader, entry, value)
         return Found(reply, answered.status, call.key, fill.reader)
 
     @staticmethod

@@ -163,8 +163,7 @@ def coding_for(stored: Stored, request: Headers) -> bytes:
     """Return the coding in which a client gets a stored response, b"" for as it came."""
     if not stored.codings:
         return b""
-    names = tuple([name for name, _ in stored.codings])
-    return key.best_coding(joined(request, b"accept-encoding"), names)
+    return key.best_coding(joined(request, b"accept-encoding"), stored.coding_names)
 
 
 _CONDITIONAL: Final = frozenset({"GET", "HEAD"})

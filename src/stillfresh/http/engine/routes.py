@@ -197,6 +197,11 @@ class CachedRoute:
         return self.cache.public or (self.pure and self.cache.per is None)
 
     @property
+    def is_wary(self) -> bool:
+        """The handler is not known, so a cookie may change its answer (http-rules.md A6)."""
+        return self.cache.fresh is None and self.cache.profile == "safe"
+
+    @property
     def trusts_context(self) -> bool:
         """It is answered early as long as nothing around the application knows who asks."""
         return self.cache.fresh is not None and not self.cache.public
@@ -224,6 +229,10 @@ class CachedRoute:
             extra=[text.encode("utf-8", "surrogatepass"), *extra],
         )
         return f"{short(text)}|{digest}"
+
+    def knows_search(self, request: Request) -> bool:
+        """Tell whether the key of a request may be another one, once a response says so."""
+        return (request.host, request.path) in self._searches
 
     def learn_search(self, request: Request, headers: Headers) -> None:
         """

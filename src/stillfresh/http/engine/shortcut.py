@@ -17,6 +17,7 @@ from ...providers.memory import MemoryCacheProvider
 from ...providers.near import NearEntry
 from ..rules import status
 from ..rules.message import first, joined
+from .distant import Distant
 from .replies import coding_for
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ class Shortcut:
         self.status = stored.status
         fields, _, _ = stored.sent_as(coding)
         self.tag = first(fields, b"etag") if stored.status == 200 else None
-        self.wary = plan.route.cache.fresh is None and plan.route.cache.profile == "safe"
-        """The handler is not known, so a cookie may change its answer (http-rules.md A6)."""
+        self.wary = plan.route.is_wary
         self.alone = plan.route.trusts_context
         """Good as long as nothing outside says by a context variable who asks."""
         self._told = bool(plan.route.cache.cache_status)
@@ -113,21 +113,20 @@ class Shortcuts:
     def __init__(self) -> None:
         self._ways: dict[object, Shortcut | dict[bytes | None, Shortcut]] = {}
         """By what a request looks like, and then by what it says of codings, if there are any."""
+        self._distant: dict[object, Distant] = {}
         self.set_outside: Callable[[], str] = str
 
     def clear(self) -> None:
         """Let every request take the long way once more."""
         self._ways.clear()
+        self._distant.clear()
 
-    def offer(self, plan: Plan, reader: Reader, entry: Entry) -> None:
+    def offer(self, plan: Plan, reader: Reader, entry: Entry, stored: Stored) -> None:
         """Answer such requests from here from now on, if that can be done."""
         cache, book = plan.route.cache, book_of(reader, entry)
-        stored: Any = entry.value
         if (
-            book is None
-            or not plan.route.early
+            not plan.route.early
             or plan.route.parameters.headers
-            or reader.index.entries.get(plan.target) is not entry
             or reader.region.listeners.wants("hit")
             or cache.request_directives != "ignore"
             or cache.cache_status == "debug"
@@ -139,11 +138,17 @@ class Shortcuts:
             or stored.vary
         ):
             return
-        if len(self._ways) >= MOST:
-            self._ways.clear()
         request = plan.request
         host = request.host.encode("latin-1")
         seen = (request.path, host, request.query, plan.scope["path"], request.scheme)
+        if book is None and reader.region.serialized and not plan.route.knows_search(request):
+            if len(self._distant) >= MOST:
+                self._distant.clear()
+            self._distant[seen] = Distant(plan, reader)
+        if book is None or reader.index.entries.get(plan.target) is not entry:
+            return
+        if len(self._ways) >= MOST:
+            self._ways.clear()
         way = Shortcut(plan, reader, entry, book, coding_for(stored, request.headers))
         if not stored.codings:
             self._ways[seen] = way
@@ -152,6 +157,25 @@ class Shortcuts:
         if not isinstance(ways, dict) or len(ways) >= MOST_ACCEPTED:
             ways = self._ways[seen] = {}
         ways[joined(request.headers, b"accept-encoding")] = way
+
+    def distant(self, scope: Scope) -> tuple[Distant, dict[bytes, bytes]] | None:
+        """Return where on a server the response to a request may be, and what it says."""
+        if not self._distant or scope["method"] != "GET":
+            return None
+        try:
+            fields: dict[bytes, bytes] = dict(scope["headers"])
+            way = self._distant[
+                scope["raw_path"],
+                fields[b"host"],
+                scope["query_string"],
+                scope["path"],
+                scope["scheme"],
+            ]
+        except KeyError:
+            return None
+        if not SLOW.isdisjoint(fields) or (way.wary and b"cookie" in fields):
+            return None
+        return None if way.alone and self.set_outside() else (way, fields)
 
     def ready(self, scope: Scope) -> tuple[Message, Message] | None:
         """Return the two messages that answer a request, None where the long way has to."""

@@ -1,4 +1,4 @@
-"""Responses of actions are near as well, where the provider says so for everything."""
+"""The short ways of a response on a server: near, where the provider says so, and far."""
 
 from __future__ import annotations
 
@@ -109,3 +109,56 @@ async def test_a_near_hit_takes_the_short_way_for_as_long_as_it_may(url, prefix)
 
         near.live_ear().close()
         assert app.server.ready(scope_of(path)) is None
+
+
+async def test_a_hit_on_a_server_is_one_question(url, prefix):
+    """Its key is known, and the read is sent after the request came: a change counts at once."""
+    apps = [App(Api).provide(CacheProvider, RedisCacheProvider(url, prefix=prefix)) for _ in "ab"]
+    async with apps[0] as app, apps[1] as other:
+        path = "/prices/5"
+        olds = {await get(app, path) for _ in range(4)}
+        assert len(olds) == 1
+        assert app.server.engine.shortcuts.distant(scope_of(path)) is not None
+        hits = app.get(Api).price.stats.hits
+        assert await get(app, path) in olds
+        assert app.get(Api).price.stats.hits == hits + 1
+
+        await other.get(Api).price.invalidate(number=5)
+        new = await get(app, path)
+        assert new not in olds
+        assert await get(app, path) == new
+
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        for condition, status in (("*", 304), ('"x"', 200), (None, 200)):
+            scope = scope_of(path)
+            if condition is not None:
+                scope["headers"].append((b"if-none-match", condition.encode()))
+            sent.clear()
+            await app(scope, None, send)  # nothing is received: the handler does not run
+            fields = dict(sent[0]["headers"])
+            assert sent[0]["status"] == status
+            assert (fields[b"age"], fields[b"cache-status"]) == (b"0", b"stillfresh; hit; ttl=29")
+            assert (b"content-type" in fields) is (status == 200)
+            assert sent[1]["body"] == (new if status == 200 else b"")
+
+
+async def test_credentials_and_changes_of_the_app_take_the_long_way(url, prefix):
+    """What the short way does not look at is not left out, and an app that changes learns anew."""
+    provider = RedisCacheProvider(url, prefix=prefix)
+    async with App(Api).provide(CacheProvider, provider) as app:
+        for _ in range(3):
+            await get(app, "/prices/6")
+        shortcuts = app.server.engine.shortcuts
+        for line in ((b"authorization", b"x"), (b"range", b"bytes=0-1"), (b"if-match", b"*")):
+            scope = scope_of("/prices/6")
+            scope["headers"].append(line)
+            assert shortcuts.distant(scope) is None
+        assert shortcuts.distant(scope_of("/prices/6")) is not None
+        assert shortcuts.distant({**scope_of("/prices/6"), "method": "HEAD"}) is None
+        app.on("hit", lambda event: None)
+        assert shortcuts.distant(scope_of("/prices/6")) is None
+    assert shortcuts.distant(scope_of("/prices/6")) is None

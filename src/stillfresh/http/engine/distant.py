@@ -1,0 +1,67 @@
+"""
+The short way of a hit on a server: the key is known, so one question is enough.
+
+    scope ── looks like one before ──► its key ── asked for, and fresh ──► sent
+                                                └─ anything else ────────► the long way
+
+It is the first step of the path, without the plan and the task that lead there: the answer comes
+from a read that was sent after the request came. For the requests that `shortcut` takes, too.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ...computing.drivers import ON_LOOP
+from ...entry import Verdict, judge
+from ..rules import conditional, status
+from ..rules.key import best_coding
+from .frame import Stored
+from .replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...readthrough import Reader
+    from .planning import Plan
+
+
+class Distant:
+    """Where the response to one kind of request is."""
+
+    __slots__ = ("_key", "_reader", "_told", "alone", "wary")
+
+    def __init__(self, plan: Plan, reader: Reader) -> None:
+        self._key = plan.key
+        self._reader = reader
+        self._told = bool(plan.route.cache.cache_status)
+        self.wary = plan.route.is_wary
+        self.alone = plan.route.trusts_context
+
+    async def reply(self, fields: Mapping[bytes, bytes]) -> Reply | None:
+        """Answer a request with these fields, None where the long way has to."""
+        reader = self._reader
+        entry, stored = await reader.look_as("miss", self._key, ON_LOOP)
+        now = reader.region.clock.now()
+        if (
+            entry is None
+            or not isinstance(stored, Stored)
+            or stored.vary
+            or judge(entry, now) is not Verdict.FRESH
+        ):
+            return None
+        reader.done("hit", self._key, None)
+        accepted = fields.get(b"accept-encoding")
+        coding = best_coding(accepted, stored.coding_names) if stored.codings else b""
+        full, unchanged, body = stored.sent_as(coding)
+        code, condition = stored.status, fields.get(b"if-none-match")
+        if condition is not None and code == 200:
+            conditions = ((b"if-none-match", condition),)
+            if conditional.not_modified(conditions, stored.tag, None, None, time.time()):
+                code, full, body = 304, unchanged, b""
+        age = stored.age + max(0.0, now - entry.born)
+        lines = (*full, (b"age", status.age(age)))
+        if self._told:
+            lines = status.with_status(lines, status.hit(stored.lifetime - age))
+        return Reply(code, lines, body)
