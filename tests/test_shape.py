@@ -168,11 +168,14 @@ def test_what_has_no_quick_key(signature: str, values: tuple[Any, ...]) -> None:
 def test_a_wrapper_and_quick_key_agree() -> None:
     """What is remembered under a quick key is what the wrapper finds."""
 
-    class Warm:
-        quick_until, visits, value, epoch = 10.0, 0, "warm", 0
-
     class Book:
         epoch = 0
+
+    class Kind:
+        epoch = 0
+
+    class Warm:
+        quick_until, visits, value, kind = 10.0, 0, "warm", Kind
 
     for signature, args in [
         ("", ()),
@@ -207,7 +210,7 @@ def test_the_source_is_as_the_essay_says() -> None:
         "    try:\n"
         "        if _type(product_id) is _int:\n"
         "            _e = _index[(_type(lang), product_id, lang)]\n"
-        "            if _now() < _e.quick_until and _e.epoch == _book.epoch:\n"
+        "            if _now() < _e.quick_until and _e.kind.epoch == _book.epoch:\n"
         "                _e.visits += 1\n"
         "                return _e.value\n"
         "    except _Exception:\n"

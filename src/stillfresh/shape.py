@@ -177,7 +177,7 @@ class Shape:
                 lines.append(f"        if {' and '.join(tests)}:")
             valid = f"{p}now() < {p}e.quick_until"
             if tagged:
-                valid += f" and {p}e.epoch == {p}book.epoch"
+                valid += f" and {p}e.kind.epoch == {p}book.epoch"
             lines += [
                 f"{pad}{p}e = {p}index[{self._quick_expression()}]",
                 f"{pad}if {valid}:",

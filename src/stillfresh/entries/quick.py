@@ -34,9 +34,9 @@ class QuickIndex:
     def remember(self, quick: object, entry: Entry) -> None:
         """Let calls with these arguments be answered from *entry* while it is fresh."""
         with self._lock:
-            if entry.indexed:
+            if entry.visits is not False:
                 return
-            entry.indexed = True
+            entry.visits = 0  # it is indexed from now on
             if len(self.entries) >= self._limit:
                 self._sweep()
             old = self.entries.get(quick)
@@ -68,5 +68,4 @@ class QuickIndex:
         """Count its hits here. For the eviction they stay touches; another index may have it."""
         self._retired += entry.visits
         entry.looks += entry.visits
-        entry.visits = 0
-        entry.indexed = False
+        entry.visits = False

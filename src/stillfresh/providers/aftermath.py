@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Self
 
+from ..entry import Kind
 from ..events import log
 from .base import Address
 
@@ -77,7 +78,9 @@ class Aftermath:
     def retire(self, entry: Entry) -> None:
         """Make *entry* useless now, and let its value live until the lock is free."""
         entry.quick_until = -inf
-        entry.expired = True
+        kind = entry.kind
+        if type(kind) is Kind and kind.born is not None:
+            kind.expired = True
         try:
             self.values.append(entry.value)
             del entry.value

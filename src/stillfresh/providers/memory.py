@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from ..clock import LIVENESS_SECONDS, Clock
-from ..entry import Entry, Verdict, judge
+from ..entry import Entry, Kind, Verdict, judge
 from ..errors import InvalidOption
 from ..tags import TagBook
 from .aftermath import Aftermath, Reports
@@ -132,7 +132,7 @@ class MemoryCacheProvider(Walks):
             space = self._table.spaces.get(namespace)
             if space is None or (entry := space.get(key)) is None:
                 return None
-            if self._clock.now() < entry.quick_until and entry.epoch == self.book.epoch:
+            if self._clock.now() < entry.quick_until and entry.kind.epoch == self.book.epoch:
                 entry.looks += 1
                 return entry
         with Aftermath(self._reports) as after, self._lock:
@@ -189,12 +189,12 @@ class MemoryCacheProvider(Walks):
         try:
             if not leases.holds(lease):
                 return False
-            entry.epoch = self.book.epoch
-            if entry.tags:
+            tags = entry.tags
+            if tags:
                 self._stamp(entry, address.namespace)
             written = (
                 alive
-                and not ((entry.tags or lease.tags) and not leases.welcome(lease, entry.tags))
+                and not ((tags or lease.tags) and not leases.welcome(lease, tags))
                 and self._table.place(address, entry, self._clock.now(), after)
             )
             if leases.held.get(address) is lease:
@@ -254,15 +254,14 @@ class MemoryCacheProvider(Walks):
             for at in range(0, len(entries), SLICE):
                 await self.put(entries[at : at + SLICE])
             return
-        leases, book, place = self._leases, self.book, self._table.place
+        leases, place = self._leases, self._table.place
         after = self._begin()
         try:
             now = self._clock.now()
             for address, entry in entries:
                 if leases.held:
                     leases.end(address, after)
-                entry.epoch = book.epoch
-                if entry.tags:
+                if type(entry.kind) is Kind and entry.kind.tags:
                     self._stamp(entry, address.namespace)
                 place(address, entry, now, after)
         finally:
@@ -302,7 +301,8 @@ class MemoryCacheProvider(Walks):
             else:
                 total = number_in(old.value, address, serialized=self.serialized) + amount
                 new = Entry(None, old.born, old.windows, old.tags)
-                new.markers, new.epoch = old.markers, old.epoch
+                if old.markers:
+                    new.stamp(old.epoch, old.markers)
             new.value = total
             if self.serialized:
                 new.value = digits = b"%d" % total
@@ -340,9 +340,8 @@ class MemoryCacheProvider(Walks):
 
     def _stamp(self, entry: Entry, namespace: str) -> None:
         # The epoch first: a tag that a destructor drops in between is looked at once more.
-        entry.epoch = self.book.epoch
-        if entry.tags:
-            entry.markers = self.book.markers(namespace, entry.tags)
+        epoch = self.book.epoch
+        entry.stamp(epoch, self.book.markers(namespace, entry.tags))
 
     def _add_waker(self, address: Address, waker: Callable[[], object]) -> bool:
         with self._lock:

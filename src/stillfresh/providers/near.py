@@ -106,6 +106,7 @@ class NearEntry(Entry):
         ear: Ear,
     ) -> None:
         super().__init__(value, source.born, source.windows, source.tags)
+        self.own().born = source.born
         self.ends = ends
         """Who may be served is served before this moment, -inf once it is dead."""
         self.names = names
@@ -220,7 +221,7 @@ class Near:
             ):
                 return None
             kept = NearEntry(entry, value, ends, names=names, nook=nook, ear=ear)
-            kept.space, kept.key = address
+            kept.own().space, kept.key = address
             for other in self._values.get(names[0], ()):
                 if other.nook is nook:
                     self._remove(other, dead)

@@ -14,18 +14,20 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from ..entry import Entry, Verdict, judge
+from ..entry import Entry, Kind, Verdict, judge
 from .base import Address
 from .eviction import CHUNK, S3Fifo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..entry import Windows
     from ..tags import TagBook
     from .aftermath import Aftermath, Reports
 
 _LONGEST_REST: Final = 64
 """Stores between two looks of the sweep, a quarter of what one look may meet."""
+_MOST_KINDS: Final = 256
 
 
 class Table:
@@ -42,6 +44,10 @@ class Table:
         self._count = 0
         self.spaces: dict[str, dict[str, Entry]] = {}
         """By namespace, then by key."""
+        self._kinds: dict[str, Kind] = {}
+        """By namespace: what those entries have in common that came last."""
+        self._all_kinds: dict[tuple[str, Windows], Kind] = {}
+        """Not more than a bounded number; one that is forgotten is made once more."""
         self._policy = S3Fifo()
         self._rest = 0
 
@@ -68,7 +74,7 @@ class Table:
         if entry is None:
             return None
         if (now < entry.quick_until or judge(entry, now) is not Verdict.GONE) and (
-            entry.epoch == self.book.epoch or self._tags_hold(entry)
+            entry.kind.epoch == self.book.epoch or self._tags_hold(entry)
         ):
             return entry
         self.remove(entry, after)
@@ -83,7 +89,7 @@ class Table:
             entry = self.at(namespace, key)
             if entry is None:
                 continue
-            if (now < entry.quick_until and entry.epoch == self.book.epoch) or (
+            if (now < entry.quick_until and entry.kind.epoch == self.book.epoch) or (
                 self.usable(Address(namespace, key), now, after) is not None
             ):
                 found.append(key)
@@ -100,18 +106,28 @@ class Table:
         end of the same queue, and counts as touched: somebody asked for it again.
         """
         namespace, key = address
-        size = entry.size
+        if entry.chunk is not None and not self.holds(address, entry):
+            entry = _twin(entry)  # one that is elsewhere stays there
+        kind = entry.kind
+        windows = kind.windows if type(kind) is Kind else kind
+        if windows is not kind and not kind.shared:
+            kind.space = namespace
+        else:
+            kind = self._kinds.get(namespace)
+            if kind is None or kind.windows is not windows:
+                kind = self._kind(namespace, windows)
+        size = kind.size
         if size > self.max_bytes:
             after.refuse(address, size)
             self.drop(address, after)
             return False
-        fresh, stale, keep, _ = entry.windows
-        gone_at = entry.born + (fresh + (stale if stale > keep else keep))  # noqa: FURB136
-        if now >= gone_at or (entry.expired and judge(entry, now) is Verdict.GONE):
+        fresh, stale, keep, ahead = windows
+        gone_at = entry.quick_until
+        if stale or keep or ahead < fresh or gone_at == -inf:
+            gone_at = entry.dies_at()
+        if now >= gone_at or (entry.quick_until == -inf and judge(entry, now) is Verdict.GONE):
             self.drop(address, after)
             return True
-        if entry.chunk is not None and not self.holds(address, entry):
-            entry = _twin(entry)  # one that is elsewhere stays there
         if self.watchers:
             for written in self.watchers.get(namespace, ()):
                 written.append(key)
@@ -138,7 +154,7 @@ class Table:
             else:
                 space = made
             old = space[key] if key in space else None  # noqa: SIM401
-            grows = size if old is None else size - old.size
+            grows = size if old is None else size - old.kind.size
             if not crowded and (
                 (old is None and self._count >= self.max_entries)
                 or self.bytes + grows > self.max_bytes
@@ -166,15 +182,15 @@ class Table:
                 old.quick_until = -inf
                 entry.looks = 1
             space[key] = entry
-            entry.space, entry.key, entry.chunk = namespace, key, chunk
+            entry.kind, entry.key, entry.chunk = kind, key, chunk
             chunk.line[at] = entry
             chunk.fill = at + 1
             chunk.alive += 1
             queue.alive += 1
             if gone_at < chunk.gone_at:  # noqa: PLR1730
                 chunk.gone_at = gone_at
-            if entry.epoch < chunk.epoch:  # noqa: PLR1730
-                chunk.epoch = entry.epoch
+            if kind.epoch < chunk.epoch:  # noqa: PLR1730
+                chunk.epoch = kind.epoch
             break
         if old is not None and old is not entry:
             after.retire(old)
@@ -197,22 +213,25 @@ class Table:
                 after.retire(entry)
                 entry.chunk = None
         self._policy.forget()
-        self.spaces = {}
+        self.spaces, self._kinds, self._all_kinds = {}, {}, {}
         self._count = self.bytes = 0
 
     def remove(self, entry: Entry, after: Aftermath) -> None:
         """Take *entry* out. It is dead before nobody finds it any more, never after."""
         entry.quick_until = -inf
-        spaces, namespace, key = self.spaces, entry.space, entry.key
+        kind = entry.kind
+        spaces, namespace, key = self.spaces, kind.space, entry.key
         if namespace in spaces:
             space = spaces[namespace]
             if key in space and space[key] is entry:
                 del space[key]
                 self._count -= 1
-                self.bytes -= entry.size
+                self.bytes -= kind.size
                 if not space:
                     del spaces[namespace]
-        entry.expired = True
+                    self._kinds.pop(namespace, None)
+        if kind.born is not None:
+            kind.expired = True
         try:
             after.values.append(entry.value)
             del entry.value
@@ -231,12 +250,23 @@ class Table:
         return True
 
     def _tags_hold(self, entry: Entry) -> bool:
-        epoch = self.book.epoch
-        for marker in entry.markers:
+        epoch, kind = self.book.epoch, entry.kind
+        for marker in kind.markers:
             if marker.dead:
                 return False
-        entry.epoch = epoch
+        kind.epoch = epoch
         return True
+
+    def _kind(self, namespace: str, windows: Windows) -> Kind:
+        """Return what the entries of *namespace* with these *windows* share."""
+        kind = self._all_kinds.get((namespace, windows))
+        if kind is None:
+            if len(self._all_kinds) >= _MOST_KINDS:
+                self._all_kinds.clear()
+            kind = self._all_kinds[namespace, windows] = Kind(windows, shared=True)
+            kind.space, kind.epoch = namespace, self.book.epoch
+        self._kinds[namespace] = kind
+        return kind
 
     def _sweep(self, now: float, after: Aftermath) -> None:
         """
@@ -254,7 +284,7 @@ class Table:
         chunk.gone_at, chunk.epoch = inf, epoch
         for entry in chunk.entries():
             gone_at = entry.dies_at()
-            if gone_at <= now or (entry.epoch != epoch and not self._tags_hold(entry)):
+            if gone_at <= now or (entry.kind.epoch != epoch and not self._tags_hold(entry)):
                 self.remove(entry, after)
             elif gone_at < chunk.gone_at:
                 chunk.gone_at = gone_at
@@ -262,7 +292,10 @@ class Table:
 
 def _twin(entry: Entry) -> Entry:
     """Return a copy that is nowhere yet."""
-    twin = Entry(entry.value, entry.born, entry.windows, entry.tags, entry.size)
-    twin.expired, twin.quick_until = entry.expired, entry.quick_until
-    twin.markers, twin.epoch = entry.markers, entry.epoch
+    kind = entry.kind
+    twin = Entry(entry.value, entry.born, kind.windows, kind.tags, kind.size)
+    if kind.tags:
+        twin.stamp(kind.epoch, kind.markers)
+    if entry.quick_until == -inf:
+        twin.expired, twin.quick_until = entry.expired, -inf
     return twin

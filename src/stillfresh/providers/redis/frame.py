@@ -28,7 +28,7 @@ import struct
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ...entry import Entry, Windows
+from ...entry import Entry, Kind, Windows
 from .names import packed, written
 
 if TYPE_CHECKING:
@@ -99,11 +99,9 @@ class RemoteEntry(Entry):
     ) -> None:
         # One per hit: not what only counts in memory, such as touches for the eviction.
         self.value = value
-        self.born = born
-        self.windows = windows
-        self.tags = frozenset(versions) if versions else _NO_TAGS
-        self.size = len(value)
-        self.expired = expired
+        tags = frozenset(versions) if versions else _NO_TAGS
+        self.kind = kind = Kind(windows, tags, len(value), shared=False)
+        kind.born, kind.expired = born, expired
         self.run = run
         self.cut = cut
         """Not all of its tags were there to be read."""
