@@ -143,7 +143,7 @@ MUTANTS = [
         "two processes that wait for each other go on after one lease",
         "computing/patience.py",
         "Patience.is_over",
-        "self._flight.wanted and time.monotonic() >= self._until",
+        "now >= self._gives_up or (self._flight.wanted and now >= self._until)",
         "self._flight.wanted and False",
         "tests/test_redis_processes.py::test_two_processes_that_wait_for_each_other_go_on",
     ),
