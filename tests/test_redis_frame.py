@@ -237,7 +237,7 @@ def token(number: int) -> bytes:
     return b"0123abcd:%016d" % number
 
 
-TAGS = st.lists(st.sampled_from(["t", "u", "product:1", "\u00e9"]), unique=True, max_size=3)
+TAGS = st.lists(st.sampled_from(["t", "u", "50%", "%b%b", "\u00e9"]), unique=True, max_size=3)
 SPANS = st.sampled_from([0.0, 0.5, 10.0, inf])
 
 

@@ -62,8 +62,8 @@ MUTANTS = [
         "what was invalidated by tag is not served",
         REDIS + "frame.py",
         "fresh_value",
-        "if [data[part] for part in markers.versions] != found[1:]:",
-        "if not data:",
+        "data[_COUNTS.start : start] != tags:",
+        "not data:",
         "tests/test_shortcut_shared.py::test_an_invalidation_wins",
     ),
     Mutant(

@@ -55,9 +55,9 @@ class Batch:
     """
     Reads that travel together, each with the future of who waits for it.
 
-    The result of one is what stands under its name: bytes, or None; or, with tags or with the
-    life that is left, a pair of that life and of a list with the bytes and the versions (see
-    `frame.fresh_value`). A `Refusal` is the server's word about all of them.
+    The result of one is what stands under its name: bytes, or None; with tags it is a list of that
+    and the versions. Who asked for the life that is left gets a pair of it and of the same. A
+    `Refusal` instead of the bytes is the server's word about all of them.
     """
 
     __slots__ = ("_lives", "_more", "_replies", "_shared", "asked", "sent_at")
@@ -128,9 +128,8 @@ class Batch:
                 continue
             value = found[name]
             if markers is not None:
-                value = [value, *[found[marker] for marker in markers.packed]]
-            plain = markers is None and not life
-            future.set_result(value if plain else (lives[name] if life else None, value))
+                value = [value, *map(found.__getitem__, markers.packed)]
+            future.set_result((lives[name], value) if life else value)
 
     def fail(self, error: BaseException) -> None:
         """Let everybody who waits have *error*."""

@@ -227,26 +227,21 @@ def read_entry(data: bytes, left_ms: int, now: float, *, whole: bool = True) -> 
 class Markers:
     """The tags of an entry: their versions' names, how to ask for them, where a frame has them."""
 
-    __slots__ = ("counts", "end", "front", "names", "packed", "spelled", "tags", "versions")
+    __slots__ = ("end", "form", "front", "names", "packed", "tags")
 
     def __init__(self, tags: tuple[str, ...], names: list[str]) -> None:
         self.tags = tags
         self.names = names
         spelled = [written(tag).encode("utf-8", "surrogatepass") for tag in tags]
-        self.spelled: list[tuple[slice, bytes]] = []
-        """Where a frame with these tags has their names, each behind its length."""
-        self.versions: list[slice] = []
-        """Where it has the versions."""
-        self.counts = _COUNTED.pack(len(tags), 0)
-        """What it says of how many there are, and of a long key that is not there."""
-        at = _FRONT.size
-        for name in spelled:
-            whole = len(name).to_bytes(2, "big") + name
-            self.spelled.append((slice(at, at + len(whole)), whole))
-            at += len(whole)
-            self.versions += [slice(at, at + TOKEN), slice(at + TOKEN, at + 2 * TOKEN)]
-            at += 2 * TOKEN
-        self.end = at
+        whole = [len(name).to_bytes(2, "big") + name for name in spelled]
+        self.form = b"".join(
+            [
+                _COUNTED.pack(len(tags), 0),
+                *(name.replace(b"%", b"%%") + b"%b%b" for name in whole),
+            ]
+        )
+        """What a frame says of its tags, with room for their versions; a long key is not there."""
+        self.end = _FRONT.size + sum(len(name) + 2 * TOKEN for name in whole)
         """Where its value begins."""
         self.front = f"*{len(names) + 2}\r\n$4\r\nMGET\r\n"
         """What stands before the value's name in a command that reads it with them."""
@@ -262,27 +257,28 @@ def fresh_value(left_ms: Any, found: Any, passed: float, markers: Markers | None
     seconds since before they were asked for. The life that is left is None where nobody asked for
     it: then it has to have one window. None as the answer says nothing: `read_entry` tells.
     """
-    start = _FRONT.size
     if markers is None:
-        data, counts = found, _NEITHER
-    elif found.__class__ is list and (data := found[0]).__class__ is bytes:
-        counts, start = markers.counts, markers.end
-        if [data[part] for part in markers.versions] != found[1:]:
-            return None
-        if data[4:12] == ANY_RUN or any(data[part] != tag for part, tag in markers.spelled):
+        data, start, tags = found, _FRONT.size, _NEITHER
+    elif found.__class__ is list:
+        data, *versions = found
+        start = markers.end
+        try:
+            tags = markers.form % tuple(versions)
+        except TypeError:  # one of them is not there
             return None
     else:
         return None
-    if left_ms is None and data.__class__ is bytes:
-        lives = data[_LIVES] + _NEITHER
-        late = _late.get(lives)
-        soon = passed <= (_lateness(lives) if late is None else late)
-        return data[start:] if soon and data[:4] == _FRESH and data[_COUNTS] == counts else None
-    if data.__class__ is not bytes or left_ms is None or left_ms.__class__ is not int:
+    if data.__class__ is not bytes or data[:4] != _FRESH or data[_COUNTS.start : start] != tags:
         return None
-    if data[:4] != _FRESH or data[_COUNTS] != counts:
+    if markers is not None and data[4:12] == ANY_RUN:
         return None
     lives = data[_LIVES]
+    if left_ms is None:
+        late = _late.get(lives + _NEITHER)
+        soon = passed <= (_lateness(lives + _NEITHER) if late is None else late)
+        return data[start:] if soon else None
+    if left_ms.__class__ is not int:
+        return None
     windows, life = _known.get(lives) or _windows(lives)
     age = passed
     if life is not None and left_ms < life:

@@ -20,8 +20,6 @@ from .frame import fresh_value, lone_value
 
 if TYPE_CHECKING:
     from ...entry import Entry
-    from .frame import Markers
-    from .link import Link
     from .reading import Reading
 
 _new = tuple.__new__
@@ -44,37 +42,27 @@ class Hits:
         link = provider.link()
         if link is None:
             return await provider.glance(Address(self._namespace, key))
-        tags = provider.tags_seen
-        if tags or self._life:
-            address = _new(Address, (self._namespace, key))
-            markers = tags.get(address)
-            if markers is not None or self._life:
-                return await self._glance_at_more(address, link, markers)
-        asked = monotonic()
-        found = await link.fetch(self._head.packed(key))
-        if found is None:
-            return None
-        if found.__class__ is bytes:
-            value = lone_value(found, monotonic() - asked)
+        tags, markers = provider.tags_seen, None
+        if tags:
+            markers = tags.get(_new(Address, (self._namespace, key)))
+        name = self._head.packed(key)
+        if self._life:
+            now = provider.now()
+            left, found = replies = await link.fetch(name, markers, life=True)
+            value = fresh_value(left, found, provider.now() - now, markers)
             if value is not None:
                 return value
+            return await provider.looked(Address(self._namespace, key), markers, replies, now)
+        asked = monotonic()
+        found = await link.fetch(name, markers)
+        value = None
+        if markers is not None:
+            value = fresh_value(None, found, monotonic() - asked, markers)
+            found = found[0]
+        elif found.__class__ is bytes:
+            value = lone_value(found, monotonic() - asked)
+        if value is not None or found is None:
+            return value
+        if found.__class__ is bytes:
             provider.learn(Address(self._namespace, key), found)
         return await provider.glance(Address(self._namespace, key))
-
-    async def _glance_at_more(
-        self, address: Address, link: Link, markers: Markers | None
-    ) -> bytes | Entry | None:
-        provider = self._provider
-        asked = provider.now()
-        name = self._head.packed(address.key)
-        replies = await link.fetch(name, markers, life=self._life)
-        if replies.__class__ is tuple:
-            left, found = replies
-            value = fresh_value(left, found, provider.now() - asked, markers)
-            if value is not None:
-                return value
-            if self._life:
-                return await provider.looked(address, markers, replies, asked)
-            if found[0] is None:
-                return None
-        return await provider.glance(address)
