@@ -91,11 +91,11 @@ def test_if_none_match(condition, tag, expected):
 )
 def test_ten_thousand_tags_are_compared_in_time(condition):
     """RFC 9110 13.1.2: a list that is long, or made to confuse, costs its length once."""
-    started = time.perf_counter()
+    started = time.thread_time()  # of the processor: others may have it meanwhile
     names_tag(condition, b'"zz"')
     names_tag(condition + b',"zz"x', b'"zz"')
     names_tag(condition + b',"zz"', b'"zz"')
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
 
 
 @given(st.binary(max_size=60), st.binary(max_size=20))

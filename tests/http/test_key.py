@@ -322,9 +322,9 @@ def test_accept_language(one, other, safe, loose):
 def test_long_hostile_values_are_read_in_time(value):
     """No URL and no field costs more than its length."""
     ignored = key.name_matcher(["*a*b*c*d*e", "utm_*"])
-    started = time.perf_counter()
+    started = time.thread_time()
     key.normal_query(key.normal_escapes(value), ignored=ignored)
     key.searched(value, SearchVariance(ordered=False))
     key.accepted_codings(value)
     key.unordered_languages(value)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1

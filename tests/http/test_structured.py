@@ -166,11 +166,11 @@ def test_no_value_raises(value):
 def test_long_hostile_values_are_read_in_time(value):
     """The parser is linear, and what is longer than 64 KiB is not read."""
     headers = ((OWN, value), (b"no-vary-search", value), (b"g", value))
-    started = time.perf_counter()
+    started = time.thread_time()
     structured.targeted(headers, (OWN,))
     structured.no_vary_search(headers)
     structured.strings(headers, b"g")
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 def test_what_is_written_is_a_structured_field():

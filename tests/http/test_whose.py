@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from stillfresh import App, HttpCache, HttpCacheMiddleware, action, http_cache
+from stillfresh import App, CacheProvider, HttpCache, HttpCacheMiddleware, action, http_cache
 
 ANN, BOB = {"X-User": "ann"}, {"X-User": "bob"}
 user: ContextVar[str] = ContextVar("user", default="nobody")
@@ -440,10 +440,12 @@ async def test_the_look_at_the_start_sees_an_application_inside(lab):
     ],
 )
 async def test_what_a_whole_application_adds_to_the_key_counts_on_the_short_way(
-    lab, profile, options, name
+    lab, provider, profile, options, name
 ):
     """A request that looks the same otherwise never gets what was kept for another one."""
     app = App()
+    if provider is not None:
+        app.provide(CacheProvider, provider)
 
     async def page(request: Request) -> Response:
         return PlainTextResponse(request.headers[name], headers={"cache-control": "max-age=60"})

@@ -27,6 +27,7 @@ class Plan:
     __slots__ = (
         "asked",
         "body",
+        "by_url",
         "key",
         "request",
         "route",
@@ -67,6 +68,8 @@ class Plan:
             parts += [b"per", _text(cache.per(request_object(scope)), "per")]
         if cache.key is not None:
             parts += [b"key", _text(cache.key(request_object(scope)), "key")]
+        self.by_url = not parts
+        """Nothing but the URL has made the key: another request for it has the same."""
         self.key = route.primary(request, text, parts)
         self.tags = route.tags(request, text, values)
 

@@ -131,10 +131,7 @@ class Shortcuts:
             or cache.request_directives != "ignore"
             or cache.cache_status == "debug"
             or cache.is_known_host is not None
-            or cache.trust_forwarded
-            or cache.vary_cookies
-            or cache.key is not None
-            or cache.per is not None
+            or not plan.by_url
             or stored.vary
         ):
             return
