@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from redis.crc import key_slot
+
 from stillfresh.services.current import registry
 
+from .cluster import ClusterModel, Place, Shard
 from .history import History
 from .network import Network
 from .nodes import KEYS, WAYS, Node, far_node, node_threads
@@ -37,7 +40,7 @@ CHANGES = {
     "expire": 2,
 }
 """What is changed by hand how often, against each other."""
-DEEDS = {"call": 30, "refresh": 2, "cancel": 4, "time": 3, **CHANGES}
+DEEDS = {"call": 30, "refresh": 2, "cancel": 4, "time": 3, "move a slot": 3, **CHANGES}
 """What is done how often."""
 FAULTS = {
     "cut": 3,
@@ -53,6 +56,7 @@ FAULTS = {
     "full": 1,
     "pause": 2,
     "kill": 1,
+    "fail over": 2,
 }
 LASTING = (0.01, 0.3, 1.5, 12.0)
 """Seconds after which a fault is mended."""
@@ -67,6 +71,8 @@ class Conditions(NamedTuple):
     """Nothing breaks: what is promised of a fleet without faults must hold."""
     strict: bool = False
     """What a server brings back is not trusted."""
+    cluster: bool = False
+    """Three servers share the slots."""
     failing: float = 0.0
     """The share of computations that raise."""
     lateness: float = 0.0
@@ -90,13 +96,24 @@ class Fleet(World):
         self.history = History(lives, KEYS)
         self.history.tell = self.tell
         self.history.calm = conditions.calm
-        self.net = Network(self, ServerModel(self))
+        self.cluster = ClusterModel(self) if conditions.cluster else None
+        servers = self.cluster.shards if self.cluster else [ServerModel(self)]
+        self.net = Network(self, {one.place: one for one in servers})
         self.failing = conditions.failing
-        self.saved = self.net.server.save()
+        self.save()
         self.nodes: list[Node] = []
         self.dead: list[Node] = []
         self.born = 0
         self.healed = False
+
+    @property
+    def servers(self) -> list[ServerModel]:
+        """The primaries."""
+        return [one for one in self.net.servers.values() if one.role == b"master"]
+
+    def save(self) -> None:
+        """Note what servers would bring back from their disks, or a replica that is behind."""
+        self.saved = {one.place: one.save() for one in self.servers}
 
     @property
     def lateness(self) -> float:
@@ -128,7 +145,8 @@ class Fleet(World):
         """Start one more node."""
         self.born += 1
         options = {"after_restart": "discard"} if self.conditions.strict else {}
-        node = far_node(f"n{self.born}", self, self.history, self.way, **options)
+        url = "redis+cluster://far:6379,far:6380,far:6381" if self.cluster else "redis://far:6379"
+        node = far_node(f"n{self.born}", self, self.history, self.way, url, **options)
         self.finish(node.loop, node.start())
         self.nodes.append(node)
 
@@ -153,14 +171,16 @@ class Fleet(World):
                     self.tell(f"cancel {task.get_coro().__qualname__} on {node.name}")
                     task.cancel()
                     node.loop.call_soon(lambda: None)
+            case "move a slot":
+                self.move_a_slot()
             case _:
                 self.tell(f"{name} {key} {pattern} on {node.name}")
                 node.begin_change(name, key, pattern, threaded=threaded)
 
     def fault(self, name: str, node: Node, lasts: float) -> None:
         """Let something break, and mend by itself after a while."""
-        rng, net, server = self.rng, self.net, self.net.server
-        self.tell(f"{name} {node.name}")
+        rng, net, server = self.rng, self.net, self.rng.choice(self.servers)
+        self.tell(f"{name} {node.name} {server.place}")
         match name:
             case "cut":
                 for wire in net.wires_of(node):
@@ -185,7 +205,7 @@ class Fleet(World):
             case "restart server":
                 server.restart()
             case "bring old data back":
-                server.restart(self.saved)
+                server.restart(self.saved[server.place])
             case "flush":
                 server.do_flushall()
             case "forget scripts":
@@ -198,11 +218,65 @@ class Fleet(World):
             case "full":
                 server.full = True
                 self.call_later(lasts, lambda: setattr(server, "full", False))
+            case "fail over":
+                self.fail_over(server)
             case "pause":
                 node.loop.paused_until = self.now + lasts
             case "kill":
                 self.kill(node)
                 self.add_node()
+
+    def fail_over(self, server: ServerModel) -> None:
+        """
+        Let a server die, and its replica take its place.
+
+        It is behind where what it brings back is not trusted; else it has everything.
+        """
+        saved = self.saved[server.place] if self.conditions.strict else server.save()
+        if self.cluster is None:
+            server.restart(saved)  # at the same address
+            return
+        assert isinstance(server, Shard)
+        made = self.cluster.fail_over(server, saved)
+        if made is None:
+            return
+        del self.net.servers[server.place]
+        if (replica := self.net.servers.get(made.place)) is not None:
+            replica.die()
+        self.net.servers[made.place] = made
+        self.saved[made.place] = saved
+        server.die()
+        self.call_later(self.rng.choice(LASTING), lambda: self.come_back(server.place))
+
+    def come_back(self, place: Place) -> None:
+        """Let a server that has died be a replica, at the same place."""
+        assert self.cluster is not None
+        if place in self.cluster.dead:
+            self.net.servers[place] = self.cluster.come_back(place)
+
+    def move_a_slot(self) -> None:
+        """Let the names of a slot move from one server to another, one after the other."""
+        cluster, rng = self.cluster, self.rng
+        if cluster is None:
+            return
+        names = sorted(name for shard in cluster.shards for name in shard.keys.data)
+        if not names:
+            return
+        slot, target = key_slot(rng.choice(names)), rng.choice(cluster.shards)
+        self.tell(f"slot {slot} moves to {target.place}")
+        cluster.begin(slot, target)
+        self.call_later(rng.uniform(0.0, 0.02), lambda: self._move_on(slot))
+
+    def _move_on(self, slot: int) -> None:
+        cluster = self.cluster
+        if cluster is None or slot not in cluster.moving:
+            return  # one of the two has died
+        names = cluster.names(slot)
+        if names:
+            cluster.move(slot, self.rng.choice(names))
+            self.call_later(self.rng.uniform(0.0, 0.02), lambda: self._move_on(slot))
+        else:
+            cluster.end(slot)
 
     def kill(self, node: Node) -> None:
         """End a process: what it has sent still arrives, nothing else of it happens."""
@@ -229,12 +303,20 @@ class Fleet(World):
 
     def heal(self) -> None:
         """Let all faults end, and everything that was begun."""
-        server = self.net.server
         self.net.refused.clear()
         self.net.slow = 0.0
-        server.full = False
-        if server.paused:
-            server.resume()
+        if self.cluster is not None:
+            for place in list(self.cluster.dead):
+                self.come_back(place)
+            # With one server the next command finds out that a connection is half open. Here it may
+            # be one that is not used again before the end.
+            for wire in self.net.wires:
+                if wire.stalled:
+                    wire.cut()
+        for server in self.servers:
+            server.full = False
+            if server.paused:
+                server.resume()
         for node in self.nodes:
             node.loop.paused_until = 0.0
         tasks = [task for node in self.nodes for task in node.tasks]
@@ -291,10 +373,11 @@ class Fleet(World):
         for node in self.nodes:
             for what in node.left():
                 self.history.wrong(f"(e) {node.name} keeps {what}")
-        server = self.net.server
-        leases = [name for name in server.keys.data if name.startswith(b"sim:l:")]
-        server.keys.expire_due()
-        left = [name for name in leases if name in server.keys.data]
+        left: list[bytes] = []
+        for server in self.servers:
+            leases = [name for name in server.keys.data if name.startswith(b"sim:l:")]
+            server.keys.expire_due()
+            left += [name for name in leases if name in server.keys.data]
         if left and self.history.calm:
             self.history.wrong(f"(e) leases are left: {left}")
         for node in self.nodes:
@@ -305,8 +388,9 @@ class Fleet(World):
                 self.history.wrong(f"(e) {node.name} leaves {tasks}")
             if threads := [one for one in node.threads if not one.over]:
                 self.history.wrong(f"(e) {node.name} leaves {threads}")
-        if server.unknown:
-            self.history.wrong(f"the model lacks {server.unknown[0]!r}")
+        for server in self.servers:
+            if server.unknown:
+                self.history.wrong(f"the model lacks {server.unknown[0]!r}")
 
     def statistics(self, node: Node) -> None:
         """See that each call is counted, and once (f)."""

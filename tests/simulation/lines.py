@@ -6,23 +6,20 @@ from typing import Any
 
 import hiredis
 import redis.exceptions
+from redis._parsers.base import BaseParser
 
 from .network import Wire
 from .server import NOTHING
 from .threads import here
 
-NAMED = {
-    "NOSCRIPT": redis.exceptions.NoScriptError,
-    "OOM": redis.exceptions.OutOfMemoryError,
-}
-
 
 class Blocking:
     """What the library uses of a connection of the client library that blocks."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, place: tuple[str, int]) -> None:
         self._timeout = timeout
-        self._reader = hiredis.Reader(notEnoughData=NOTHING)
+        self._place = place
+        self._reader = hiredis.Reader(notEnoughData=NOTHING, replyError=BaseParser.parse_error)
         self._replies: list[Any] = []
         self._wire: Wire | None = None
         self._thread: Any = None
@@ -31,9 +28,10 @@ class Blocking:
         thread = here()
         network, loop = thread.world.network, thread.loop
         thread.wait(lambda: False, network.arrival(thread.world.now) - thread.world.now)
-        if not network.accepts(loop.node):
+        server = network.reached(loop.node, self._place)
+        if server is None:
             raise redis.exceptions.ConnectionError("refused: the simulation wants it so")
-        self._wire = network.connected(loop, self)
+        self._wire = network.connected(server, loop, self)
 
     def disconnect(self) -> None:
         if self._wire is not None:
@@ -59,9 +57,8 @@ class Blocking:
         if not self._replies:
             self._checked()
         reply = self._replies.pop(0)
-        if isinstance(reply, hiredis.ReplyError):
-            kind = NAMED.get(str(reply).split()[0], redis.exceptions.ResponseError)
-            raise kind(str(reply))
+        if isinstance(reply, redis.exceptions.ResponseError):
+            raise reply
         return reply
 
     def _checked(self) -> Wire:

@@ -60,6 +60,7 @@ class Play(RuleBasedStateMachine):
         way=st.sampled_from(range(len(WAYS))),
         faults=st.booleans(),
         strict=st.booleans(),
+        cluster=st.booleans(),
         failing=st.sampled_from([0.0, 0.2]),
         lateness=st.sampled_from([0.0, 0.3]),
         longest=st.sampled_from([0.0, 0.004, 0.03, 2.0]),
@@ -155,9 +156,14 @@ class Simulated(Play):
             self.fleet.fault(name, self.fleet.nodes[node], lasts)
         self.wait(then.seconds)
 
+    @precondition(lambda self: self.fleet.conditions.cluster)
+    @rule(then=THENS)
+    def move_a_slot(self, then: Then) -> None:
+        self.do("move a slot", 0, KEYS[0], threaded=False, then=then)
+
     @rule()
     def save(self) -> None:
-        self.fleet.saved = self.fleet.net.server.save()
+        self.fleet.save()
 
     def teardown(self) -> None:
         fleet = self.fleet

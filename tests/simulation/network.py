@@ -18,18 +18,22 @@ if TYPE_CHECKING:
     from .virtual import NodeLoop, World
 
 CLOSED = object()
+Place = tuple[str, int]
 
 
 class Wire(asyncio.Transport):
     """One connection of a node, from both ends."""
 
-    def __init__(self, network: Network, loop: NodeLoop, protocol: Any) -> None:
+    def __init__(
+        self, network: Network, server: ServerModel, loop: NodeLoop, protocol: Any
+    ) -> None:
         super().__init__()
         self.network = network
+        self.server = server
         self.loop = loop
         self.protocol = protocol
         self.closing = False
-        self.server_end: Any = network.server.accept(self)
+        self.server_end: Any = server.accept(self)
         self.stalled = False
         """Half open: what is sent from now on goes nowhere, and nobody says so."""
         self._to_server = self._to_client = network.world.now
@@ -81,11 +85,11 @@ class Wire(asyncio.Transport):
 
     def _at_server(self, data: bytes) -> None:
         if self.server_end is not None:
-            self.network.server.receive(self.server_end, data)
+            self.server.receive(self.server_end, data)
 
     def _server_hears_the_end(self) -> None:
         if self.server_end is not None:
-            self.network.server.gone(self.server_end)
+            self.server.gone(self.server_end)
             self.server_end = None
 
     def answer(self, data: bytes) -> None:
@@ -104,7 +108,7 @@ class Wire(asyncio.Transport):
     def cut(self) -> None:
         """The server's end, or something between, ends the connection; the node hears of it."""
         if self.server_end is not None:
-            self.network.server.gone(self.server_end)
+            self.server.gone(self.server_end)
             self.server_end = None
         self._to_client = self.network.arrival(self._to_client)
         self.network.world.call_at(self._to_client, lambda: self._arrive(CLOSED))
@@ -129,11 +133,11 @@ class Wire(asyncio.Transport):
 
 
 class Network:
-    """All wires of a world to one server, and the faults that hold at the moment."""
+    """All wires of a world to its servers, and the faults that hold at the moment."""
 
-    def __init__(self, world: World, server: ServerModel) -> None:
+    def __init__(self, world: World, servers: dict[Place, ServerModel]) -> None:
         self.world = world
-        self.server = server
+        self.servers = servers
         self.wires: list[Wire] = []
         self.slow = 0.0
         """Seconds that a piece takes at most, on top of what is usual."""
@@ -142,7 +146,6 @@ class Network:
         self.refused: set[Any] = set()
         """Nodes that get no connection, and whose commands go nowhere."""
         world.network = self
-        server.network = self
 
     def arrival(self, earliest: float) -> float:
         """Draw when a piece arrives that is sent now, behind what arrives at *earliest*."""
@@ -152,13 +155,15 @@ class Network:
             takes += rng.uniform(0.0, self.slow)
         return max(earliest, self.world.now + takes)
 
-    def accepts(self, node: Any) -> bool:
-        """Tell whether this node gets a connection at the moment."""
-        return node.alive and node not in self.refused
+    def reached(self, node: Any, place: Place) -> ServerModel | None:
+        """Return the server at *place*, if this node gets a connection to it at the moment."""
+        if not node.alive or node in self.refused:
+            return None
+        return self.servers.get(place)
 
-    def connected(self, loop: NodeLoop, protocol: Any) -> Wire:
+    def connected(self, server: ServerModel, loop: NodeLoop, protocol: Any) -> Wire:
         """Make a connection."""
-        wire = Wire(self, loop, protocol)
+        wire = Wire(self, server, loop, protocol)
         self.wires = [one for one in self.wires if one.protocol is not None]
         self.wires.append(wire)
         protocol.connection_made(wire)
@@ -167,10 +172,11 @@ class Network:
     async def connect(self, loop: NodeLoop, factory: Any, host: Any, port: Any) -> Any:
         """Make a connection for *loop*, or fail."""
         await asyncio.sleep(self.arrival(self.world.now) - self.world.now)
-        if not self.accepts(loop.node):
+        server = self.reached(loop.node, (host, port))
+        if server is None:
             raise ConnectionRefusedError(f"{host}:{port} refused: the simulation wants it so")
         protocol = factory()
-        return self.connected(loop, protocol), protocol
+        return self.connected(server, loop, protocol), protocol
 
     def wires_of(self, node: Any) -> list[Wire]:
         """Return the open connections of a node."""

@@ -284,7 +284,8 @@ class Node:
             self.history.holds_here(self.name, names, since, expire=expire)
             if isinstance(error, asyncio.CancelledError):
                 raise
-            if self.history.calm:
+            # A walk over slots that move again and again gives up, and says so.
+            if self.history.calm and not self.world.conditions.cluster:
                 self.history.wrong(f"{names} failed on a calm day: {error}")
         else:
             self.history.holds(names, since, node=self.name, now=self.world.now, expire=expire)
@@ -372,7 +373,7 @@ _find_attributes = binding.cached_attributes
 def node_threads() -> Iterator[None]:
     """Let the threads and the blocking connections of nodes be those of the world."""
     kept = Server.blocking
-    Server.blocking = lambda server: Blocking(server.timeout)
+    Server.blocking = lambda server: Blocking(server.timeout, server.place or ("far", 6379))
     binding.cached_attributes = _attributes  # the classes are few, and nodes are many
     try:
         with simulated(bells, drivers, renewal):
@@ -382,10 +383,12 @@ def node_threads() -> Iterator[None]:
         binding.cached_attributes = _find_attributes
 
 
-def far_node(name: str, world: Any, history: History, way: type[Any], **options: Any) -> Node:
+def far_node(
+    name: str, world: Any, history: History, way: type[Any], url: str, **options: Any
+) -> Node:
     """Make a node of the simulated world."""
     loop = world.loop()
-    provider = RedisCacheProvider("redis://far:6379", prefix="sim", **options)
+    provider = RedisCacheProvider(url, prefix="sim", **options)
     node = Node(name, loop, history, world, way, provider, clock=NodeClock(loop))
     node.thread = SimThread
     loop.node = node

@@ -36,6 +36,7 @@ class Schedule(Fleet):
             way=rng.randrange(len(WAYS)),
             calm=not faults,
             strict=strict,
+            cluster=rng.random() < 0.25,
             failing=rng.choice([0.0, 0.0, 0.2]),
             lateness=rng.choice([0.0, 0.3]),
             longest=rng.choice([0.0, 0.004, 0.03, 2.0]),
@@ -48,7 +49,7 @@ class Schedule(Fleet):
         """Let something happen."""
         rng = self.rng
         if rng.random() < 0.1:
-            self.saved = self.net.server.save()
+            self.save()
         name = rng.choices(list(self.deeds), list(self.deeds.values()))[0]
         node, key = rng.choice(self.nodes), rng.choice(self.conditions.keys)
         if name in FAULTS:

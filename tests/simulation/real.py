@@ -86,6 +86,8 @@ class RealFleet:
         match name:
             case "call" | "refresh":
                 node.begin(name, key, threaded=threaded)
+            case "move a slot":
+                return  # there is one server
             case "cancel":
                 if tasks := node.cancellable(calls_only=True):
                     self.rng.choice(tasks).cancel()

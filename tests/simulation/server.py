@@ -18,7 +18,7 @@ import hiredis
 from .lua import Lua, ServerError
 
 if TYPE_CHECKING:
-    from .network import Network, Wire
+    from .network import Wire
     from .virtual import World
 
 LUA = Lua()
@@ -38,6 +38,8 @@ class Client:
         self.prefixes: list[bytes] | None = None
         """What it wants to hear of, once it tracks."""
         self.noloop = False
+        self.asking = False
+        """What it asks next may be answered from a slot that is on its way here."""
 
 
 class Keys:
@@ -77,11 +79,13 @@ class Keys:
 class ServerModel:
     """One server."""
 
+    mode = b"standalone"
+    place = ("far", 6379)
+    role = b"master"
+
     def __init__(self, world: World | None = None, milliseconds: Callable[[], int] | None = None):
         self.world = world
-        self.network: Network | None = None
         self.run = b"%016x" % (world.rng.getrandbits(64) if world else 1)
-        self.role = b"master"
         self.paused = False
         self.full = False
         self.scan_page = 3
@@ -135,6 +139,12 @@ class ServerModel:
         self.keys.touched.clear()
         self.scripts.clear()
         self._waiting.clear()
+        for client in list(self.clients):
+            client.wire.cut()
+
+    def die(self) -> None:
+        """End for good: all connections are cut."""
+        self.paused = True
         for client in list(self.clients):
             client.wire.cut()
 
@@ -295,7 +305,9 @@ class ServerModel:
     def do_info(self, *_: bytes) -> bytes:
         return (
             b"# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.0\r\n"
-            b"redis_mode:standalone\r\nrun_id:"
+            b"redis_mode:"
+            + self.mode
+            + b"\r\nrun_id:"
             + self.run
             + b"\r\n# Replication\r\nrole:"
             + self.role
@@ -318,7 +330,7 @@ class ServerModel:
             b"version": b"9.1.0",
             b"proto": int(version),
             b"id": client.number,
-            b"mode": b"standalone",
+            b"mode": self.mode,
             b"role": self.role,
             b"modules": [],
         }

@@ -46,7 +46,7 @@ def test_what_is_broken_is_found(monkeypatch) -> None:
     monkeypatch.setattr(ServerModel, "do_unlink", leaky)
     state = Simulated()
     state.begin(
-        luck=1, way=0, faults=False, strict=True, failing=0.0, lateness=0.0, longest=2.0,
+        luck=1, way=0, faults=False, strict=True, cluster=False, failing=0.0, lateness=0.0, longest=2.0,
         hanging=0.0, keys=("a1",),
     )  # fmt: skip
     state.call(key="a1", nodes=[0], then=Then(0.0, 0), threaded=False)

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import hiredis
 import pytest
+from redis.crc import key_slot
+from simulation.cluster import ClusterModel
 from simulation.server import ServerModel, glob_fits
 
 from stillfresh.providers.redis import scripts
@@ -134,6 +136,79 @@ def test_the_model_answers_like_the_server(seed: int, url: str) -> None:
             kept = {key: real.ask(b"GET", key) for key in real.ask(b"KEYS", b"*")}
             assert kept == model.keys.data, command
         real.ask(b"FLUSHDB")
+
+
+SLOT_NAMES = [b"sim:v:{n|a}", b"sim:l:{n|a}", b"sim:x:{n|a}"]
+ABOUT_ONE_SLOT = [
+    [b"GET", SLOT_NAMES[0]],
+    [b"PTTL", SLOT_NAMES[1]],
+    [b"MGET", *SLOT_NAMES[:2]],
+    [b"EXISTS", *SLOT_NAMES],
+    [b"UNLINK", b"sim:none:{n|a}"],
+    [b"EVAL", b"return redis.call('GET', KEYS[2])", b"2", *SLOT_NAMES[:2]],
+    [b"EVAL", b"return redis.call('EXISTS', KEYS[1])", b"1", SLOT_NAMES[2]],
+    [b"MGET", SLOT_NAMES[0], b"sim:v:{n|b}"],
+]
+
+
+def test_the_model_of_a_cluster_answers_like_one(quiet_cluster) -> None:
+    """
+    A slot that rests, is on its way with none, some or all of its names, and has arrived: whichever
+    server is asked, with ASKING or without, the model says what the real ones say.
+    """
+    model = ClusterModel(None, milliseconds=lambda: 1_000_000)
+    slot = key_slot(SLOT_NAMES[0])
+    quiet_cluster.flush()
+    source = quiet_cluster.owner(slot)
+    target = (source + 1) % 3
+    ports = [node.port for node in quiet_cluster.nodes]
+    reals = [Real(node.url) for node in quiet_cluster.nodes]
+
+    def named(reply: Any) -> Any:
+        """Say of a redirection to which server it goes."""
+        if not isinstance(reply, hiredis.ReplyError):
+            return reply
+        word, *rest = str(reply).split()
+        if word not in {"MOVED", "ASK"}:
+            return word
+        port = int(rest[1].rpartition(":")[2])
+        return word, int(rest[0]), port - 6379 if port < 7_000 else ports.index(port)
+
+    def compare(state: str) -> None:
+        for number in range(3):
+            client: Any = SimpleNamespace(resp3=False, asking=False)
+            for asking in (False, True):
+                for command in ABOUT_ONE_SLOT:
+                    reader = hiredis.Reader()
+                    if asking:
+                        reals[number].ask(b"ASKING")
+                        model.shards[number].answer(client, [b"ASKING"])
+                    reader.feed(model.shards[number].answer(client, command))
+                    ours, theirs = named(reader.gets()), named(reals[number].ask(*command))
+                    assert ours == theirs, (state, number, asking, command)
+
+    try:
+        for name in SLOT_NAMES[:2]:
+            reals[source].ask(b"SET", name, b"x")
+            model.shards[source].keys.put(name, b"x")
+        compare("at rest")
+        quiet_cluster.begin(slot, source, target)
+        model.begin(slot, model.shards[target])
+        compare("on its way, nothing has moved")
+        address = (b"127.0.0.1", b"%d" % ports[target])
+        for name in SLOT_NAMES[:2]:
+            reals[source].ask(b"MIGRATE", *address, name, b"0", b"5000")
+            model.move(slot, name)
+            compare(f"on its way, {name!r} has moved")
+        quiet_cluster.end(slot, target)
+        model.end(slot)
+        for shard in model.shards:
+            shard.knows[slot] = target
+        compare("arrived")
+    finally:
+        for real in reals:
+            real.socket.close()
+        quiet_cluster.flush()
 
 
 @pytest.mark.parametrize(
