@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from . import real
-from .fleet import CHANGES, FAULTS, LASTING, SIZE, Conditions, Fleet
+from .conditions import CHANGES, FAULTS, LASTING, Conditions
+from .fleet import SIZE, Fleet
 from .nodes import KEYS, PATTERNS, WAYS
 
 NODES = st.integers(0, SIZE - 1)

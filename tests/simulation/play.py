@@ -10,7 +10,8 @@ import gc
 import random
 import sys
 
-from .fleet import DEEDS, FAULTS, LASTING, SIZE, Conditions, Fleet
+from .conditions import DEEDS, FAULTS, LASTING, Conditions
+from .fleet import SIZE, Fleet
 from .nodes import KEYS, PATTERNS, WAYS
 from .virtual import Stuck
 

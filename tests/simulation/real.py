@@ -13,7 +13,8 @@ import redis.asyncio
 
 from stillfresh.providers.redis import RedisCacheProvider
 
-from .fleet import SIZE, Conditions
+from .conditions import Conditions
+from .fleet import SIZE
 from .history import History
 from .nodes import KEYS, WAYS, Node
 

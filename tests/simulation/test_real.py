@@ -6,7 +6,7 @@ import asyncio
 import random
 
 import pytest
-from simulation.fleet import DEEDS, Conditions
+from simulation.conditions import DEEDS, Conditions
 from simulation.nodes import PATTERNS, WAYS
 from simulation.real import FAULTS, RealFleet
 
