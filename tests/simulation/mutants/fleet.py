@@ -183,4 +183,20 @@ MUTANTS = [
         "            pass\n",
         SENTINEL + "test_a_replica_is_left_when_it_refuses",
     ),
+    Mutant(
+        "a lease that nobody renews",
+        "one computes in the whole fleet, also where it takes longer than a lease",
+        "providers/redis/renewal.py",
+        "Renewals._round",
+        "elif now - grant.renewed_at >= self._seconds / 6:",
+        "elif False:",
+    ),
+    Mutant(
+        "a thread that does not join",
+        "one computes, in a process: also for threads",
+        "singleflight.py",
+        "Flights.join",
+        "if flight is not None and not flight.over:",
+        "if flight is not None and not flight.over and flight.loop is not None:",
+    ),
 ]
