@@ -16,6 +16,7 @@ from stillfresh.codecs.compiler import Compiler
 from stillfresh.codecs.identical import identical
 from stillfresh.codecs.lifting import lifter
 from stillfresh.codecs.lowering import lowerer
+from stillfresh.codecs.native import reader
 from stillfresh.codecs.node import Walk
 from stillfresh.codecs.plain import pack, unpack
 
@@ -94,6 +95,9 @@ ANNOTATIONS = [
     list[object],
     dict[str, object],
     dict[str, list[int | str | float]],
+    dict[str, list[int]],
+    dict[int, float],
+    dict[str, tuple[int, list[bytes | None]]],
     dict[int, Product],
     dict[UUID, int],
     tuple[int, str],
@@ -205,6 +209,10 @@ def test_both_ways_write_the_same_bytes_and_read_the_same_values(annotation, val
         assert same == data
     if wrote:
         assert identical(lifter(node)(unpack(data)), node.lift(unpack(data)))
+        read = reader(node)
+        if read is not None:
+            by_itself, value = outcome(lambda: read(data))
+            assert not by_itself or identical(value, node.lift(unpack(data)))
 
 
 @pytest.mark.parametrize("annotation", ANNOTATIONS, ids=str)
@@ -215,6 +223,10 @@ def test_both_ways_read_what_nobody_wrote_alike(annotation, plain):
     read, value = outcome(lambda: node.lift(plain))
     if read:
         assert identical(lifter(node)(plain), value)
+        made = reader(node)
+        if made is not None:
+            by_itself, back = outcome(lambda: made(pack(plain)))
+            assert not by_itself or identical(back, value)
 
 
 SIMPLE: list[tuple[object, object]] = [
@@ -267,3 +279,35 @@ def test_an_attribute_beyond_the_fields_is_for_the_general_way():
     value.__dict__["more"] = 1
     wrote, _ = outcome(lambda: lowerer(Compiler().node(Frozen, "return"))(value))
     assert not wrote
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 15, 16, 40, 33_000])
+@pytest.mark.parametrize(
+    "annotation", [dict[str, object], dict[str, int], dict[str, tuple[int, ...]]]
+)
+def test_a_dict_of_any_length_is_read_as_a_map(annotation, count):
+    """The front of an array of pairs has a map to go with it, for each length that it spells."""
+    value = {f"key {n}": (n,) if "tuple" in str(annotation) else n for n in range(count)}
+    node = Compiler().node(annotation, "return")
+    data = pack(node.lower(value, Walk()))
+    read = reader(node)
+    assert read is not None
+    short, back = outcome(lambda: read(data))
+    assert short == (count < 32_768)
+    assert not short or identical(back, value)
+    flat = unpack(data)
+    for forged in (flat[:-1], [*flat, 1], flat[:2] * 2, [1, *flat[1:]], {"a": 1}, "a", None):
+        if forged != flat:
+            assert not outcome(lambda forged=forged: read(pack(forged)))[0]
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [int, object, list[str], tuple[int, str], frozenset[int], list[tuple[bool, float]]],
+)
+def test_what_msgspec_reads_by_itself(annotation):
+    """Types are checked on the way: of another one nothing is read."""
+    node = Compiler().node(annotation, "return")
+    read = reader(node)
+    assert read is not None
+    assert annotation is object or not outcome(lambda: read(pack({"x": 1})))[0]

@@ -19,6 +19,7 @@ from .frame import HEAD, fingerprint_of, plain_front, seal, unseal
 from .identical import difference
 from .lifting import lifter
 from .lowering import lowerer
+from .native import reader
 from .node import TOO_DEEP, Book, Misfit, Node, Walk, full_name
 from .plain import pack, unpack
 from .unreadable import UnreadableFrame
@@ -124,7 +125,7 @@ class TypedBody(Body):
         self.description = node.describe(Book())
         self._used: set[str] = set()
         self._lower: Callable[[object], object] | None = None
-        self._lift: Callable[[object], object] | None = None
+        self._read: Callable[[bytes], object] | None = None
 
     def dump(self, value: object) -> bytes:
         lower = self._lower
@@ -160,12 +161,18 @@ class TypedBody(Body):
             ) from error
 
     def load(self, payload: bytes) -> object:
-        lift = self._lift
-        if lift is None:
+        read = self._read
+        if read is None:
             if self._first("load"):
-                return self._node.lift(unpack(payload))
-            self._lift = lift = lifter(self._node)
-        return lift(unpack(payload))
+                return self._load(payload)
+            self._read = read = reader(self._node) or _lifted(self._node)
+        try:
+            return read(payload)
+        except Exception:  # noqa: BLE001  # an odd form, or nothing of ours: see below
+            return self._load(payload)
+
+    def _load(self, payload: bytes) -> object:
+        return self._node.lift(unpack(payload))
 
     def compare(self, value: object, back: object) -> None:
         path = difference(value, back)
@@ -176,6 +183,11 @@ class TypedBody(Body):
                 "annotated fields, or give a serializer.",
                 path,
             )
+
+
+def _lifted(node: Node) -> Callable[[bytes], object]:
+    lift = lifter(node)
+    return lambda payload: lift(unpack(payload))
 
 
 class ForeignBody(Body):

@@ -61,7 +61,8 @@ def plain_pairs(flat: list[object]) -> object:
     return Ext(ODD_DICT, pack(flat))
 
 
-def _extension(code: int, data: memoryview) -> object:
+def extension(code: int, data: memoryview) -> object:
+    """What an extension type stands for; it raises on others."""
     if code == BIG_INT:
         return int.from_bytes(data, "big", signed=True)
     if code == ODD_TEXT:
@@ -75,7 +76,7 @@ def _extension(code: int, data: memoryview) -> object:
 
 
 _encoder = msgpack.Encoder()
-_decoder: msgpack.Decoder[object] = msgpack.Decoder(object, ext_hook=_extension)
+_decoder: msgpack.Decoder[object] = msgpack.Decoder(object, ext_hook=extension)
 
 unpack: Final = _decoder.decode
 """Bytes to plain data; what it raises on garbage is the caller's to catch."""
