@@ -94,6 +94,17 @@ class Leading(Shelf):
             self._ended(flight, Outcome())
             raise
 
+    def abandon(self, flight: Flight, driver: Driver) -> None:
+        """
+        End a flight whose leader was interrupted before it was launched: nobody else would.
+
+            1. a sync call joins, as the leader
+            2. a signal handler raises, such as at Ctrl-C
+            3. the program goes on, and calls the same once more: it would wait for ever
+        """
+        if not (driver.suspends or self.region.app.background.has(flight)):
+            self._ended(flight, Outcome())
+
     def _never_began(self, flight: Flight, _: object) -> None:
         if flight.outcome is None:  # otherwise it has, and came to its own end
             self._ended(flight, Outcome())

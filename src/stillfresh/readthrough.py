@@ -83,7 +83,7 @@ class Reader(Leading):
                     return self.done("fallback", key, value, entry)
 
             flight, leads = self.join(call, driver)
-            if not driver.suspends and not driver.may_wait_for(flight):
+            if not (leads or driver.suspends or driver.may_wait_for(flight)):
                 outcome = self.compute_alone(call)
                 if outcome.error is not None:
                     return await self._failed(key, outcome, driver, leads=True)
@@ -103,7 +103,7 @@ class Reader(Leading):
                             return self.done("fallback", key, value, entry)
                         await driver.follow(flight, region.clock)
             except BaseException:  # cancelled, or a circle: it was a call all the same
-                self.done("miss" if leads else "coalesced", key, None)
+                self._given_up(flight, driver, leads=leads)
                 raise
 
             outcome = flight.outcome or Outcome()
@@ -121,19 +121,29 @@ class Reader(Leading):
                 status = _status(outcome, leads=leads)
                 return self.done(status, key, outcome.value, entry)
 
+    def _given_up(self, flight: Flight, driver: Driver, *, leads: bool) -> None:
+        if leads:
+            self.abandon(flight, driver)
+        self.done("miss" if leads else "coalesced", flight.key, None)
+
     async def refresh(self, call: Call, driver: Driver) -> Answer:
         """Compute now, whatever is there; join only what begins after this call."""
         came = tick()
         cancelled = False
         while True:
             flight, leads = self.join(call, driver)
-            if not driver.suspends and not driver.may_wait_for(flight):
+            if not (leads or driver.suspends or driver.may_wait_for(flight)):
                 outcome = self.compute_alone(call)
                 return Answer(self.hand_out(outcome.value), outcome.error, outcome)
-            with waiting_for(flight):
+            try:
+                with waiting_for(flight):
+                    if leads:
+                        self.launch(call, flight, driver, take=True)
+                    await driver.follow(flight, self.region.clock)
+            except BaseException:
                 if leads:
-                    self.launch(call, flight, driver, take=True)
-                await driver.follow(flight, self.region.clock)
+                    self.abandon(flight, driver)
+                raise
             outcome = flight.outcome or Outcome()
             if outcome.cancelled:
                 if cancelled:

@@ -266,12 +266,19 @@ class Flights:
 
     def join(self, key: str, make: Callable[..., Flight], *made_of: object) -> tuple[Flight, bool]:
         """Return the flight for *key*, and whether the caller has to lead it."""
-        with self._lock:
-            flight = self._by_key.get(key)
-            if flight is not None and not flight.over:
-                return flight, False
-            flight = self._by_key[key] = make(*made_of)
-            return flight, True
+        made: Flight | None = None
+        try:
+            with self._lock:
+                flight = self._by_key.get(key)
+                if flight is not None and not flight.over:
+                    return flight, False
+                made = self._by_key[key] = make(*made_of)
+                return made, True
+        except BaseException:  # a signal handler raises: nobody would lead it
+            if made is not None:
+                self.leave(made)
+                made.finish(Outcome())
+            raise
 
     def get(self, key: str) -> Flight | None:
         """Return the flight for *key* that may still be joined."""

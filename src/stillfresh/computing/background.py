@@ -40,6 +40,10 @@ class Background:
         self._running: set[Flight] = set()
         self.add, self.discard = self._running.add, self._running.discard
 
+    def has(self, flight: Flight) -> bool:
+        """Tell whether *flight* runs beside its callers."""
+        return flight in self._running
+
     def has_room(self) -> bool:
         """Tell whether one more refresh may start; hung threads must not pile up."""
         return sum(flight.loop is None for flight in self._running.copy()) < MOST_THREADS

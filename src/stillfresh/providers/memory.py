@@ -185,27 +185,30 @@ class MemoryCacheProvider(Walks):
 
     async def store(self, lease: Lease, entry: Entry) -> bool:
         address, leases, alive = lease.address, self._leases, lease.alive()
-        after = self._begin()
+        after: Aftermath | None = None
         try:
-            if not leases.holds(lease):
-                return False
-            tags = entry.tags
-            if tags:
-                self._stamp(entry, address.namespace)
-            written = (
-                alive
-                and not ((tags or lease.tags) and not leases.welcome(lease, tags))
-                and self._table.place(address, entry, self._clock.now(), after)
-            )
-            if leases.held.get(address) is lease:
-                leases.end(address, after)
-            else:  # a destructor called back and ended it
-                written = False
-                if self._table.holds(address, entry):
-                    self._table.drop(address, after)
-            return written
+            with self._lock:
+                after = self._aftermath()
+                if not leases.holds(lease):
+                    return False
+                tags = entry.tags
+                if tags:
+                    self._stamp(entry, address.namespace)
+                written = (
+                    alive
+                    and not ((tags or lease.tags) and not leases.welcome(lease, tags))
+                    and self._table.place(address, entry, self._clock.now(), after)
+                )
+                if leases.held.get(address) is lease:
+                    leases.end(address, after)
+                else:  # a destructor called back and ended it
+                    written = False
+                    if self._table.holds(address, entry):
+                        self._table.drop(address, after)
+                return written
         finally:
-            self._end(after)
+            if after is not None:
+                self._end(after)
 
     async def settle(self, lease: Lease, tags: frozenset[str]) -> bool:
         alive = lease.alive()
@@ -255,17 +258,20 @@ class MemoryCacheProvider(Walks):
                 await self.put(entries[at : at + SLICE])
             return
         leases, place = self._leases, self._table.place
-        after = self._begin()
+        after: Aftermath | None = None
         try:
-            now = self._clock.now()
-            for address, entry in entries:
-                if leases.held:
-                    leases.end(address, after)
-                if type(entry.kind) is Kind and entry.kind.tags:
-                    self._stamp(entry, address.namespace)
-                place(address, entry, now, after)
+            with self._lock:
+                after = self._aftermath()
+                now = self._clock.now()
+                for address, entry in entries:
+                    if leases.held:
+                        leases.end(address, after)
+                    if type(entry.kind) is Kind and entry.kind.tags:
+                        self._stamp(entry, address.namespace)
+                    place(address, entry, now, after)
         finally:
-            self._end(after)
+            if after is not None:
+                self._end(after)
 
     async def delete(self, addresses: Sequence[Address]) -> int:
         usable = 0
@@ -313,18 +319,13 @@ class MemoryCacheProvider(Walks):
 
     # Underneath
 
-    def _begin(self) -> Aftermath:
-        """
-        Take the lock, for what happens most; `_end` lets go of it.
-
-        In half the time that a `with` takes, and mostly without a new object.
-        """
-        self._lock.acquire()
+    def _aftermath(self) -> Aftermath:
+        """Return one for what happens most, mostly without a new object; under the lock."""
         after, self._spare = self._spare, None
         return Aftermath(self._reports) if after is None else after
 
     def _end(self, after: Aftermath) -> None:
-        self._lock.release()
+        """Come to its end, after the lock."""
         if after.more:
             after.finish()
         else:
