@@ -95,7 +95,7 @@ async def test_reads_of_one_key_in_one_turn_are_one_read(two, held, value, tags)
 
 
 async def test_reads_of_many_keys_in_one_turn_are_one_piece(two, held, value):
-    """Fifty keys go to the transport in two pieces at most, and each caller gets its own."""
+    """Fifty keys go to the transport in three pieces at most, and each caller gets its own."""
     a, b = two
     held.open = True
     addresses = [Address("space", f"k{number}") for number in range(50)]
@@ -104,7 +104,7 @@ async def test_reads_of_many_keys_in_one_turn_are_one_piece(two, held, value):
         held.pieces = []
         found = await asyncio.gather(*(value(a, one) for one in addresses))
         assert found == [b"%dx" % n for n in range(50)]
-        assert len(held.pieces) <= 2
+        assert len(held.pieces) <= 3
 
 
 async def test_nobody_joins_a_read_that_was_handed_over(two, held, value):

@@ -37,6 +37,8 @@ _PUSH: Final = hiredis.PushNotification
 _WIDEST: Final = 64
 _LARGEST: Final = 1 << 18
 """Reads that travel as one command: so many, or so many bytes of replies as may be expected."""
+_FIRST: Final = 32
+"""The first ones of a turn do not wait for the others: so many are worth a piece of their own."""
 
 
 class Link(asyncio.Protocol):
@@ -61,7 +63,8 @@ class Link(asyncio.Protocol):
         """What is not sent yet is sent at the end of this turn."""
         self._batch: Batch | None = None
         """Reads that may be joined by others: nothing was sent of them yet."""
-        self._width = _WIDEST
+        self._width = self._limit = _WIDEST
+        """How many may travel as one command, and how many when the next one is ready."""
         self._fed = 0
         """Bytes that came since the last reply to a batch."""
         self._turn = 0.0
@@ -148,8 +151,11 @@ class Link(asyncio.Protocol):
             self._turn = batch.sent_at
             self._line.append(batch)
             self._write(batch.packed())
-        elif len(asked) >= self._width:
+        elif len(asked) >= self._limit:
             self._seal(batch)
+            if self._limit == _FIRST:  # the server works on them while others ask
+                self._hand_over()
+            self._limit = self._width
         return future
 
     def _put(self, data: bytes, count: int) -> Request:
@@ -173,6 +179,7 @@ class Link(asyncio.Protocol):
         """Send what was asked, with what others ask in this turn."""
         if not self._due:
             self._due, self._turn = True, now
+            self._limit = min(_FIRST, self._width)
             self._loop.call_soon(self._flush)
 
     def _seal(self, batch: Batch) -> None:
@@ -185,6 +192,9 @@ class Link(asyncio.Protocol):
         self._due = False
         if self._batch is not None:
             self._seal(self._batch)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         data, self._unsent = self._unsent, []
         if self.transport is not None and data:
             self._write(data[0] if len(data) == 1 else b"".join(data))
