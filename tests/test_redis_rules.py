@@ -68,6 +68,44 @@ async def test_a_call_after_an_invalidation_elsewhere_is_not_given_the_running_r
         assert await other.get(Service).f() == "new"
 
 
+# Leases before values
+
+
+@pytest.mark.parametrize("how", ["pattern", "clear"])
+@pytest.mark.parametrize("trip", range(6))
+async def test_a_store_beside_a_walk_is_gone(two, monkeypatch, how: str, trip: int):
+    """
+    A walk ends the leases first, so whenever a store comes beside it, nothing is left of it.
+
+    1. process A   holds a lease, and computes
+    2. process B   drops by pattern; the values that there are have been looked through
+    3. process A   stores: it must not be able to any more
+    """
+    a, b = two
+    lease = await leased(a)
+    links, trips = b.wires.links, []
+    talk_to, talk = links.talk_to, links.talk
+
+    def beside(way):
+        async def wrapped(*args):
+            if len(trips) == trip:
+                trips.append(await a.store(lease, entry(b"old")))
+            else:
+                trips.append(None)
+            return await way(*args)
+
+        return wrapped
+
+    monkeypatch.setattr(links, "talk_to", beside(talk_to))
+    monkeypatch.setattr(links, "talk", beside(talk))
+    await (b.invalidate_matching("space", "*") if how == "pattern" else b.clear("space"))
+    assert await value(a) is None
+    assert len(trips) >= 3  # two walks, and what the first one found
+    if trip >= len(trips):
+        assert not await a.store(lease, entry(b"old"))
+        assert await value(a) is None
+
+
 # R2: a lease counts from the reply
 
 

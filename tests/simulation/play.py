@@ -37,7 +37,7 @@ class Schedule(Fleet):
             way=rng.randrange(len(WAYS)),
             calm=not faults,
             strict=strict,
-            cluster=rng.random() < 0.25,
+            cluster=rng.random() < 0.15,
             failing=rng.choice([0.0, 0.0, 0.2]),
             lateness=rng.choice([0.0, 0.3]),
             longest=rng.choice([0.0, 0.004, 0.03, 2.0]),

@@ -119,6 +119,7 @@ MUTANTS = [
         """            (self.names.glob(self.names.values, namespace, start), drop_values),
             (self.names.glob(self.names.leases, namespace, start), drop_leases),
 """,
+        "tests/test_redis_rules.py::test_a_store_beside_a_walk_is_gone",
     ),
     Mutant(
         "a pattern that leaves the leases",
