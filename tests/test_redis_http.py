@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
-from stillfresh import App, CacheProvider, RedisCacheProvider, action
+from fastapi import Response
+
+from stillfresh import (
+    App,
+    CacheProvider,
+    HttpCache,
+    HttpCacheMiddleware,
+    RedisCacheProvider,
+    action,
+)
+from stillfresh.testing import VirtualClock
 
 
 class Api:
@@ -27,16 +38,16 @@ def scope_of(path: str) -> dict:
         "http_version": "1.1",
         "method": "GET",
         "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
+        "path": path.partition("?")[0],
+        "raw_path": path.partition("?")[0].encode(),
+        "query_string": path.partition("?")[2].encode(),
         "headers": [(b"host", b"shop.example")],
         "server": ("shop.example", 80),
         "client": ("127.0.0.1", 1),
     }
 
 
-async def get(app: App, path: str) -> bytes:
+async def get(app: App, path: str, *lines: tuple[bytes, bytes]) -> bytes:
     """Return the body of a response."""
     sent = []
 
@@ -46,7 +57,9 @@ async def get(app: App, path: str) -> bytes:
     async def send(message):
         sent.append(message)
 
-    await app(scope_of(path), receive, send)
+    scope = scope_of(path)
+    scope["headers"] += lines
+    await app(scope, receive, send)
     assert sent[0]["status"] == 200
     return b"".join(message.get("body", b"") for message in sent[1:])
 
@@ -162,3 +175,80 @@ async def test_credentials_and_changes_of_the_app_take_the_long_way(url, prefix)
         app.on("hit", lambda event: None)
         assert shortcuts.distant(scope_of("/prices/6")) is None
     assert shortcuts.distant(scope_of("/prices/6")) is None
+
+
+async def test_a_silent_server_ends_the_short_way_of_what_is_near(url, prefix):
+    """Three seconds without an answer, and nobody knows what has changed."""
+    clock = VirtualClock()
+    provider = RedisCacheProvider(url, prefix=prefix, memory=True)
+    async with App(Api, clock=clock).provide(CacheProvider, provider) as app:
+        scope = scope_of("/prices/8")
+        while app.server.ready(scope) is None:
+            await get(app, "/prices/8")
+            await asyncio.sleep(0.001)
+        clock.advance("4 seconds")
+        assert app.server.ready(scope) is None
+
+
+class Changing:
+    """Actions whose responses change what they depend on."""
+
+    fields: ClassVar[dict[str, str]] = {}
+    calls = 0
+
+    @action("/varying", cache=HttpCache("1 minute", stale="1 hour"))
+    async def varying(self) -> Response:
+        self.calls += 1
+        return Response(f"run {self.calls}", headers=self.fields)
+
+
+async def test_a_response_that_varies_now_takes_the_long_way(url, prefix):
+    """Its key is the first variant's, and another client must not get that."""
+    async with App(Changing).provide(CacheProvider, RedisCacheProvider(url, prefix=prefix)) as app:
+        api = app.get(Changing)
+        for _ in range(3):
+            await get(app, "/varying")
+        assert app.server.engine.shortcuts.distant(scope_of("/varying")) is not None
+        await api.varying.invalidate()
+        api.fields = {"Vary": "X-Kind"}
+        pages = {}
+        for kind in (b"a", b"b", b"a", b"b"):
+            pages.setdefault(kind, set()).add(await get(app, "/varying", (b"x-kind", kind)))
+        assert pages == {b"a": {b"run 2"}, b"b": {b"run 3"}}
+
+
+async def test_an_old_response_takes_the_long_way(url, prefix):
+    """It is served, and refreshed behind; the short way knows fresh ones only."""
+    async with App(Changing).provide(CacheProvider, RedisCacheProvider(url, prefix=prefix)) as app:
+        for _ in range(3):
+            await get(app, "/varying")
+        reader = app.server.route_of(Changing.varying).reader()
+        (key,) = await reader.region.guard.waiting.keys(reader.region.namespace, "*")
+        await reader.region.expire(reader.region.guard.waiting, key)
+        assert await get(app, "/varying") == b"run 1"
+        await app.settled()
+        assert await get(app, "/varying") == b"run 2"
+
+
+async def test_no_short_way_where_a_response_says_what_of_a_query_counts(url, prefix):
+    """Its key is another one as soon as a response says so, in whatever process."""
+
+    async def origin(scope, receive, send):
+        lines = [(b"cache-control", b"max-age=60"), (b"no-vary-search", b'params=("utm")')]
+        await send({"type": "http.response.start", "status": 200, "headers": lines})
+        await send({"type": "http.response.body", "body": scope["query_string"]})
+
+    app = App().provide(CacheProvider, RedisCacheProvider(url, prefix=prefix))
+    site = HttpCacheMiddleware(origin, profile="safe", cache_app=app)
+    async with app:
+        for _ in range(4):
+            assert await get(site, "/?a=1") == b"a=1"
+        assert not site.engine.shortcuts._distant
+
+
+async def test_engines_learn_anew_when_an_app_starts():
+    """Whoever kept responses before may be another app now."""
+    site = HttpCacheMiddleware(lambda *_: None, profile="safe")
+    site.engine.readings.known["x"] = ()
+    async with App():
+        assert not site.engine.readings.known

@@ -132,9 +132,9 @@ async def test_an_exception_may_be_worse_than_an_old_response(site, clock):
             old = await get("/page")
             assert (old.status, old.text) == (200, "run 1")
             assert old.cache == "fwd=stale; fwd-status=500"  # the page of the framework
-            world.error, world.status = None, 503
+            world.error, world.status = None, 500
             clock.advance("1 minute")  # a failed refresh rests
-            assert (await get("/page")).status == 503
+            assert (await get("/page")).status == 500
             clock.advance("1 hour")
             world.error = LookupError()
             with pytest.raises(LookupError):
@@ -170,6 +170,17 @@ async def test_who_may_ask_may_not_ask_all_the_time(site, clock, wish):
             clock.advance("10 seconds")
             assert (await get("/page", asks)).text == ("run 2" if interval else "run 3")
             assert world.runs == (2 if interval else 3)
+            kept = "run 1" if wish == "no-store" else f"run {world.runs}"
+            assert (await get("/page")).text == kept  # no-store stores nothing either
+
+
+async def test_an_old_response_may_be_asked_about_at_any_time(site, clock):
+    """E: directives_interval= is about fresh ones, however young the old one is."""
+    _, app, get = site(stale="1 hour", request_directives="all", directives_interval="5 minutes")
+    async with app:
+        await get("/page")
+        clock.advance("2 minutes")
+        assert (await get("/page", {"cache-control": "no-cache"})).text == "run 2"
 
 
 # F1
@@ -241,6 +252,34 @@ async def test_a_client_waits_only_so_long(site, clock):
         assert "stored" in one.cache
         assert two.status == 200
         assert (await get("/page")).hit
+        assert world.runs == 2
+
+
+async def test_who_leads_after_all_does_not_give_up(site, clock):
+    """
+    G1: 1. one runs the handler, two waits; 2. an invalidation: what one makes is not stored; 3. two
+    runs the handler itself, past its wait_limit=; 4. three waits for two.
+    """
+    world, app, get = site(wait_limit="2 seconds")
+    gate = world.gate = asyncio.Event()
+    async with app:
+        first = asyncio.create_task(get("/page"))
+        await world.entered.wait()
+        second = asyncio.create_task(get("/page"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await app.server.route_of(app.kinds[0].page).invalidate({"n": 0})
+        world.gate = asyncio.Event()
+        world.entered.clear()
+        gate.set()
+        await world.entered.wait()
+        clock.advance("3 seconds")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        world.gate.set()
+        assert "stored" not in (await first).cache
+        assert "stored" in (await second).cache
+        assert (await get("/page")).text == "run 2"
         assert world.runs == 2
 
 
