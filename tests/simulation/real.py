@@ -59,7 +59,7 @@ class RealFleet:
             Node(f"n{number}", loop, self.history, self, self.way, provider)
             for number, provider in enumerate(providers)
         ]
-        self.raw = redis.asyncio.Redis.from_url(url)
+        self.raw = None if conditions.cluster else redis.asyncio.Redis.from_url(url)
 
     @property
     def now(self) -> float:
@@ -76,7 +76,8 @@ class RealFleet:
 
     async def stop(self) -> None:
         """Stop them."""
-        await self.raw.aclose()
+        if self.raw is not None:
+            await self.raw.aclose()
         for node in self.nodes:
             await node.stop()
 
@@ -88,7 +89,7 @@ class RealFleet:
             case "call" | "refresh":
                 node.begin(name, key, threaded=threaded)
             case "move a slot":
-                return  # there is one server
+                return  # there is one server, or somebody else moves them
             case "cancel":
                 if tasks := node.cancellable(calls_only=True):
                     self.rng.choice(tasks).cancel()
@@ -97,6 +98,7 @@ class RealFleet:
 
     async def fault(self, name: str, node: Node) -> None:
         """Let something break."""
+        assert self.raw is not None
         match name:
             case "CLIENT KILL":
                 await self.raw.client_kill_filter(_type="normal", skipme=True)
@@ -120,7 +122,7 @@ class RealFleet:
                     raise end
         self.failing = 0.0
         keys = self.conditions.keys
-        if not self.history.calm:
+        if self.conditions.cluster or not self.history.calm:
             await asyncio.sleep(1.5)  # a breaker tries again after a second
         for key in keys:
             for node in self.nodes:
