@@ -20,6 +20,8 @@ from stillfresh import (
     computation,
     http_cache,
 )
+from stillfresh.computing.drivers import drive
+from stillfresh.providers.base import Address
 from stillfresh.testing import ChaosProvider, VirtualClock
 
 MINUTE = "1 minute"
@@ -444,3 +446,28 @@ async def test_what_nobody_marks_is_not_kept_hold_of(lab):
         readers = [one.cached.reader() for one in app.server._routes.values() if one.cached]
         assert [reader.counts.hit for reader in readers if reader.counts.hit] == [3]
         assert not any(reader.index.entries for reader in readers)
+
+
+async def test_what_is_dropped_before_its_client_has_it_is_not_told_to_be_old(lab):
+    """
+    It was made for this client just now, and its entry knows no age any more.
+
+    1. a request leads: its response is stored
+    2. something drops it, in the same turn of the loop
+    3. the request wakes up, and is answered
+    """
+    world, loop = lab.World(), asyncio.get_running_loop()
+    async with App() as app:
+        get = lab.Client(lab.make["app"](world, app))
+        memory = app.get(CacheProvider)
+        dropped = []
+
+        def drop(event):  # ours, which never suspends
+            dropped.append(drive(memory.delete([Address(event.cache, event.key)])))
+
+        app.on("store", lambda event: loop.call_soon(drop, event))
+        for _ in range(2):
+            made = await get("/thing")
+            assert made.get("age") is None
+            assert "hit" not in made.cache
+        assert dropped == [1, 1]

@@ -10,6 +10,7 @@ else: what is told by tags reaches all variants.
 from __future__ import annotations
 
 import time
+from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...computing.calls import Call
@@ -22,7 +23,7 @@ from .crowd import read_patiently, read_stale
 from .filling import Fill, Unkept
 from .frame import Stored
 from .planning import member_of, request_object
-from .replies import Reply, answer
+from .replies import FIRST_HAND, Reply, answer
 from .routes import Failure
 from .scope import target_of
 from .shortcut import book_of
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ...computing.calls import Answer
+    from ...entry import Entry
     from ...readthrough import Reader
     from ..rules.fields import CacheControl
     from ..rules.message import Request
@@ -189,7 +191,7 @@ class Readings:
         if not isinstance(value, Stored) or value.vary:
             return None
         entry.visits += 1
-        resident = now - entry.born
+        resident = _resident(entry, value, now, how="hit")
         member = member_of(plan, status.hit(value.lifetime - value.age - resident))
         reply = answer(
             value,
@@ -309,7 +311,7 @@ class Readings:
     def _found(self, plan: Plan, fill: Fill, call: Call, answered: Answer, value: Stored) -> Found:
         entry = answered.entry
         now = fill.reader.region.clock.now()
-        resident = max(0.0, now - entry.born) if entry is not None else 0.0
+        resident = _resident(entry, value, now, how=answered.status)
         reply = answer(
             value,
             plan.request,
@@ -377,3 +379,14 @@ class Readings:
         if found.reader is not None:
             region = found.reader.region
             await region.delete(ON_LOOP.ops(region.guard), [found.key])
+
+
+def _resident(entry: Entry | None, value: Stored, now: float, *, how: str) -> float:
+    """
+    Return the age of an entry. One that was dropped in this moment does not tell it any more:
+    it is new, or as old as it can be.
+    """
+    passed = 0.0 if entry is None else max(0.0, now - entry.born)
+    if passed < inf:
+        return passed
+    return 0.0 if how in FIRST_HAND else max(0.0, value.lifetime - value.age)
