@@ -82,6 +82,7 @@ class Kind:
         "expired",
         "markers",
         "shared",
+        "simple",
         "size",
         "space",
         "tags",
@@ -106,6 +107,9 @@ class Kind:
         """Where `quick_until` of the entry does not tell it any more."""
         self.expired = False
         self.shared = shared
+        fresh, stale, keep, ahead = windows
+        self.simple = not stale and not keep and fresh <= ahead
+        """An entry is gone when the short cut may not serve it any more."""
 
 
 class Entry:

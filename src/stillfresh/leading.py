@@ -110,7 +110,8 @@ class Leading(Shelf):
             self._ended(flight, Outcome())
 
     def _ended(self, flight: Flight, outcome: Outcome) -> None:
-        self.region.flights.leave(flight)
+        if flight.listed:
+            self.region.flights.leave(flight)
         flight.finish(outcome)
         # What leads back here goes: a circle would wait for the collector.
         flight.task = flight.unbegun = flight.lease = None

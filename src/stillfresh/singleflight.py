@@ -105,6 +105,7 @@ class Flight:
         "key",
         "late_tags",
         "lease",
+        "listed",
         "loop",
         "namespace",
         "outcome",
@@ -137,6 +138,8 @@ class Flight:
         """Tags that the function has added to its own result so far, once it has been called."""
         self.lease: Lease | None = None
         """The right to store the result, once there is one."""
+        self.listed = True
+        """It was not taken out of the registry yet."""
         self.began = NEVER
         self.shaken = False
         """Something was changed before it began: the lease that it asks for may have ended."""
@@ -287,10 +290,10 @@ class Flights:
 
     def leave(self, flight: Flight) -> None:
         """Take *flight* out: nobody joins it from now on."""
-        if self._by_key.get(flight.key) is flight:  # who has left never comes back
-            with self._lock:
-                if self._by_key.get(flight.key) is flight:
-                    del self._by_key[flight.key]
+        flight.listed = False
+        with self._lock:
+            if self._by_key.get(flight.key) is flight:
+                del self._by_key[flight.key]
 
     def drop(self, concerned: Callable[[Flight], bool]) -> list[Flight]:
         """

@@ -74,6 +74,8 @@ class Guard:
         # reads it. But also there what is owed comes first: a change that was interrupted.
         self.down = down
         memory = None if down or type(self.provider) is not MemoryCacheProvider else self.provider
+        self.memory = memory
+        """The provider where it is our own memory and nothing is owed."""
         self.reads: Operations | MemoryCacheProvider = self.waiting if memory is None else memory
         """How coroutines read and compute, by the shortest way."""
         self.blocking_reads: Operations | MemoryCacheProvider = self.blocking

@@ -127,6 +127,10 @@ class MemoryCacheProvider(Walks):
     # Reading and computing
 
     async def look(self, address: Address) -> Entry | None:
+        return self.find(address)
+
+    def find(self, address: Address) -> Entry | None:
+        """Do what `look` does, without a coroutine."""
         namespace, key = address
         with self._lock:
             space = self._table.spaces.get(namespace)
@@ -191,14 +195,12 @@ class MemoryCacheProvider(Walks):
                 after = self._aftermath()
                 if not leases.holds(lease):
                     return False
-                tags = entry.tags
-                if tags:
-                    self._stamp(entry, address.namespace)
-                written = (
-                    alive
-                    and not ((tags or lease.tags) and not leases.welcome(lease, tags))
-                    and self._table.place(address, entry, self._clock.now(), after)
-                )
+                welcome = alive
+                if lease.tags or type(entry.kind) is Kind:  # otherwise it has no tags
+                    if entry.tags:
+                        self._stamp(entry, address.namespace)
+                    welcome = alive and leases.welcome(lease, entry.tags)
+                written = welcome and self._table.place(address, entry, self._clock.now(), after)
                 if leases.held.get(address) is lease:
                     leases.end(address, after)
                 else:  # a destructor called back and ended it

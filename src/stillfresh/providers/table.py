@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _LONGEST_REST: Final = 64
 """Stores between two looks of the sweep, a quarter of what one look may meet."""
 _MOST_KINDS: Final = 256
+_NOTHING: Final[dict[str, Entry]] = {}
 
 
 class Table:
@@ -121,10 +122,7 @@ class Table:
             after.refuse(address, size)
             self.drop(address, after)
             return False
-        fresh, stale, keep, ahead = windows
-        gone_at = entry.quick_until
-        if stale or keep or ahead < fresh or gone_at == -inf:
-            gone_at = entry.dies_at()
+        gone_at = entry.quick_until if kind.simple else entry.dies_at()
         if now >= gone_at or (entry.quick_until == -inf and judge(entry, now) is Verdict.GONE):
             self.drop(address, after)
             return True
@@ -132,7 +130,7 @@ class Table:
             for written in self.watchers.get(namespace, ()):
                 written.append(key)
         policy = self._policy
-        if self._count >= self.max_entries and self.at(namespace, key) is None:
+        if self._count >= self.max_entries and key not in self.spaces.get(namespace, _NOTHING):
             self._evict(after)
         known = False
         if policy.ghosts:
@@ -157,7 +155,7 @@ class Table:
             grows = size if old is None else size - old.kind.size
             if not crowded and (
                 (old is None and self._count >= self.max_entries)
-                or self.bytes + grows > self.max_bytes
+                or (grows > 0 and self.bytes + grows > self.max_bytes)
             ):
                 crowded = not self._evict(after)
                 continue
@@ -170,7 +168,8 @@ class Table:
             if at == CHUNK:
                 queue.grow()
                 continue
-            self.bytes += grows
+            if grows:
+                self.bytes += grows
             if old is entry:
                 entry.looks += 1
                 break

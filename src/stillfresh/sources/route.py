@@ -58,8 +58,12 @@ class Route:
         entry: Entry | None = None
         value: object = MISSING
         try:
-            found: object
-            if self._hits is not None and driver.suspends and not guard.down:
+            found: object = None
+            if guard.memory is not None:  # as `look` does, without a coroutine
+                entry = guard.memory.find(region.address(key))
+                if entry is not None:
+                    entry, value = reader.open(entry)
+            elif self._hits is not None and driver.suspends and not guard.down:
                 try:
                     found = await self._hits.glance(key)
                 except Exception as error:  # noqa: BLE001  # raised again, as one kind of error
@@ -68,7 +72,6 @@ class Route:
                 ops = guard.waiting if driver.suspends else guard.blocking
                 found = await ops.glance(region.address(key))
             else:
-                found = None
                 entry, value = await reader.look(key, driver)
             if isinstance(found, bytes):
                 value = reader.packer.read(found)
