@@ -30,7 +30,7 @@ LIMITS = {
     "warm hit, tagged": 58,
     "warm hit, three parameters": 72,
     "warm hit, sync": 46,
-    "miss": 5_500,
+    "miss": 3_300,
     "memory: look": 110,
     "memory: write and evict": 820,
     "memory: clear, per key": 330,

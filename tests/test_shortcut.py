@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -451,6 +452,21 @@ def test_hits_of_the_dead_are_kept() -> None:
         it.kill()
     assert index.hits() == 200
     assert len(index.entries) < 150
+
+
+def test_the_dead_leave_as_others_come() -> None:
+    """Each newcomer looks at two: at most about half of the index is dead, those who stay too."""
+    index, living = QuickIndex(), deque(maxlen=100)
+    stays = entry()
+    index.remember("stays", stays)
+    for number in range(5_000):
+        if len(living) == living.maxlen:
+            living[0].kill()
+        living.append(entry())
+        index.remember(number, living[-1])
+    assert len(index.entries) < 2 * (len(living) + 1) + 64
+    assert index.entries["stays"] is stays
+    assert all(it in index.entries.values() for it in living)
 
 
 def test_a_destructor_may_call_back() -> None:

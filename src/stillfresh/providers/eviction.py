@@ -243,7 +243,7 @@ class S3Fifo:
             touches = entry.visits + entry.looks
             if touches <= 0:
                 if queue is small:
-                    self.ghosts.add(hash((entry.space, entry.key)))
+                    self.ghosts.add(hash((entry.kind.space, entry.key)))
                     self._room -= 1
                     if self._room <= 0:
                         self.older_ghosts = self.ghosts
