@@ -60,5 +60,7 @@ class Conditions(NamedTuple):
     """Seconds that a computation takes at most, but for those that seem to hang."""
     hanging: float = 0.0
     """The share of those."""
+    preempting: float = 0.0
+    """How often a thread lets others go first in front of a lock, and behind one."""
     keys: tuple[str, ...] = KEYS
     """What is asked for."""

@@ -43,6 +43,8 @@ class Fleet(World):
         servers = self.cluster.shards if self.cluster else [ServerModel(self)]
         self.net = Network(self, {one.place: one for one in servers})
         self.failing = conditions.failing
+        self.preempting = conditions.preempting
+        self.history.preempting = conditions.preempting > 0
         self.save()
         self.nodes: list[Node] = []
         self.dead: list[Node] = []
@@ -80,7 +82,7 @@ class Fleet(World):
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Replace what this process has only one of by what the world has, for a while."""
-        with self.installed(), node_threads(), warnings.catch_warnings():
+        with self.installed(), node_threads(self), warnings.catch_warnings():
             warnings.simplefilter("error")
             yield
 

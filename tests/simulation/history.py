@@ -109,6 +109,8 @@ class History:
         self.keys = keys
         self.calm = True
         """No fault of the provider, and no node that stood still: one computes in the fleet."""
+        self.preempting = False
+        """A thread may stand still between the decision to compute and the computation."""
         self.problems: list[str] = []
         self.tell: Callable[[str], object] = lambda _: None
         self.values: list[Value] = []
@@ -150,7 +152,7 @@ class History:
         for other in self._running[key]:
             since = tick if self._changing[key] else self._changed[key]
             late = time - other.time >= self.lives.timeout
-            asked = other.tick if other.node == node else other.asked
+            asked = other.tick if other.node == node and not self.preempting else other.asked
             if excused or other.excused or late or asked <= since:
                 continue
             if other.node == node or self.calm:

@@ -66,6 +66,7 @@ class Play(RuleBasedStateMachine):
         lateness=st.sampled_from([0.0, 0.3]),
         longest=st.sampled_from([0.0, 0.004, 0.03, 2.0]),
         hanging=st.sampled_from([0.0, 0.05]),
+        preempting=st.sampled_from([0.0, 0.05, 0.3]),
         keys=st.sampled_from([KEYS[:1], KEYS[:2], KEYS]),
     )
     def begin(self, *, luck: int, faults: bool, **conditions: Any) -> None:

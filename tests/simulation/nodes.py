@@ -18,11 +18,9 @@ from inspect import isawaitable
 from typing import Any
 
 from stillfresh import App, Cache, CacheProvider, RedisCacheProvider, cache, computation
-from stillfresh.computing import drivers
 from stillfresh.computing.drivers import drive
 from stillfresh.entries import region
 from stillfresh.errors import ComputeCancelled, ComputeTimeout, ProviderUnavailable
-from stillfresh.providers.redis import bells, renewal
 from stillfresh.providers.redis.client import Server
 from stillfresh.sources import binding
 
@@ -370,13 +368,13 @@ _find_attributes = binding.cached_attributes
 
 
 @contextmanager
-def node_threads() -> Iterator[None]:
+def node_threads(world: Any) -> Iterator[None]:
     """Let the threads and the blocking connections of nodes be those of the world."""
     kept = Server.blocking
     Server.blocking = lambda server: Blocking(server.timeout, server.place or ("far", 6379))
     binding.cached_attributes = _attributes  # the classes are few, and nodes are many
     try:
-        with simulated(bells, drivers, renewal):
+        with simulated(world):
             yield
     finally:
         Server.blocking = kept

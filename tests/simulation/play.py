@@ -42,6 +42,7 @@ class Schedule(Fleet):
             lateness=rng.choice([0.0, 0.3]),
             longest=rng.choice([0.0, 0.004, 0.03, 2.0]),
             hanging=rng.choice([0.0, 0.0, 0.05]),
+            preempting=rng.choice([0.0, 0.05, 0.3]),
             keys=rng.choice([KEYS, KEYS[:1], KEYS[:2]]),
         )
         super().__init__(seed, conditions, talk=talk)

@@ -8,7 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from simulation.machine import Real, Simulated, Then, bounded
 from simulation.server import ServerModel
 
-EXAMPLES = int(os.environ.get("STILLFRESH_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("STILLFRESH_EXAMPLES", "40"))
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def test_no_search_breaks_a_promise() -> None:
 
 def test_no_search_breaks_a_promise_over_a_real_server(url: str, prefix: str) -> None:
     """The same over a real server, with real threads."""
-    run_state_machine_as_test(lambda: Real(url, prefix), settings=bounded(EXAMPLES // 10))
+    run_state_machine_as_test(lambda: Real(url, prefix), settings=bounded(EXAMPLES // 8))
 
 
 def test_what_is_broken_is_found(monkeypatch) -> None:
@@ -47,7 +47,7 @@ def test_what_is_broken_is_found(monkeypatch) -> None:
     state = Simulated()
     state.begin(
         luck=1, way=0, faults=False, strict=True, cluster=False, failing=0.0, lateness=0.0, longest=2.0,
-        hanging=0.0, keys=("a1",),
+        hanging=0.0, preempting=0.0, keys=("a1",),
     )  # fmt: skip
     state.call(key="a1", nodes=[0], then=Then(0.0, 0), threaded=False)
     state.time_passes(seconds=0.5)

@@ -3,8 +3,9 @@ Threads of a node, one at a time: the world decides when each of them goes on.
 
 A thread has a stack and a context of its own (a greenlet: handing over to a thread of the system
 and back takes a hundred times as long). It runs when its node has a turn, until it would block: on
-a reply, an event, a pause. There it parks, and the world goes on. So whatever two threads of a
-node do, and a thread and the loop, its order is drawn from the seed.
+a a reply, an event, a pause, and by chance in front of a lock and behind one. There it parks, and the
+world goes on. So whatever two threads of a node do, and a thread and the loop, its order is drawn
+from the seed. No thread parks while it holds a lock, so nobody ever waits for one.
 
 Where the library asks `threading` and `time`, it gets what is here (`installed`).
 """
@@ -12,6 +13,8 @@ Where the library asks `threading` and `time`, it gets what is here (`installed`
 from __future__ import annotations
 
 import asyncio
+import functools
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +43,8 @@ class SimThread:
         self.name = name
         self.over = False
         self.killed = False
+        self.held = 0
+        """How many locks it holds."""
         self.loop: NodeLoop
         self.world: World
         self._target, self._args = target, args
@@ -105,6 +110,13 @@ class SimThread:
         if self.killed:
             raise Killed
 
+    def maybe_yield(self) -> None:
+        """Let others go first, by chance."""
+        world = self.world
+        if not self.held and not self.killed and world.rng.random() < world.preempting:
+            self.wake()
+            self.park()
+
     def wait(self, done: Callable[[], bool], seconds: float = inf) -> bool:
         """Park until something is *done*, or *seconds* have passed; tell whether it is."""
         if self.killed:
@@ -164,11 +176,49 @@ def sleep(seconds: float) -> None:
     here().wait(lambda: False, seconds)
 
 
+class SimLock:
+    """A lock of the library, in front of and behind which another thread may go first."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+
+    def acquire(self, *args: Any, **options: Any) -> bool:
+        thread = SimThread.current
+        if thread is None:
+            return bool(self._lock.acquire(*args, **options))
+        thread.maybe_yield()
+        got = bool(self._lock.acquire(*args, **options))
+        thread.held += got
+        return got
+
+    def release(self) -> None:
+        self._lock.release()
+        thread = SimThread.current
+        if thread is not None:
+            thread.held -= 1
+            thread.maybe_yield()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
 class _Threading:
     """The module `threading` as the library sees it."""
 
     Thread = SimThread
     Event = SimEvent
+
+    def __init__(self, world: World) -> None:
+        self._locked = world.preempting > 0
+
+    def Lock(self) -> Any:
+        return SimLock(threading.Lock()) if self._locked else threading.Lock()
+
+    def RLock(self) -> Any:
+        return SimLock(threading.RLock()) if self._locked else threading.RLock()
 
     @staticmethod
     def get_ident() -> int:
@@ -178,16 +228,33 @@ class _Threading:
         return getattr(threading, name)
 
 
+@functools.cache
+def _library() -> list[tuple[ModuleType, str, Any]]:
+    """Return the modules of the library that know threads, and the locks that modules have."""
+    found: list[tuple[ModuleType, str, Any]] = []
+    for name, module in list(sys.modules.items()):
+        if name.startswith("stillfresh.") and not name.startswith("stillfresh.testing"):
+            found += [
+                (module, attribute, value)
+                for attribute, value in vars(module).items()
+                if value is threading or isinstance(value, type(threading.RLock()))
+            ]
+    return found
+
+
 @contextmanager
-def simulated(*modules: ModuleType) -> Iterator[None]:
-    """Let these modules of the library start threads of the simulation, and wait as those do."""
-    kept = time.sleep
-    for module in modules:
-        module.threading = _Threading()
+def simulated(world: World) -> Iterator[None]:
+    """Let the library start threads of the simulation, and wait as those do."""
+    kept, known = time.sleep, _Threading(world)
+    for module, name, value in _library():
+        if value is threading:
+            setattr(module, name, known)
+        elif world.preempting:
+            setattr(module, name, SimLock(value))
     time.sleep = sleep
     try:
         yield
     finally:
         time.sleep = kept
-        for module in modules:
-            module.threading = threading
+        for module, name, value in _library():
+            setattr(module, name, value)

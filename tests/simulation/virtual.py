@@ -117,6 +117,8 @@ class World:
         self.loops: list[NodeLoop] = []
         self.shuffled = self.rng.random() < 0.5
         self.network: Any = None
+        self.preempting = 0.0
+        """How often a thread lets others go first where it takes or gives back a lock."""
         self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._chance = random.Random(self.rng.random())
