@@ -12,6 +12,7 @@ import pytest
 
 import stillfresh
 from stillfresh import App, cache
+from stillfresh.entries.region import _all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +69,7 @@ def test_an_interrupt_leaves_nothing_behind_that_others_wait_for(refresh: bool) 
         assert ask(-1) == number(-1) == -1  # what is made once, is made
         at = 0
         while interrupted(lambda: ask(at), at):  # noqa: B023  # called before it changes
+            assert not any(len(region.flights) for region in _all if region.app is app)
             answers: list[int] = []
             other = threading.Thread(target=lambda: answers.append(number(at)), daemon=True)  # noqa: B023
             other.start()

@@ -290,10 +290,10 @@ class Flights:
 
     def leave(self, flight: Flight) -> None:
         """Take *flight* out: nobody joins it from now on."""
-        flight.listed = False
         with self._lock:
             if self._by_key.get(flight.key) is flight:
                 del self._by_key[flight.key]
+        flight.listed = False  # after it: an interrupt in between leaves nothing behind
 
     def drop(self, concerned: Callable[[Flight], bool]) -> list[Flight]:
         """
