@@ -13,7 +13,7 @@ from stillfresh import RedisCacheProvider
 from stillfresh.clock import Clock
 from stillfresh.entry import Entry, Windows
 from stillfresh.errors import ProviderUnavailable
-from stillfresh.providers.base import Address
+from stillfresh.providers.base import Address, Lease
 from stillfresh.providers.redis import hits as module
 from stillfresh.providers.redis.frame import Markers, fresh_value, lone_value, seal
 from stillfresh.providers.redis.hits import Hits
@@ -267,6 +267,34 @@ async def test_a_late_reply_is_not_believed(provider, monkeypatch):
     monkeypatch.setattr(module, "monotonic", lambda: next(clock))
     assert await plain.glance("k") == b"x"
     assert asked == [at("k")]
+
+
+async def test_what_is_not_as_expected_is_not_asked_for_twice_each_time(provider, link):
+    """A life of less than a second, or a window: from the second one on, a single trip again."""
+    await provider.put([(at(1), entry(b"x", fresh=0.9)), (at(2), entry(b"x", stale=9.0))])
+    await provider.put([(at(3), entry(b"x", "t"))])
+    for key, expected in ((1, [b"PTTL", b"GET"]), (2, [b"PTTL", b"GET"]), (3, [b"MGET"])):
+        plain = Hits(provider, SPACE, lone=True)
+        assert await plain.glance(str(key)) == b"x" or key == 3
+        watched = Watched(link)
+        assert await plain.glance(str(key)) == b"x"
+        link.transport = watched.transport
+        assert watched.commands() == expected
+
+
+async def test_a_tag_that_was_dropped_makes_a_miss_of_one_trip(provider, link):
+    """Its age does not matter any more, and nobody takes it for what somebody has just stored."""
+    await provider.put([(at("k"), entry(b"x", "t"))])
+    lease = await provider.acquire(at("k"), take=True, tags=frozenset("t"))
+    assert isinstance(lease, Lease)
+    assert await provider.store(lease, entry(b"x", "t"))
+    plain = Hits(provider, SPACE, lone=True)
+    assert [await plain.glance("k") for _ in range(2)] == [b"x"] * 2
+    await provider.invalidate_tags(None, ["t"])
+    watched = Watched(link)
+    assert await plain.glance("k") is None
+    assert watched.commands() == [b"MGET"]
+    assert isinstance(await provider.acquire(at("k"), tags=frozenset("t")), Lease)
 
 
 async def test_windows_are_seen_where_none_were_expected(provider):

@@ -7,13 +7,15 @@ not as nearly always (no connection yet, a cluster, tags that were not known) is
 Of an entry with one window nobody need ask how long it has left: the server drops it when that
 is over. What the server cannot tell is how long its reply was under way, so it may be for a
 hundredth of that window; and an entry that lives for less than a second is read with its life.
+Where one was not as expected the next ones are asked for their lives at once.
 See docs/decisions/0100.
 """
 
 from __future__ import annotations
 
+from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..base import Address
 from .frame import fresh_value, lone_value
@@ -23,18 +25,20 @@ if TYPE_CHECKING:
     from .reading import Reading
 
 _new = tuple.__new__
+_AGAIN: Final = 1_000
 
 
 class Hits:
     """Reads of one namespace. *lone* says that its entries have one window, as a rule."""
 
-    __slots__ = ("_head", "_life", "_namespace", "_provider")
+    __slots__ = ("_head", "_lives", "_namespace", "_provider")
 
     def __init__(self, provider: Reading, namespace: str, *, lone: bool) -> None:
         self._provider = provider
         self._namespace = namespace
         self._head = provider.names.head(namespace)
-        self._life = not lone
+        self._lives = 0 if lone else inf
+        """For how many more reads the life is asked for at once."""
 
     async def glance(self, key: str) -> bytes | Entry | None:
         """As `CacheProvider.glance`."""
@@ -46,7 +50,8 @@ class Hits:
         if tags:
             markers = tags.get(_new(Address, (self._namespace, key)))
         name = self._head.packed(key)
-        if self._life:
+        if self._lives:
+            self._lives -= 1
             now = provider.now()
             left, found = replies = await link.fetch(name, markers, life=True)
             value = fresh_value(left, found, provider.now() - now, markers)
@@ -58,11 +63,14 @@ class Hits:
         value = None
         if markers is not None:
             value = fresh_value(None, found, monotonic() - asked, markers)
+            if value is None and provider.dropped(Address(self._namespace, key), markers, found):
+                return None
             found = found[0]
         elif found.__class__ is bytes:
             value = lone_value(found, monotonic() - asked)
         if value is not None or found is None:
             return value
-        if found.__class__ is bytes:
-            provider.learn(Address(self._namespace, key), found)
-        return await provider.glance(Address(self._namespace, key))
+        address = Address(self._namespace, key)
+        if found.__class__ is bytes and not provider.learn(address, found, markers):
+            self._lives = _AGAIN  # there are more like this one, and each would be asked for twice
+        return await provider.glance(address)

@@ -187,10 +187,32 @@ class Reading(Talking):
             self._together.note(together, markers)
         self.tags_seen.note(address, markers)
 
-    def learn(self, address: Address, data: bytes) -> None:
-        """Have the versions of the tags of what was read asked for with it the next time."""
+    def dropped(self, address: Address, markers: Markers, found: list[Any]) -> bool:
+        """
+        Tell whether the tags of an entry do not hold; then it is gone, whatever its age.
+
+        *found* are its bytes, and the versions that were read with them.
+        """
+        data, *versions = found
+        entry = self._read(address, data, 0, 0.0) if isinstance(data, bytes) else None
+        if entry is None or entry.run == ANY_RUN or markers.tags != tuple(entry.versions):
+            return False
+        holds = versions == [one for pair in entry.versions.values() for one in pair]
+        if not holds:
+            self._useless.note(address, entry.mark)
+        return not holds
+
+    def learn(self, address: Address, data: bytes, asked: Markers | None) -> bool:
+        """
+        Have the versions of the tags of what was read asked for with it the next time.
+
+        The answer is whether it has other tags than those that were *asked* for.
+        """
         with suppress(UnreadableEntry):
-            self._note_tags(address, tuple(read_front(data).tags), self.tags_seen.get(address))
+            tags = tuple(read_front(data).tags)
+            self._note_tags(address, tags, self.tags_seen.get(address))
+            return tags != (() if asked is None else asked.tags)
+        return False
 
     def _judged(
         self, address: Address, entry: RemoteEntry | None, now: float, *, holds: bool
