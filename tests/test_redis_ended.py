@@ -158,7 +158,7 @@ async def test_without_the_mark_one_computes_for_all(fleet, end):
         await fleet[0].good.cache.invalidate_tags("t")
     while SOURCE.calls == 1:  # noqa: ASYNC110  # as above
         await asyncio.sleep(0.001)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.5)
     SOURCE.rest.set()
     assert set(await asyncio.gather(*tasks[1:])) == {2}
     SOURCE.first.set()
