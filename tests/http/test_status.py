@@ -113,6 +113,32 @@ def test_what_the_handler_says_is_never_changed(name):
 
 
 @pytest.mark.parametrize(
+    ("said", "narrowed"),
+    [
+        (b"max-age=5", True),
+        (b"no-cache, max-age=5", True),
+        (b"private, max-age=5", False),
+        (b"no-store", False),
+        (b"public, max-age=5", False),
+        (b"s-maxage=5", False),
+    ],
+)
+@pytest.mark.parametrize(
+    "policy",
+    [
+        HttpCache(per=lambda request: "me"),
+        HttpCache.for_app("safe", per=lambda request: "me"),
+        HttpCache(private=True),
+    ],
+    ids=["per", "whole app", "private"],
+)
+def test_what_is_one_clients_is_private_beside_what_the_handler_says(policy, said, narrowed):
+    """http-rules.md A5: a cache in front must not share what has a client's identity in its key."""
+    added = told(((b"cache-control", said),), 200, STORED, policy)
+    assert ((b"cache-control", b"private") in added) is narrowed
+
+
+@pytest.mark.parametrize(
     ("verdict", "code", "expected"),
     [
         (REFUSED, 200, b"private, no-cache"),

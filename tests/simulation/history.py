@@ -87,7 +87,7 @@ class CallRecord:
 class Running:
     """One computation that has not ended."""
 
-    __slots__ = ("asked", "excused", "key", "node", "tick", "time")
+    __slots__ = ("asked", "excused", "key", "leaseless", "node", "tick", "time")
 
     def __init__(
         self, node: str, key: str, tick: int, time: float, *, asked: int, excused: bool
@@ -99,6 +99,8 @@ class Running:
         self.asked = asked
         """When its lease cannot have been asked for yet."""
         self.excused = excused
+        self.leaseless = False
+        """The server that has handed out its lease has given the slot away."""
 
 
 class History:
@@ -155,7 +157,7 @@ class History:
             asked = other.tick if other.node == node and not self.preempting else other.asked
             if excused or other.excused or late or asked <= since:
                 continue
-            if other.node == node or self.calm:
+            if other.node == node or (self.calm and not other.leaseless):
                 self.wrong(
                     f"(b) {key} is computed twice: by {other.node} since {other.tick}, "
                     f"by {node} from {tick}"
@@ -175,6 +177,13 @@ class History:
         self.tell(f"    {running.node} has computed {running.key} ({failed=})")
         if failed:
             self._failed[running.key] = self.tick()
+
+    def moves(self, names: list[bytes]) -> None:
+        """Note that these names are on their way to another server: no lease counts there."""
+        for key, running in self._running.items():
+            if any(key.encode() in name for name in names):
+                for one in running:
+                    one.leaseless = True
 
     def died(self, node: str) -> None:
         """Forget what a node was doing, and what it had not delivered."""

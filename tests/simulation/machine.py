@@ -37,7 +37,7 @@ THENS = st.builds(Then, st.sampled_from([0.0, 0.0005, 0.002, 0.01, 0.2]), st.int
 STEPS = 40
 
 
-def bounded(examples: int, **options: Any) -> settings:
+def bounded(examples: int, *, shrink: bool = True, **options: Any) -> settings:
     """Return the settings for so many examples: time is virtual, and no measure of anything."""
     return settings(
         max_examples=examples,
@@ -46,7 +46,7 @@ def bounded(examples: int, **options: Any) -> settings:
         database=None,
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate, *([Phase.shrink] if shrink else [])],
         **options,
     )
 
@@ -193,7 +193,8 @@ class Real(Play):
         self._runner.run(self._made(seed, conditions))
 
     async def _made(self, seed: int, conditions: Conditions) -> None:
-        self.fleet = real.RealFleet(seed, conditions, self._url, f"{self._prefix}:{id(self)}")
+        alone = conditions._replace(cluster=False)  # there is one server
+        self.fleet = real.RealFleet(seed, alone, self._url, f"{self._prefix}:{id(self)}")
         await self.fleet.start()
 
     def at_work(self) -> Any:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .fields import members, whole_seconds
-from .message import has, joined, replaced
+from .fields import cache_control, members, whole_seconds
+from .message import has, joined, replaced, values
 from .response_verdict import OWN_NAME
 from .structured import write_strings
 
@@ -91,16 +91,21 @@ def told(
     """
     Return the fields to add to a response, by the table of http-rules.md B5.
 
-    A Cache-Control or Expires of the handler is neither overwritten nor widened. *pure*: an
-    action that can depend on nothing but its parameters, so it is public. *invalidated*:
-    something can drop its responses.
+    A Cache-Control or Expires of the handler is neither overwritten nor widened; where `per=` or
+    `private=True` has made the response one client's, and the handler has not said whose it is,
+    `private` stands beside it. *pure*: an action that can depend on nothing but its parameters,
+    so it is public. *invalidated*: something can drop its responses.
     """
     added: list[tuple[bytes, bytes]] = []
     if verdict.vary or policy.vary_cookies or policy.per is not None:
         listed = _vary(headers, verdict, policy)
         if listed:
             added.append((b"vary", listed))
-    if policy.fresh is None or has(headers, b"cache-control") or has(headers, b"expires"):
+    if has(headers, b"cache-control") or has(headers, b"expires"):
+        if (policy.per is not None or policy.private) and not _says_whose(headers):
+            added.append((b"cache-control", b"private"))
+        return tuple(added)
+    if policy.fresh is None:
         return tuple(added)
     if not verdict.store:
         if verdict.private and (status in policy.statuses or status in policy.negative):
@@ -121,6 +126,12 @@ def told(
     if policy.cdn_ttl is not None and public and not has(headers, b"cdn-cache-control"):
         added.append((b"cdn-cache-control", b"max-age=%d" % whole_seconds(policy.cdn_ttl)))
     return tuple(added)
+
+
+def _says_whose(headers: Headers) -> bool:
+    """Tell whether the handler has decided if caches in front may share the response."""
+    said = cache_control(values(headers, b"cache-control"))
+    return any(map(said.has, (b"private", b"no-store", b"public", b"s-maxage")))
 
 
 def _control(lifetime: float, policy: HttpCache, *, public: bool, ask: bool) -> bytes:
