@@ -179,9 +179,13 @@ class History:
             self._failed[running.key] = self.tick()
 
     def moves(self, names: list[bytes]) -> None:
-        """Note that these names are on their way to another server: no lease counts there."""
+        """
+        Note that these names are on their way to another server: no lease counts there.
+
+        Neither does one whose tags moved: all keys have one tag in common.
+        """
         for key, running in self._running.items():
-            if any(key.encode() in name for name in names):
+            if any(key.encode() in name or name.endswith(b"|all}") for name in names):
                 for one in running:
                     one.leaseless = True
 
