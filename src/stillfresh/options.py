@@ -125,7 +125,7 @@ class Policy(Struct, frozen=True):
             timeout=timeout,
             soft_timeout=soft_timeout,
             errors=_predicate(given.get("errors", Exception)),
-            when=_function(given.get("when"), "when"),
+            when=a_function(given.get("when"), "when"),
             vary=_varying(given.get("vary", ())),
             memory=memory_option(given.get("memory")),
             returns=given.get("returns", MISSING),
@@ -252,11 +252,13 @@ def _fraction(given: dict[str, object], option: str) -> float:
     return float(value)
 
 
-def _function(value: object, option: str) -> Callable[..., object] | None:
+def a_function(value: object, option: str, example: str = "") -> Callable[..., object] | None:
+    """Return *value* if it is a plain function or None."""
     if value is None:
         return None
     if not callable(value):
-        msg = f"{option}={value!r}: expected a function."
+        such_as = f", such as {option}={example}" if example else ""
+        msg = f"{option}={value!r}: expected a function{such_as}."
         raise InvalidOption(msg)
     if inspect.iscoroutinefunction(value):
         msg = f"{option}={value!r}: expected a plain function, this one is async."
@@ -274,7 +276,7 @@ def _predicate(value: object) -> Callable[[BaseException], bool]:
                 msg = f"errors: {kind!r} is no exception type. Give types, or a predicate."
                 raise InvalidOption(msg)
         return lambda error: isinstance(error, kinds)
-    function = _function(value, "errors") if callable(value) else None
+    function = a_function(value, "errors") if callable(value) else None
     if function is None:
         msg = f"errors={value!r}: expected exception types or a predicate; () for none."
         raise InvalidOption(msg)
@@ -299,7 +301,7 @@ def _source(source: object) -> Callable[[], object]:
     if isinstance(source, ContextVar):
         variable: ContextVar[object] = source
         return lambda: _value_of(variable)
-    function = _function(source, "vary")
+    function = a_function(source, "vary")
     if function is None:
         msg = "vary=None: expected ContextVars or functions without arguments."
         raise InvalidOption(msg)
@@ -339,7 +341,7 @@ def _bool(value: object, option: str) -> bool:
 def _switch(value: object) -> bool | Callable[[], object]:
     if isinstance(value, bool):
         return value
-    function = _function(value, "enabled")
+    function = a_function(value, "enabled")
     if function is None:
         msg = "enabled=None: expected True, False or a function without arguments."
         raise InvalidOption(msg)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, cast
 
 from ..durations import seconds
 from ..errors import InvalidOption
+from ..options import a_function
 from .codings import CODINGS, compressor
 from .rules.fields import TOKEN
 
@@ -58,19 +58,6 @@ def a_lifetime(value: object, option: str) -> float | None:
     if value == 0 and not isinstance(value, bool):
         return 0.0
     return seconds(value, option)
-
-
-def a_function(value: object, option: str, example: str) -> Callable[..., object] | None:
-    """Return *value* if it is a plain function or None."""
-    if value is None:
-        return None
-    if not callable(value):
-        msg = f"{option}={value!r}: expected a function, such as {option}={example}."
-        raise InvalidOption(msg)
-    if inspect.iscoroutinefunction(value):
-        msg = f"{option}={value!r}: expected a plain function, this one is async."
-        raise InvalidOption(msg)
-    return value
 
 
 def a_fraction(value: object, option: str) -> float:

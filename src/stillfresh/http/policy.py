@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakSet
 
 from ..errors import InvalidOption
-from ..options import FIVE_MINUTES, lifetime
+from ..options import FIVE_MINUTES, a_function, lifetime
 from ..tags import checked_tags
 from . import option_checks as checks
 from .contradictions import contradiction
@@ -262,7 +262,7 @@ class HttpCache:
         """Seconds; None in a profile of a whole application: only what it marks is fresh."""
         self.heuristics = False
         self.public = checks.a_bool(public, "public")
-        self.per = checks.a_function(per, "per", "lambda request: request.state.user_id")
+        self.per = a_function(per, "per", "lambda request: request.state.user_id")
         self.tags = tags if callable(tags) else checked_tags(tags, "tags")
         self.stale = checks.a_window(stale, "stale")
         self.stale_if_error = checks.a_window(stale_if_error, "stale_if_error")
@@ -279,7 +279,7 @@ class HttpCache:
         self.is_ignored_cookie = name_matcher(
             checks.some_texts(ignore_cookies, "ignore_cookies", "_ga*")
         )
-        self.key = checks.a_function(key, "key", "lambda request: request.headers['x-tenant']")
+        self.key = a_function(key, "key", "lambda request: request.headers['x-tenant']")
         self.negative = checks.some_negatives(negative_ttl)
         self.statuses = checks.some_statuses(statuses)
         self.jitter = checks.a_fraction(jitter, "jitter")
@@ -295,7 +295,7 @@ class HttpCache:
         self.request_directives = checks.a_choice(
             request_directives, "request_directives", ("ignore", "trusted", "all")
         )
-        self.trusted = checks.a_function(
+        self.trusted = a_function(
             trusted, "trusted", "lambda request: request.client.host == '10.0.0.1'"
         )
         self.directives_interval = checks.a_window(directives_interval, "directives_interval")
