@@ -392,6 +392,7 @@ async def test_cache_status_says_what_came_from_inside_where_it_is_something_els
         ({"collapsed_forwarding": False, "wait_limit": 5}, "Leave one out"),
         ({"cdn_ttl": 5, "public": True, "private": True}, "Leave one out"),
         ({"min_uses": 0}, "min_uses=0: expected a whole number of at least 1"),
+        ({"max_entries": 0}, "max_entries=0: expected a whole number of at least 1"),
         ({"max_refreshes": 0}, "max_refreshes=0: expected a whole number"),
         ({"max_header_bytes": 0}, "max_header_bytes=0"),
         ({"hop_by_hop": "X-A"}, r"Write hop_by_hop=\('X-A',\)"),

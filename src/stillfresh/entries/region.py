@@ -87,6 +87,15 @@ class Region:
             self.emit("invalidate", key)
         return count
 
+    async def evict(self, ops: Operations, keys: Sequence[str]) -> None:
+        """Drop exact keys for want of room."""
+        named = set(keys)
+        await self._change(
+            ops.delete([self.address(key) for key in keys]), lambda flight: flight.key in named
+        )
+        for key in keys:
+            self.emit("evict", key)
+
     async def incr(self, ops: Operations, key: str, amount: int, windows: Windows) -> int:
         """Add to a counter; what is being computed for its key is unwelcome."""
         total = await self._change(

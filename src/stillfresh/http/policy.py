@@ -126,6 +126,8 @@ class HttpCache:
         normalize: Functions by field name that reduce the value of a field in Vary (bytes) to
             what counts: `{"Accept-Language": lambda value: value[:2]}`.
         max_variants: How many variants of one URL are kept.
+        max_entries: How many responses of one path are kept by this process, whatever their query;
+            with `per=`, of one path for one client. Then the oldest leave.
         targeted: The fields by which a response may speak to this cache alone (RFC 9213), in
             order of precedence.
         max_body: Bytes of the longest body that is stored.
@@ -167,6 +169,7 @@ class HttpCache:
         "key",
         "last_modified",
         "max_body",
+        "max_entries",
         "max_header_bytes",
         "max_refreshes",
         "max_variants",
@@ -248,6 +251,7 @@ class HttpCache:
         sort_query: bool = True,
         normalize: Mapping[str, Callable[[bytes], bytes]] | None = None,
         max_variants: int = 64,
+        max_entries: int = 10_000,
         targeted: Iterable[str] = ("Stillfresh-Cache-Control",),
         max_body: int = ONE_MIB,
         max_header_bytes: int = 65_536,
@@ -318,6 +322,7 @@ class HttpCache:
         self.sort_query = checks.a_bool(sort_query, "sort_query")
         self.normalizers = {**COMMON_NORMALIZERS, **checks.some_normalizers(normalize)}
         self.max_variants = checks.a_number(max_variants, "max_variants")
+        self.max_entries = checks.a_number(max_entries, "max_entries")
         self.targets = checks.some_fields(targeted, "targeted", "CDN-Cache-Control")
         self.own_fields = frozenset(self.targets) - {CDN_TARGET}
         """Speak to this cache alone, and are not sent on."""

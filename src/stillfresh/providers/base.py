@@ -111,6 +111,8 @@ class CacheProvider:
     """It has `clear_all`; others are owed each invalidation of tags, however many they are."""
     lease_seconds: float = 10.0
     """How long the lease of a holder that died stands in the way of others."""
+    most_entries: int | None = None
+    """How many it keeps, where it chooses itself which ones leave; None: it does not say."""
     deadline: float | None = None
     """Seconds after which a silent operation counts as failed; None: it never hangs."""
 

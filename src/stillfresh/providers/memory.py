@@ -75,6 +75,7 @@ class MemoryCacheProvider(Walks):
             msg = f"serialize={serialize!r}: expected True or False."
             raise InvalidOption(msg)
         self.serialized = self.strict = serialize
+        self.most_entries = max_entries
         super().__init__(
             Table(
                 _bound("max_entries", max_entries),

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..rules.message import Headers
     from ..rules.response_verdict import Verdict
     from .exchange import Exchange
+    from .paths import Paths
     from .planning import Plan
     from .routes import CachedRoute
 
@@ -94,6 +95,8 @@ class Fill:
         self._inside = inside
         self.admitted = True
         """It is asked for often enough to be stored."""
+        self.paths: Paths | None = None
+        """What is kept of each path."""
         self.status: int | None = None
         """What came from inside."""
         self._usable = self._usable_if_raised = self._validating = False
@@ -117,6 +120,13 @@ class Fill:
         """Return a response to store; or skip, and say that there is none."""
         call = cast("Call", self.call)
         computation = current_computation.get() or Computation(call.key)
+        made = await self._made(call, computation)
+        windows = computation.windows
+        if self.paths is not None and windows is not None and not computation.skipped:
+            await self.paths.make_room(self.plan, self.reader, call.key, windows.life)
+        return made
+
+    async def _made(self, call: Call, computation: Computation) -> Stored | Unkept:
         self._began = self.reader.region.clock.now()
         guard = self.reader.region.guard
         if guard.down and self.plan.route.cache.fail_closed and not call.behind:

@@ -36,6 +36,7 @@ class Plan:
         "target",
         "text",
         "values",
+        "whose",
     )
 
     def __init__(
@@ -64,14 +65,22 @@ class Plan:
         if cache.trust_forwarded:
             for name in request_verdict.KEYED_FORWARDING:
                 parts += [name, *values_of(request.headers, name)]
+        self.whose = b""
+        """The identity in the key."""
         if cache.per is not None:
-            parts += [b"per", _text(cache.per(request_object(scope)), "per")]
+            self.whose = _text(cache.per(request_object(scope)), "per")
+            parts += [b"per", self.whose]
         if cache.key is not None:
             parts += [b"key", _text(cache.key(request_object(scope)), "key")]
         self.by_url = not parts
         """Nothing but the URL has made the key: another request for it has the same."""
         self.key = route.primary(request, text, parts)
         self.tags = route.tags(request, text, values)
+
+    @property
+    def path(self) -> tuple[str, str, bytes]:
+        """What its response is one of many for: the URL without its query, and whose it is."""
+        return (self.route.title, self.route.target(self.request), self.whose)
 
     @property
     def behind(self) -> bool:

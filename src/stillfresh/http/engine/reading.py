@@ -22,6 +22,7 @@ from ..rules.message import joined
 from .crowd import read_patiently, read_stale
 from .filling import Fill, Unkept
 from .frame import Stored
+from .paths import Paths
 from .planning import member_of, request_object
 from .replies import FIRST_HAND, Reply, answer
 from .routes import Failure
@@ -92,6 +93,7 @@ class Readings:
         self._resting: dict[str, float] = {}
         self._used: dict[str, int] = {}
         self._deferred: dict[object, None] = {}
+        self._paths = Paths()
         self.wall = time.time
 
     def forget_all(self) -> None:
@@ -103,6 +105,7 @@ class Readings:
         self._resting.clear()
         self._used.clear()
         self._deferred.clear()
+        self._paths.clear()
 
     def learn_route(self, plan: Plan) -> None:
         """Remember which route answers such a request."""
@@ -141,6 +144,7 @@ class Readings:
         reader = fill.reader
         now = reader.region.clock.now()
         cache = plan.route.cache
+        fill.paths = self._paths
         if self._rests(plan.key, now):
             return Pass()
         wished = self._wished(plan)

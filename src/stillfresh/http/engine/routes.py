@@ -261,8 +261,12 @@ class CachedRoute:
             own |= {arguments_tag(text)}
         if not self.cache.unsafe_drops:
             return own
+        return own | {f"url:{self.target(request)}"}
+
+    def target(self, request: Request) -> str:
+        """Return what stands for the URL of a request, whatever its query."""
         host = request.host if self.cache.host_in_key else ""
-        return own | {f"url:{keys.target(request.scheme, host, request.path)}"}
+        return keys.target(request.scheme, host, request.path)
 
     def lasting_values(self, values: Mapping[str, object]) -> dict[str, object] | None:
         """
