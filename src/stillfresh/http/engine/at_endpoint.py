@@ -21,8 +21,9 @@ from ..rules.conditional import inward
 from ..rules.message import first
 from .bodies import body_parts
 from .capture import BUFFER_BREAKERS, Capture, note_end
+from .cheap import spared, validators
 from .exchange import ANSWERED, Answered, Exchange, exchange_here
-from .filling import Fill, spared, validators
+from .filling import Fill
 from .planning import NobodyError, Plan, dresser, undressed
 from .reading import Pass
 from .replies import answer, keep
@@ -168,8 +169,12 @@ class Endpoints:
         if reply is not None:
             return self._answered(exchange, capture, reply)
         policy = plan.route.cache
-        capture.keep = lambda code, _: code == 200
         capture.limit, capture.tee = policy.max_body, False
+
+        def keeps(code: int, headers: Headers) -> bool:
+            if code == 200:
+                plan.route.learn_vary(plan.key, headers)
+            return code == 200
 
         def finish(response: Response) -> Reply:
             kept = keep(
@@ -187,7 +192,7 @@ class Endpoints:
                 kept.stored, plan.request, policy, resident=0.0, how="miss", member=b"", now=now
             )
 
-        exchange.finish = finish
+        capture.keep, exchange.finish = keeps, finish
         return None
 
     def inward(

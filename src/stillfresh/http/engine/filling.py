@@ -18,18 +18,19 @@ from ...computing.computation import Computation, current_computation
 from ...computing.drivers import ON_LOOP
 from ...entry import MISSING
 from ...events import log
-from ..rules import conditional, response_verdict, status
+from ..rules import conditional, response_verdict
 from ..rules.fields import vary
 from ..rules.message import Response, first, only, without
 from .capture import BUFFER_BREAKERS, Capture, until
+from .cheap import spared, validators
 from .coding import coded
 from .frame import Stored
-from .planning import added, dressed, member_of
-from .replies import Kept, Reply, as_date, as_tag, keep, lifetimes, lived_on, with_ttl
+from .planning import added, dressed
+from .replies import Kept, Reply, keep, lifetimes, lived_on, with_ttl
 from .routes import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from ...computing.calls import Call
     from ...entry import Entry
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from .exchange import Exchange
     from .paths import Paths
     from .planning import Plan
-    from .routes import CachedRoute
 
 BEHIND_SECONDS = 30.0
 """How long a refresh may take that nobody waits for."""
@@ -179,6 +179,7 @@ class Fill:
             return None
         self._tag, self._modified = validators(self.plan.route, plan.values)
         if old is not None:
+            plan.route.learn_vary(plan.key, old.sent)
             same_tag = self._tag is None or self._tag == old.tag
             modified = first(old.headers, b"last-modified")
             same_date = self._modified is None or self._modified == modified
@@ -333,6 +334,7 @@ class Fill:
         computation.windows = kept.windows
         computation.tags |= kept.tags
         plan.route.learn_search(plan.request, response.headers)
+        plan.route.learn_vary(plan.key, kept.stored.sent)
         return kept.stored
 
     def _reply(self, response: Response, verdict: Verdict) -> Reply:
@@ -350,32 +352,10 @@ class Fill:
 
     def dress(self, code: int, headers: Headers) -> Headers:
         """Return the fields of a response that goes to a client as it comes."""
-        return dressed(self.plan, code, headers, self._judge(Response(code, headers)))
-
-
-def validators(
-    route: CachedRoute, values: Mapping[str, object]
-) -> tuple[bytes | None, bytes | None]:
-    """Return the entity tag and the date that the user's functions give for a call."""
-    policy = route.cache
-    arguments: dict[str, Any] = {
-        name: values[name] for name in route.parameters.known if name in values
-    }
-    tag = as_tag(policy.etag(**arguments), route.title) if callable(policy.etag) else None
-    modified = None
-    if policy.last_modified is not None:
-        modified = as_date(policy.last_modified(**arguments), route.title)
-    return tag, modified
-
-
-def spared(plan: Plan, tag: bytes | None, modified: bytes | None) -> Reply | None:
-    """Return the 304 of a response that need not even be made, if the client has it."""
-    if not conditional.not_modified(plan.request.headers, tag, modified, None, time.time()):
-        return None
-    fields = ((b"etag", tag), (b"last-modified", modified))
-    headers = tuple((name, value) for name, value in fields if value is not None)
-    member = member_of(plan, status.forwarded(b"uri-miss"))
-    return Reply(304, status.with_status(headers, member) if member else headers, b"")
+        headers = dressed(self.plan, code, headers, self._judge(Response(code, headers)))
+        if code == 200:
+            self.plan.route.learn_vary(self.plan.key, headers)
+        return headers
 
 
 def _strip(exchange: Exchange) -> None:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from ...events import log
 from ..policy import longest_keyed
 from ..rules import request_verdict, status
-from ..rules.message import Response, has, without
+from ..rules.fields import members
+from ..rules.message import Response, has, joined, without
 from ..rules.response_verdict import HOP_BY_HOP
 from ..rules.unsafe import is_unsafe
 from .at_endpoint import MARK, Endpoints
@@ -266,16 +267,20 @@ def _with_own_fields(reply: Reply, headers: Headers) -> Reply:
     """
     Give a reply the fields that something around the endpoint has set for this very client.
 
-    Those that were stored in their place were another one's.
+    Those that were stored in their place were another one's. In Vary both count.
     """
+    said = joined(headers, b"vary")
+    if said:
+        names = [name.lower() for name in members(said)]
+        reply = reply._replace(headers=status.varied(reply.headers, names))
     own = tuple([line for line in headers if not _is_of_the_page(line[0])])
     if not own:
         return reply
-    names = {name for name, _ in own}
+    named = {name for name, _ in own}
     kept = reply.headers
-    if b"set-cookie" in names:
+    if b"set-cookie" in named:
         kept = (*without(kept, {b"cache-control"}), (b"cache-control", status.PERSONAL))
-    return reply._replace(headers=(*without(kept, names), *own))
+    return reply._replace(headers=(*without(kept, named), *own))
 
 
 def _is_of_the_page(name: bytes) -> bool:

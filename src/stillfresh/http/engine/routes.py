@@ -21,7 +21,7 @@ from ...sources.ledger import Claim, ledger_of
 from ...sources.report import Stats
 from ...tags import checked_tags
 from ..rules import key as keys
-from ..rules.message import has
+from ..rules.message import has, joined
 from ..rules.structured import WHOLE_QUERY, no_vary_search
 from .crowd import Refreshes
 from .frame import FRAMES, Stored
@@ -141,6 +141,7 @@ class CachedRoute:
         self._tags = [] if callable(given) else [TagTemplate(tag, names) for tag in sorted(given)]
         self.warned: set[str] = set()
         self._searches: dict[tuple[str, bytes], SearchVariance] = {}
+        self._varies: dict[str, bytes | None] = {}
 
     # As a source of entries
 
@@ -249,6 +250,22 @@ class CachedRoute:
             self._searches.pop((request.host, request.path), None)
         else:
             self._searches[request.host, request.path] = variance
+
+    def learn_vary(self, name: str, headers: Headers) -> None:
+        """
+        Remember what a response has said in Vary, under the key of its URL.
+
+        For the 304 that is sent without another one being made (RFC 9110 section 15.4.5).
+        """
+        if not callable(self.cache.etag) and self.cache.last_modified is None:
+            return
+        if len(self._varies) >= MOST_SEARCHES:
+            self._varies.clear()
+        self._varies[name] = joined(headers, b"vary")
+
+    def said_in_vary(self, name: str) -> bytes | None:
+        """Return what the last response under a key has said in Vary."""
+        return self._varies.get(name)
 
     def tags(self, request: Request, text: str, values: Mapping[str, object]) -> frozenset[str]:
         """Return what drops the responses to a request."""

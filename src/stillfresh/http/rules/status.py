@@ -97,10 +97,10 @@ def told(
     so it is public. *invalidated*: something can drop its responses.
     """
     added: list[tuple[bytes, bytes]] = []
-    if verdict.vary or policy.vary_cookies or policy.per is not None:
-        listed = _vary(headers, verdict, policy)
-        if listed:
-            added.append((b"vary", listed))
+    wanted = (*verdict.vary, *selecting(policy))
+    listed = _unnamed(headers, wanted) if wanted else b""
+    if listed:
+        added.append((b"vary", listed))
     if has(headers, b"cache-control") or has(headers, b"expires"):
         if (policy.per is not None or policy.private) and not _says_whose(headers):
             added.append((b"cache-control", b"private"))
@@ -156,18 +156,27 @@ def _control(lifetime: float, policy: HttpCache, *, public: bool, ask: bool) -> 
     return b", ".join(directives)
 
 
-def _vary(headers: Headers, verdict: Verdict, policy: HttpCache) -> bytes:
-    """Return what to add to Vary: what selected the response, and is not named in it yet."""
-    wanted = list(verdict.vary)
-    if policy.vary_cookies or policy.per is not None:
-        wanted.append(b"cookie")
+def selecting(policy: HttpCache) -> tuple[bytes, ...]:
+    """Return the fields of requests by which a route says itself that its responses differ."""
     if policy.per is not None:
-        wanted.append(b"authorization")
+        return (b"cookie", b"authorization")
+    return (b"cookie",) if policy.vary_cookies else ()
+
+
+def varied(headers: Headers, names: Iterable[bytes]) -> Headers:
+    """Return *headers* with *names* in Vary, where they are not named in it yet."""
+    listed = _unnamed(headers, names)
+    if not listed:
+        return headers
+    said = joined(headers, b"vary")
+    return replaced(headers, b"vary", b"%s, %s" % (said, listed) if said else listed)
+
+
+def _unnamed(headers: Headers, names: Iterable[bytes]) -> bytes:
     named = {name.lower() for name in members(joined(headers, b"vary") or b"")}
     if b"*" in named:
         return b""
-    missing = [name.title() for name in dict.fromkeys(wanted) if name not in named]
-    return b", ".join(missing)
+    return b", ".join([name.title() for name in dict.fromkeys(names) if name not in named])
 
 
 def cache_groups(

@@ -1,0 +1,249 @@
+"""RFC 9110 15.4.5: a 304 without a handler says in Vary what its 200 would have said."""
+
+from typing import Annotated
+
+import pytest
+from fastapi import FastAPI, Header, Response
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from stillfresh import (
+    App,
+    HttpCache,
+    HttpCacheMiddleware,
+    action,
+    http_cache,
+)
+from stillfresh.http.engine.routes import MOST_SEARCHES
+from stillfresh.testing import VirtualClock
+
+HAS = {"if-none-match": '"v1"'}
+LONG = "All work and no play. " * 100
+
+
+def version(*args, **kwargs):
+    return "v1"
+
+
+def in_app(world, app, options):
+    class Api:
+        @action("/page", cache=HttpCache("1 minute", etag=version, **options))
+        async def page(self) -> Response:
+            return await world.answer()
+
+    app.kinds.append(Api)
+    return app
+
+
+def in_fastapi(world, app, options):
+    site = FastAPI()
+
+    @site.get("/page")
+    @http_cache("1 minute", etag=version, **options)
+    async def page() -> Response:
+        return await world.answer()
+
+    return HttpCacheMiddleware(site, cache_app=app)
+
+
+def in_starlette(world, app, options):
+    async def page(request):
+        return await world.answer()
+
+    cached = http_cache("1 minute", etag=version, **options)(page)
+    return HttpCacheMiddleware(Starlette(routes=[Route("/page", cached)]), cache_app=app)
+
+
+def in_litestar(world, app, options):
+    litestar = pytest.importorskip("litestar")
+
+    @litestar.get("/page")
+    @http_cache("1 minute", etag=version, **options)
+    async def page() -> litestar.Response:
+        world.runs += 1
+        return litestar.Response(world.body(), headers=dict(world.headers))
+
+    return HttpCacheMiddleware(litestar.Litestar([page]), cache_app=app)
+
+
+MAKERS = {
+    "app": in_app,
+    "fastapi": in_fastapi,
+    "starlette": in_starlette,
+    "litestar": in_litestar,
+}
+
+
+@pytest.fixture(params=list(MAKERS))
+async def site(request, lab):
+    """Return what makes a route with a cheap validator, in each integration."""
+    apps = []
+
+    async def make(**options):
+        app, world = App(clock=VirtualClock()), lab.World()
+        asgi = MAKERS[request.param](world, app, options)
+        await app.__aenter__()
+        apps.append(app)
+        return world, app, lab.Client(asgi)
+
+    yield make
+    for app in apps:
+        await app.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, None),
+        ({"precompress": ["gzip"]}, "Accept-Encoding"),
+        ({"vary_cookies": ["theme"]}, "Cookie"),
+        ({"per": lambda request: "ann"}, "Cookie, Authorization"),
+        ({"per": lambda request: "ann", "precompress": ["gzip"]}, None),
+    ],
+)
+async def test_what_the_route_says_itself_is_known_at_once(site, options, expected):
+    """Nothing was made yet, so nothing is remembered; the 200 says the same."""
+    world, _, get = await site(**options)
+    world.body = lambda: LONG
+    spared = await get("/page", HAS)
+    assert (spared.status, spared.body, world.runs) == (304, b"", 0)
+    made = await get("/page")
+    assert (made.status, made.get("etag")) == (200, 'W/"v1"')
+    assert spared.get("vary") == made.get("vary")
+    if expected:
+        assert spared.get("vary") == expected
+
+
+async def test_what_the_last_response_has_said_is_remembered(site):
+    """The handler's own fields, beside those of the route, after the response has left the cache."""
+    world, app, get = await site(precompress=["gzip"], tags=["all"])
+    world.headers = [("vary", "Accept-Language")]
+    made = await get("/page")
+    await app.invalidate_tags("all")
+    spared = await get("/page", HAS)
+    assert (spared.status, world.runs) == (304, 1)
+    assert spared.get("vary") == made.get("vary") == "Accept-Language, Accept-Encoding"
+    world.headers = []
+    app.clock.advance("2 minutes")
+    await get("/page")
+    await app.invalidate_tags("all")
+    await get("/page")
+    await app.invalidate_tags("all")
+    assert (await get("/page", HAS)).get("vary") == "Accept-Encoding"
+
+
+async def test_what_was_never_stored_is_remembered_too(site):
+    """A9: `Vary: Cookie` keeps it from being stored, and is as true of the 304."""
+    world, _, get = await site()
+    world.headers = [("vary", "Cookie")]
+    made = await get("/page")
+    assert "stored" not in made.cache
+    assert (await get("/page", HAS)).get("vary") == made.get("vary") == "Cookie"
+
+
+async def test_other_queries_are_other_responses(site):
+    """What one URL has said says nothing of another one."""
+    world, app, get = await site(tags=["all"], key=lambda request: str(request.query_params["n"]))
+    world.headers = [("vary", "Accept-Language")]
+    await get("/page?n=1")
+    await app.invalidate_tags("all")
+    assert (await get("/page?n=1", HAS)).get("vary") == "Accept-Language"
+    assert (await get("/page?n=2", HAS)).get("vary") is None
+
+
+async def test_an_old_response_tells_it(lab):
+    """It is there of another version, and this process has forgotten, or was not the one to make it."""
+    world, versions = lab.World(), ["v1"]
+    world.headers = [("vary", "Accept-Language")]
+
+    class Api:
+        @action("/page", cache=HttpCache("1 minute", etag=lambda: versions[-1]))
+        async def page(self) -> Response:
+            return await world.answer()
+
+    async with App(Api, clock=VirtualClock()) as app:
+        get = lab.Client(app)
+        await get("/page")
+        app.clock.advance("2 minutes")
+        app.server.route_of(Api.page)._varies.clear()
+        versions.append("v2")
+        spared = await get("/page", {"if-none-match": '"v2"'})
+        assert (spared.status, spared.get("vary"), world.runs) == (304, "Accept-Language", 1)
+
+
+async def test_what_stands_around_the_endpoint_has_its_say(lab):
+    """CORS and compression that a user's application has of its own add to both."""
+    world = lab.World()
+    world.body = lambda: LONG
+    async with App() as app:
+        site = FastAPI()
+        site.add_middleware(GZipMiddleware, minimum_size=1)
+        site.add_middleware(CORSMiddleware, allow_origins=["https://a.test"])
+
+        @site.get("/page")
+        @http_cache("1 minute", etag=version, tags=["all"])
+        async def page() -> Response:
+            return await world.answer()
+
+        site.add_middleware(HttpCacheMiddleware, cache_app=app)
+        get = lab.Client(site)
+        asks = {"origin": "https://a.test", "accept-encoding": "gzip"}
+        spared = await get("/page", {**asks, **HAS})
+        made = await get("/page", asks)
+        assert (spared.status, made.status) == (304, 200)
+        assert spared.get("access-control-allow-origin") == "https://a.test"
+        assert names(spared) == {"origin"}  # nobody knows yet what would be compressed
+        assert names(made) == {"origin", "accept-encoding"}
+        assert names(await get("/page", asks)) == names(made)
+        await app.invalidate_tags("all")
+        assert names(await get("/page", {**asks, **HAS})) == names(made)
+
+
+def names(got):
+    return {name.strip().lower() for name in (got.get("vary") or "").split(",")}
+
+
+async def test_a_header_parameter_is_named(lab):
+    """It is part of the key of an action, so it is in Vary of the 304, too."""
+
+    class Api:
+        @action("/page", cache=HttpCache("1 minute", etag=version))
+        async def page(self, accept_language: Annotated[str, Header()] = "en") -> str:
+            return accept_language
+
+    async with App(Api) as app:
+        get = lab.Client(app)
+        assert (await get("/page", HAS)).get("vary") == "Accept-Language"
+        assert (await get("/page")).get("vary") == "Accept-Language"
+
+
+async def test_without_a_cache_it_is_what_the_handler_says(lab):
+    """`etag=fn` alone keeps nothing, and remembers what was said."""
+
+    class Api:
+        @action("/page", etag=version)
+        async def page(self, accept_language: Annotated[str, Header()] = "en") -> Response:
+            return Response(accept_language, headers={"Vary": "Accept-Language"})
+
+    async with App(Api) as app:
+        get = lab.Client(app)
+        assert (await get("/page", HAS)).get("vary") is None  # nobody knows yet
+        assert (await get("/page")).get("vary") == "Accept-Language"
+        assert (await get("/page", HAS)).get("vary") == "Accept-Language"
+
+
+async def test_what_is_remembered_is_bounded(lab):
+    """However many URLs there are."""
+
+    class Api:
+        @action("/{number}", cache=HttpCache("1 minute", etag=version))
+        async def page(self, number: int) -> int:
+            return number
+
+    async with App(Api) as app:
+        get = lab.Client(app)
+        for number in range(MOST_SEARCHES + 10):
+            await get(f"/{number}")
+        assert len(app.server.route_of(Api.page)._varies) <= MOST_SEARCHES
