@@ -63,7 +63,9 @@ def in_litestar(world, app, options):
     @http_cache("1 minute", etag=version, **options)
     async def page() -> litestar.Response:
         world.runs += 1
-        return litestar.Response(world.body(), headers=dict(world.headers))
+        return litestar.Response(
+            world.body(), headers=dict(world.headers), status_code=world.status
+        )
 
     return HttpCacheMiddleware(litestar.Litestar([page]), cache_app=app)
 
@@ -141,6 +143,18 @@ async def test_what_was_never_stored_is_remembered_too(site):
     made = await get("/page")
     assert "stored" not in made.cache
     assert (await get("/page", HAS)).get("vary") == made.get("vary") == "Cookie"
+
+
+async def test_an_error_says_nothing_of_the_200(site):
+    """A 404 has no tag, so the 304 does not stand for it, stored or not."""
+    world, app, get = await site(tags=["all"], negative_ttl={404: 5})
+    world.headers = [("vary", "Accept-Language")]
+    await get("/page")
+    await app.invalidate_tags("all")
+    world.headers, world.status = [], 404
+    await get("/page")
+    await app.invalidate_tags("all")
+    assert (await get("/page", HAS)).get("vary") == "Accept-Language"
 
 
 async def test_other_queries_are_other_responses(site):

@@ -172,8 +172,7 @@ class Endpoints:
         capture.limit, capture.tee = policy.max_body, False
 
         def keeps(code: int, headers: Headers) -> bool:
-            if code == 200:
-                plan.route.learn_vary(plan.key, headers)
+            plan.route.learn_vary(plan.key, code, headers)
             return code == 200
 
         def finish(response: Response) -> Reply:
@@ -258,8 +257,11 @@ class Endpoints:
 
         What some moment outside of any request knows, of ours or *known*, was set by none.
         """
+        context = copy_context()
+        if self._harmless.issuperset(context):
+            return ""
         moments: tuple[Context, ...] = ()
-        for variable, value in copy_context().items():
+        for variable, value in context.items():
             if variable in self._harmless or self._is_harmless(variable, value):
                 continue
             moments = moments or (self._baseline, _AT_IMPORT, *self.contexts, *known)

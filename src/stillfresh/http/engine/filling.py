@@ -179,7 +179,7 @@ class Fill:
             return None
         self._tag, self._modified = validators(self.plan.route, plan.values)
         if old is not None:
-            plan.route.learn_vary(plan.key, old.sent)
+            plan.route.learn_vary(plan.key, old.status, old.sent)
             same_tag = self._tag is None or self._tag == old.tag
             modified = first(old.headers, b"last-modified")
             same_date = self._modified is None or self._modified == modified
@@ -334,7 +334,7 @@ class Fill:
         computation.windows = kept.windows
         computation.tags |= kept.tags
         plan.route.learn_search(plan.request, response.headers)
-        plan.route.learn_vary(plan.key, kept.stored.sent)
+        plan.route.learn_vary(plan.key, response.status, kept.stored.sent)
         return kept.stored
 
     def _reply(self, response: Response, verdict: Verdict) -> Reply:
@@ -353,8 +353,7 @@ class Fill:
     def dress(self, code: int, headers: Headers) -> Headers:
         """Return the fields of a response that goes to a client as it comes."""
         headers = dressed(self.plan, code, headers, self._judge(Response(code, headers)))
-        if code == 200:
-            self.plan.route.learn_vary(self.plan.key, headers)
+        self.plan.route.learn_vary(self.plan.key, code, headers)
         return headers
 
 

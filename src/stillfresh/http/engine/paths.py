@@ -11,6 +11,7 @@ counted; a hit comes nowhere near.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -35,14 +36,16 @@ class Paths:
     def __init__(self) -> None:
         self._kept: OrderedDict[object, dict[str, float]] = OrderedDict()
         self._count = 0
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return self._count
 
     def clear(self) -> None:
         """Forget all."""
-        self._kept.clear()
-        self._count = 0
+        with self._lock:
+            self._kept.clear()
+            self._count = 0
 
     async def make_room(self, plan: Plan, reader: Reader, key: str, life: float) -> None:
         """Note that *key* is about to be stored for *life* seconds, and let older ones leave."""
@@ -51,9 +54,13 @@ class Paths:
         if region.guard.down or (own is not None and own <= most):
             return  # nothing is stored, or no more than that, and by what is used
         now = region.clock.now()
-        leaving = self.note(
-            plan.path, key, now + life, most, now, lambda name: region.flights.get(name) is not None
-        )
+        path = plan.path
+
+        def flies(name: str) -> bool:
+            return region.flights.get(name) is not None
+
+        with self._lock:  # another loop may serve the same app
+            leaving = self.note(path, key, now + life, most, now, flies)
         if not leaving:
             return
         _tell_once(plan, most)

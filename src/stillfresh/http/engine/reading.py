@@ -168,7 +168,7 @@ class Readings:
             mine = fill.led is not None or self._fits(plan, value)
             self._learn(plan, value, names, now)
             plan.route.learn_search(plan.request, value.headers)
-            plan.route.learn_vary(plan.key, value.sent)
+            plan.route.learn_vary(plan.key, value.status, value.sent)
             if not mine:
                 names = tuple(sorted({*names, *value.vary}))
                 continue

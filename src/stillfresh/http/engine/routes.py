@@ -251,13 +251,14 @@ class CachedRoute:
         else:
             self._searches[request.host, request.path] = variance
 
-    def learn_vary(self, name: str, headers: Headers) -> None:
+    def learn_vary(self, name: str, code: int, headers: Headers) -> None:
         """
-        Remember what a response has said in Vary, under the key of its URL.
+        Remember what a 200 has said in Vary, under the key of its URL.
 
         For the 304 that is sent without another one being made (RFC 9110 section 15.4.5).
         """
-        if not callable(self.cache.etag) and self.cache.last_modified is None:
+        asks = callable(self.cache.etag) or self.cache.last_modified is not None
+        if code != 200 or not asks:
             return
         if len(self._varies) >= MOST_SEARCHES:
             self._varies.clear()

@@ -199,7 +199,7 @@ class Shortcuts:
         if way.alone and self.set_outside():
             return None
         entry, now = way.entry, way.now()
-        if entry.epoch != way.book.epoch:
+        if entry.kind.epoch != way.book.epoch:
             return None
         if now >= entry.quick_until and (way.near is None or not way.near.may_serve(now)):
             return None
