@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 import redis
@@ -274,3 +275,17 @@ def test_after_restart_is_checked():
     """What it cannot be is refused where it is written."""
     with pytest.raises(InvalidOption, match="after_restart='never'"):
         RedisCacheProvider(after_restart="never")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["trust", "discard"])
+async def test_a_value_that_does_not_fit_is_returned(mode, url, prefix, caplog):
+    """Discarding what another life wrote makes a computed value no mistake: one log line says."""
+    provide = lambda: RedisCacheProvider(url, prefix=prefix, after_restart=mode)  # noqa: E731
+    async with App().provide(CacheProvider, provide):
+
+        @cache(name="misfit")
+        async def get() -> int:
+            return cast("int", "text")
+
+        assert await get() == "text"
+    assert len([one for one in caplog.records if "not stored" in one.getMessage()]) == 1

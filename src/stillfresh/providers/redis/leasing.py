@@ -98,7 +98,8 @@ class Leasing(Reading):
             return []
         names = self.names.fences() if fences else []
         wanted: list[Command | OnRun] = [
-            self.versioning(marker, HOLD_MS // 2, HOLD_MS, strict=self.strict) for marker in markers
+            self.versioning(marker, HOLD_MS // 2, HOLD_MS, discards=self.discards)
+            for marker in markers
         ]
         wanted += [("GET", name) for name in names]
         replies = [expected(reply) for reply in await self.ask_as(lambda: wanted)]
@@ -110,13 +111,13 @@ class Leasing(Reading):
             [found] = await self.ask(("MGET", *names))
         return [version for [version] in replies[: len(markers)]] + [one or b"" for one in found]
 
-    def versioning(self, marker: str, least: int | str, hold: int, *, strict: bool) -> OnRun:
+    def versioning(self, marker: str, least: int | str, hold: int, *, discards: bool) -> OnRun:
         """Return the command that gets the version under *marker*, made if there is none."""
         chance = new_token()[:16]
 
         def make(run: bytes) -> Command:
             fresh = run + b":" + chance
-            return call(scripts.CAPTURE, [marker], fresh, least, hold, int(strict))
+            return call(scripts.CAPTURE, [marker], fresh, least, hold, int(discards))
 
         return OnRun(marker, make)
 
@@ -141,7 +142,7 @@ class Leasing(Reading):
         def make(run: bytes) -> Command:
             attempt.run = run
             fresh = run + b":" + attempt.token[:16]
-            options = (mark, mode, len(markers), fresh, HOLD_MS, int(self.strict), digest)
+            options = (mark, mode, len(markers), fresh, HOLD_MS, int(self.discards), digest)
             return call(scripts.ACQUIRE, keys, attempt.head, ms or self.lease_ms, *options)
 
         return OnRun(keys[1], make)

@@ -75,7 +75,7 @@ class RedisCacheProvider(Changing):
             timeout=seconds(timeout, "timeout"),
             lease=seconds(lease, "lease"),
             max_hold=seconds(max_hold, "max_hold"),
-            strict=after_restart == "discard",
+            discards=after_restart == "discard",
         )
         prefixes = (self.names.values, self.names.tags)
         self._near = Tier(self.names, prefixes, memory_option(memory) or None)
@@ -84,7 +84,7 @@ class RedisCacheProvider(Changing):
 
     def hits(self, namespace: str, *, lone: bool) -> Hits | None:
         own = type(self).glance is not Reading.glance or type(self).look is not Reading.look
-        return None if own or self.strict else Hits(self, namespace, lone=lone)
+        return None if own or self.discards else Hits(self, namespace, lone=lone)
 
     def ear(self) -> Ear | None:
         """Return who listens on the connection of this loop."""

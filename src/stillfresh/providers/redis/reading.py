@@ -40,7 +40,7 @@ class Reading(Talking):
 
         The life that is left comes first: what is stored in between looks older than it is.
         """
-        if self.strict:
+        if self.discards:
             [entry] = await self.look_many([address])
             return entry
         now = self._clock.now()
@@ -54,7 +54,7 @@ class Reading(Talking):
 
     async def glance(self, address: Address) -> bytes | Entry | None:
         """Look, and make no entry of what is simply fresh: this is what a hit costs."""
-        if self.strict:
+        if self.discards:
             return await self.look(address)
         now = self._clock.now()
         markers = self.tags_seen.get(address)
@@ -107,8 +107,8 @@ class Reading(Talking):
             known = self.tags_seen.get(address)
             if known is not None:
                 markers.update(dict.fromkeys(known.names))
-        if self.strict:
-            return await self._look_strictly(addresses, values, list(markers))
+        if self.discards:
+            return await self._look_on_runs(addresses, values, list(markers))
         *lives, found = await self.ask(
             *(("PTTL", value) for value in values), ("MGET", *values, *markers)
         )
@@ -119,7 +119,7 @@ class Reading(Talking):
         ]
         return await self._all_judged(addresses, entries, versions, now)
 
-    async def _look_strictly(
+    async def _look_on_runs(
         self, addresses: Sequence[Address], values: list[str], markers: list[str]
     ) -> list[Entry | None]:
         now, count = self._clock.now(), len(values)
@@ -171,7 +171,7 @@ class Reading(Talking):
 
     def counts(self, entry: RemoteEntry | None, run: bytes) -> bool:
         """Tell whether *entry* counts: perhaps it is of another *run* of the server."""
-        return entry is None or not self.strict or entry.run in {run, ANY_RUN}
+        return entry is None or not self.discards or entry.run in {run, ANY_RUN}
 
     def _note_tags(self, address: Address, tags: tuple[str, ...], known: Markers | None) -> None:
         if known is not None and known.tags == tags:
@@ -245,7 +245,7 @@ class Reading(Talking):
         missing = list(
             {name: None for pairs in wanted for name, _ in pairs if name not in versions}
         )
-        if missing and self.strict:
+        if missing and self.discards:
             found, runs = await self.ask_where([("GET", name) for name in missing])
             versions.update(zip(missing, map(counted, found, runs), strict=True))
         elif missing:

@@ -45,16 +45,16 @@ end
 """
 
 # The version of a tag; one that has none gets a fresh one. Where what an earlier life of the
-# server wrote does not count ('strict'), its run is written anew: what was computed then reads as
+# server wrote does not count ('discards'), its run is written anew: what was computed then reads as
 # invalidated, and what was put there by hand compares only what follows the run.
 _VERSION: Final = """
-local function version(key, fresh, least, hold, strict)
+local function version(key, fresh, least, hold, discards)
   local token = get(key)
   if not token then
     redis.call('SET', key, fresh, 'PX', hold)
     return fresh
   end
-  if strict == '1' and string.sub(token, 1, 9) ~= string.sub(fresh, 1, 9) then
+  if discards == '1' and string.sub(token, 1, 9) ~= string.sub(fresh, 1, 9) then
     token = string.sub(fresh, 1, 9) .. string.sub(token, 10)
     redis.call('SET', key, token, 'KEEPTTL')
   end
@@ -81,7 +81,7 @@ ACQUIRE: Final = Script(
     + _MARK
     + _VERSION
     + """
--- KEYS value lease marker* fence*   ARGV head px seen mode markers fresh hold strict digest
+-- KEYS value lease marker* fence*   ARGV head px seen mode markers fresh hold discards digest
 local v = get(KEYS[1])
 local mode, count, fresh, hold = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local found = {}
@@ -153,7 +153,7 @@ CAPTURE: Final = Script(
     _GET
     + _VERSION
     + """
--- KEYS marker*   ARGV fresh least hold strict
+-- KEYS marker*   ARGV fresh least hold discards
 local found = {}
 for i = 1, #KEYS do found[i] = version(KEYS[i], ARGV[1], ARGV[2], ARGV[3], ARGV[4]) end
 return found

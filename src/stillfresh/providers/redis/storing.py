@@ -78,7 +78,7 @@ class Storing(Leasing):
         """Get the versions of *tags*, which are known only now."""
         markers = [name for tag in tags for name in self.markers(address, tag)]
         commands = [
-            self.versioning(name, HOLD_MS // 2, HOLD_MS, strict=self.strict) for name in markers
+            self.versioning(name, HOLD_MS // 2, HOLD_MS, discards=self.discards) for name in markers
         ]
         found = [expected(reply) for reply in await self.ask_as(lambda: commands)]
         return paired(tags, [version for [version] in found])
@@ -145,7 +145,7 @@ class Storing(Leasing):
             answers += [*markers.values(), *fences.values()]
         else:  # the fences were read before
             hold = HOLD_MS if px == "ever" else int(px) + HOLD_MS
-            beside += [self.versioning(name, px, hold, strict=False) for name in markers]
+            beside += [self.versioning(name, px, hold, discards=False) for name in markers]
             answers += [[version] for version in markers.values()]
         count = 0 if self.clustered else len(markers)
         script = call(scripts.STORE, keys, grant.head, data, px, count, HOLD_MS, *expect)

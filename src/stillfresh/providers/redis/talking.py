@@ -97,9 +97,9 @@ class Talking(Tiered):
         timeout: float,
         lease: float,
         max_hold: float,
-        strict: bool,
+        discards: bool,
     ) -> None:
-        self.strict = strict
+        self.discards = discards
         """What an earlier life of the server wrote does not count."""
         self.names = Names(checked_prefix(prefix))
         self.prefix = prefix
