@@ -257,6 +257,19 @@ async def test_a_call_that_computes_alone_is_answered_and_counted_like_others():
     assert store.stats.misses == 3
 
 
+async def test_a_call_past_the_cache_knows_its_key():
+    """Where it is asked for, and only there: arguments that make none are fine without."""
+    store = Cache[str](name="things", enabled=False)
+
+    @cache(enabled=False)
+    async def f(x: object) -> str:
+        return computation().key if isinstance(x, str) else "never asked"
+
+    assert await f("a") == f.key("a")
+    assert await f(object()) == "never asked"
+    assert await store.get_or_set("k", lambda: computation().key) == "k"
+
+
 async def test_a_computation_alone_is_a_computation_too(app):
     """Its `computation()` is its own, and its changes of the context do not come back."""
     store = Cache[str](name="things")

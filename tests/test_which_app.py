@@ -34,6 +34,23 @@ class Service:
         return self.calls
 
 
+class Disabled:
+    """Calls go past the cache of both; what they call is an unbound cached function."""
+
+    things = Cache[int](name="things", enabled=False)
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    @cache(enabled=False)
+    async def f(self) -> int:
+        return await self.inner()
+
+    @cache(enabled=False)
+    def g(self) -> int:
+        return self.inner()
+
+
 def counting(**options):
     """An unbound cached function that returns how often it was called."""
     calls = []
@@ -177,6 +194,37 @@ async def test_several_running_apps_are_ambiguous():
         with pytest.raises(AmbiguousApp):
             _ = f.stats.hits
     assert await f() == 1
+
+
+async def test_a_call_past_the_cache_is_of_its_app():
+    """The function of a service calls an unbound one, and the app is the same as with a cache."""
+    f = counting()
+
+    @cache
+    def g() -> int:
+        return 1
+
+    later, now = Disabled(f), Disabled(g)
+    async with App(later), App(now):
+        assert [await later.f(), await later.f.refresh(), now.g()] == [1, 1, 1]
+        assert await later.things.get_or_set("k", f) == 1
+        with pytest.raises(AmbiguousApp):  # it was so for the time of the call
+            await f()
+
+
+async def test_a_call_past_an_app_that_stands_still_is_of_the_one_around_it():
+    """An app that does not run serves nobody, so it takes nobody from the app that does."""
+    f = counting()
+    still, inner = App(), Disabled(f)
+    still.provide(Disabled, inner).get(Disabled)
+
+    class Caller:
+        @cache
+        async def call(self) -> int:
+            return await inner.f()
+
+    async with App(Caller) as app, App(Second):
+        assert [await app.get(Caller).call(), await app.get(Caller).call()] == [1, 1]
 
 
 async def test_a_warm_function_is_ambiguous_too():

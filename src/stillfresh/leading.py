@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from .app import current_app
 from .codecs import PLAIN
 from .computing.background import MOST_THREADS
+from .computing.calls import Answer
 from .computing.computation import Computation, current_computation
 from .computing.patience import Patience, holder_of
 from .entries.shelf import Shelf, refuse_one_shot
@@ -34,6 +35,7 @@ from .singleflight import ALWAYS, Flight, Outcome, inside, tick, waiting_for
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .app import App
     from .clock import Timer
     from .codecs import Codec
     from .computing.calls import Call
@@ -307,6 +309,29 @@ class Leading(Shelf):
         except Exception as error:  # noqa: BLE001  # raised outside of the path
             return Outcome(error=error)
         return Outcome(value=value)
+
+
+async def past_the_cache(
+    app: App, key: str | Callable[[], str], run: Callable[[], object], driver: Driver
+) -> Answer:
+    """
+    Run a function as if there were no cache; what it raises is in the answer.
+
+    What it calls is served by *app*, as under a cache; one that does not run serves nobody.
+    """
+    computing = current_computation.set(Computation(key))
+    serving = current_app.set(app) if app.running else None
+    try:
+        value = run()
+        if driver.suspends and isawaitable(value):
+            value = await value
+    except Exception as error:  # noqa: BLE001  # raised outside, so that any error passes
+        return Answer(None, error)
+    finally:
+        current_computation.reset(computing)
+        if serving is not None:
+            current_app.reset(serving)
+    return Answer(value)
 
 
 def _stuck(flight: Flight) -> ComputeTimeout:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from inspect import isawaitable
 from typing import TYPE_CHECKING, NamedTuple
-
-from .computation import Computation, current_computation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..entry import Entry
     from ..singleflight import Outcome
-    from .drivers import Driver
 
 
 class Call:
@@ -101,17 +97,3 @@ class Counts:
                 self.fallback += 1
             case _:
                 self.bypass += 1
-
-
-async def past_the_cache(title: str, run: Callable[[], object], driver: Driver) -> Answer:
-    """Run a function as if there were no cache; what it raises is in the answer."""
-    token = current_computation.set(Computation(title))
-    try:
-        value = run()
-        if driver.suspends and isawaitable(value):
-            value = await value
-    except Exception as error:  # noqa: BLE001  # raised outside, so that any error passes
-        return Answer(None, error)
-    finally:
-        current_computation.reset(token)
-    return Answer(value)

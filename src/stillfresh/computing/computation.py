@@ -11,28 +11,40 @@ from ..errors import NotRunning
 from ..tags import checked_tags
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..durations import Duration
     from ..entry import Windows
 
 
 class Computation:
     """
-    The computation in which the code runs: `stillfresh.computing.computation()`.
+    The computation in which the code runs: `stillfresh.computation()`.
 
     What it says holds for this one result. `tags` is a set to add to; tags of the decorator
     cannot be taken away.
     """
 
-    __slots__ = ("fresh", "key", "skipped", "tags", "windows")
+    __slots__ = ("_key", "fresh", "skipped", "tags", "windows")
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    def __init__(self, key: str | Callable[[], str]) -> None:
+        self._key = key
         self.tags: set[str] = set()
         self.skipped = False
         self.windows: Windows | None = None
         """All lifetimes at once, for what decides them itself, as HTTP responses do."""
         self.fresh: float | None = None
         """The seconds that were decided here, if any were."""
+
+    @property
+    def key(self) -> str:
+        """
+        The text of the key of this call.
+
+        Raises:
+            UnstableArgument: The call went past the cache, and its arguments make no key.
+        """
+        return self._key if isinstance(self._key, str) else self._key()
 
     @property
     def ttl(self) -> float | None:

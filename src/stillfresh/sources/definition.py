@@ -7,11 +7,13 @@ them in the thread; nothing is written twice.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ..computing.calls import Call, past_the_cache
+from ..computing.calls import Call
 from ..entry import MISSING
 from ..keys.patterns import compile_pattern
+from ..leading import past_the_cache
 from ..services.current import only_one_app
 from .ledger import ledger_of
 from .report import Explanation, Stats, explain
@@ -98,9 +100,8 @@ class Definition(Site):
 
     async def _bypass(self, place: Place, values: Values, driver: Driver) -> Answer:
         ledger_of(place.app).bypassed(self, place.claim)
-        return await past_the_cache(
-            self.title, lambda: self.shape.call(values, place.first), driver
-        )
+        key, run = partial(self.key, place, values), partial(self.shape.call, values, place.first)
+        return await past_the_cache(place.app, key, run, driver)
 
     # Controls
 

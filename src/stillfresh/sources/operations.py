@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from ..computing.calls import Call, past_the_cache
+from ..computing.calls import Call
 from ..entry import MISSING
 from ..errors import InvalidOption, UnstableArgument
 from ..keys.patterns import compile_pattern
+from ..leading import past_the_cache
 from ..options import lifetime
 from ..services.current import which_app
 from ..tags import checked_tags
@@ -210,7 +211,7 @@ class StoreOperations:
         reader = self._reading()
         if reader is None or not reader.policy.is_enabled():
             self.home.count_bypass()
-            return await past_the_cache(self.home.title, factory, driver)
+            return await past_the_cache(self.home.app(), key, factory, driver)
         return await reader.read(call, driver)
 
 
