@@ -17,6 +17,7 @@ from stillfresh import (
     cache,
     inject,
 )
+from stillfresh.providers.base import Address
 from stillfresh.services.current import default_app
 from stillfresh.testing import (
     ChaosProvider,
@@ -384,6 +385,55 @@ def test_faults_can_be_repeated():
     first, again, other = (asyncio.run(outcomes(seed)) for seed in (1, 1, 2))
     assert first == again != other
     assert set(first) == {True, False}
+
+
+class Unusual(MemoryCacheProvider):
+    """Says of itself what memory does not; somebody else's computation fails, again and again."""
+
+    clears_all = True
+    lease_seconds = 0.25
+    cleared = False
+
+    @property
+    def blocking(self):
+        return self
+
+    async def wait(self, address, seconds):
+        del address, seconds
+        return True
+
+    async def clear_all(self):
+        self.cleared = True
+
+
+async def test_what_the_provider_says_comes_through():
+    """How it describes itself, and the news that who was waited for has ended without a value."""
+    inner = Unusual(max_entries=20)
+    inner.shared = True
+    chaos = ChaosProvider(inner)
+    for face in (chaos, chaos.blocking):
+        assert (face.shared, face.clears_all, face.lease_seconds) == (True, True, 0.25)
+        assert face.most_entries == 20
+        assert await face.wait(Address("space", "k"), 1.0) is True
+    chaos.fail = 1
+    with pytest.raises(ProviderUnavailable):
+        await chaos.clear_all()
+    assert not inner.cleared
+    chaos.fail = 0
+    await chaos.clear_all()
+    assert inner.cleared
+
+
+async def test_what_leaves_the_provider_is_told():
+    """Evictions are events, as without faults in front of it."""
+    told = []
+    app = App().provide(CacheProvider, ChaosProvider(MemoryCacheProvider(max_entries=20)))
+    app.on("evict", told.append)
+    store = Cache[int](name="things")
+    async with app:
+        for number in range(24):
+            await store.set(str(number), number)
+    assert len(told) == 4
 
 
 class TestChaosWithoutFaults(ProviderContract):

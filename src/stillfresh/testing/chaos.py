@@ -54,6 +54,9 @@ class ChaosProvider(CacheProvider):
         self.serialized = inner.serialized
         self.strict = inner.strict
         self.shared = inner.shared
+        self.clears_all = inner.clears_all
+        self.lease_seconds = inner.lease_seconds
+        self.most_entries = inner.most_entries
         self.deadline = _DEADLINE
         self._fail = _probability(fail, "fail")
         self._hang = _probability(hang, "hang")
@@ -147,8 +150,8 @@ class ChaosProvider(CacheProvider):
     async def release(self, lease: Lease) -> None:
         await self._disturb(self.inner.release(lease))
 
-    async def wait(self, address: Address, seconds: float) -> None:
-        await self.inner.wait(address, seconds)
+    async def wait(self, address: Address, seconds: float) -> bool | None:
+        return await self.inner.wait(address, seconds)
 
     async def put(self, entries: Sequence[tuple[Address, Entry]]) -> None:
         await self._change(self.inner.put(entries))
@@ -168,11 +171,17 @@ class ChaosProvider(CacheProvider):
     async def clear(self, namespace: str) -> None:
         await self._change(self.inner.clear(namespace))
 
+    async def clear_all(self) -> None:
+        await self._change(self.inner.clear_all())
+
     async def incr(self, address: Address, amount: int, windows: Windows) -> int:
         return await self._change(self.inner.incr(address, amount, windows))
 
     def count(self, namespace: str, prefix: str = "") -> int:
         return self.inner.count(namespace, prefix)
+
+    def add_evict_listener(self, callback: Callable[[Address], object]) -> Callable[[], None]:
+        return self.inner.add_evict_listener(callback)
 
     def _draw(self, share: float) -> bool:
         return share > 0 and self._random.random() < share
