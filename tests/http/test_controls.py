@@ -4,18 +4,22 @@ import asyncio
 from typing import Annotated
 
 import pytest
-from fastapi import Header, Request, Response
+from fastapi import FastAPI, Header, Request, Response
 
 from stillfresh import (
     App,
     CacheProvider,
     HttpCache,
+    HttpCacheMiddleware,
     InvalidOption,
+    MemoryCacheProvider,
     NotRunning,
     RedisCacheProvider,
+    UnstableArgument,
     action,
     http_cache,
 )
+from stillfresh.testing import ChaosProvider, VirtualClock
 
 
 class ProductApi:
@@ -68,6 +72,21 @@ def api(app):
 @pytest.fixture
 def get(lab, app):
     return lab.Client(app)
+
+
+@pytest.fixture
+async def site_of(lab):
+    """Makes a site of one page, and of a POST elsewhere that changes it."""
+    async with App() as app:
+
+        def make(page, change, *, invalidates=(), **options):
+            site = FastAPI()
+            site.add_middleware(HttpCacheMiddleware, cache_app=app)
+            site.get("/")(http_cache("1 hour", **options)(page))
+            site.post("/change")(http_cache(invalidates=invalidates)(change))
+            return lab.Client(site)
+
+        yield make
 
 
 async def test_by_arguments(api, get):
@@ -244,6 +263,62 @@ async def test_a_change_in_another_process_wins_over_a_running_handler(lab, url,
         assert (await late).text == '"new from a a"'
         for get in (here, there):
             assert (await get("/things/a")).text == '"new from a a"'
+
+
+@pytest.mark.parametrize("named", ["actions", "tags"])
+async def test_a_change_that_does_not_reach_the_provider_is_remembered_whole(lab, named):
+    """
+    Each of `invalidates=` holds, although the first one has failed.
+
+    1. two pages are stored; the handler of a change commits, and the provider is away
+    2. the first page is not dropped, and neither is the second one: both are remembered
+    3. the provider is back; who asks for one of them now gets what is new
+    """
+    clock = VirtualClock()
+    app = App(clock=clock)
+    provider = ChaosProvider(MemoryCacheProvider())
+    app.provide(CacheProvider, provider)
+    state = ["old"]
+
+    class Pages:
+        @action("/a", cache=HttpCache("1 hour", tags=["a"]))
+        async def a(self) -> str:
+            return state[0]
+
+        @action("/b", cache=HttpCache("1 hour", tags=["b"]))
+        async def b(self) -> str:
+            return state[0]
+
+        @action("/", method="POST", invalidates=[a, b] if named == "actions" else ["a", "b"])
+        async def change(self) -> None:
+            state[0] = "new"
+            provider.fail = 1.0
+
+    app.kinds.append(Pages)
+    async with app:
+        get = lab.Client(app)
+        assert [(await get(page)).text for page in ("/a", "/b")] == ['"old"'] * 2
+        assert (await get("/", method="POST")).status == 200
+        provider.fail = 0.0
+        clock.advance("1 minute")  # the provider is asked again
+        assert [(await get(page)).text for page in ("/a", "/b")] == ['"new"'] * 2
+
+
+async def test_a_change_that_cannot_be_named_leaves_out_none_of_the_others(lab, site_of):
+    """A tag without a text is a mistake, and an error; what is named beside it is dropped."""
+    runs = []
+
+    async def page() -> int:
+        runs.append(0)
+        return len(runs)
+
+    async def change(request: Request) -> None: ...
+
+    get = site_of(page, change, tags=["b"], invalidates=["a:{request}", "b"])
+    assert [(await get("/")).text for _ in range(2)] == ["1", "1"]
+    with pytest.raises(UnstableArgument, match="no stable text"):
+        await get("/change", method="POST")
+    assert (await get("/")).text == "2"
 
 
 async def test_numbers(api, get):

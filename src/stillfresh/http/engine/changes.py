@@ -2,12 +2,14 @@
 Requests that may change something: what a success makes old is dropped before it is told.
 
     1. the handler has committed; its response begins
-    2. what the response makes old is invalidated, here and in every process
+    2. what the response makes old is invalidated, here and in every process; each part for
+       itself, so that one that fails leaves none of the others out
     3. the response leaves; a request that its client sends now finds nothing old
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...errors import NotRunning, ProviderUnavailable
@@ -18,6 +20,8 @@ from .exchange import AtEndpoint, Exchange, exchange_here
 from .scope import request_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ...app import App
     from ...services.asgi import AsgiApp, Message, Receive, Scope, Send
 
@@ -54,12 +58,19 @@ async def _invalidate(exchange: Exchange, app: App, message: Message) -> None:
         return
     response = Response(message["status"], lowered(message.get("headers", ())))
     tags = {f"url:{tag}" for tag in invalidated(exchange.request, response)}
-    try:
-        if tags:
-            await app.drop_tagged(tuple(sorted(tags)), blocking=False)
-        if 200 <= response.status < 400:
-            for drop in exchange.drops:
-                await drop()
-    except (ProviderUnavailable, NotRunning) as error:
-        # The guard of the provider remembers it, and nothing old is read before it is done.
-        log.warning("%s %s: %s", exchange.request.method, exchange.scope["path"], error)
+    drops: list[Callable[[], Awaitable[None]]] = []
+    if tags:
+        drops.append(partial(app.drop_tagged, tuple(sorted(tags)), blocking=False))
+    if 200 <= response.status < 400:
+        drops += exchange.drops
+    mistakes: list[Exception] = []
+    for drop in drops:
+        try:
+            await drop()
+        except (ProviderUnavailable, NotRunning) as error:
+            # The guard of the provider remembers it, and nothing old is read before it is done.
+            log.warning("%s %s: %s", exchange.request.method, exchange.scope["path"], error)
+        except Exception as error:  # noqa: BLE001  # the first one is raised
+            mistakes.append(error)
+    if mistakes:
+        raise mistakes[0]
