@@ -16,6 +16,7 @@ from ..app import registry
 from ..errors import InvalidOption
 from ..services.current import which_app
 from .endpoints import is_generator
+from .option_checks import of_a_route
 from .policy import HttpCache
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def checked_cache(
     if isinstance(cache, HttpCache):
         if etag is not None or last_modified is not None:
             raise InvalidOption("etag= and last_modified= beside an HttpCache: write them into it.")
-        return cache, True
+        return of_a_route(cache), True
     given: dict[str, Any] = {}
     if etag is not None:
         given["etag"] = etag

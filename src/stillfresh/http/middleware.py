@@ -12,6 +12,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
 from weakref import WeakKeyDictionary, WeakSet
 
+from ..app import App
 from ..errors import InvalidOption
 from ..events import log
 from ..services.current import which_app
@@ -22,6 +23,7 @@ from .engine.in_front import Engine
 from .engine.planning import is_litestar
 from .engine.routes import CachedRoute
 from .injected import unnamed_parameters, watch_litestar
+from .option_checks import of_a_route
 from .policy import HttpCache
 from .startup import check_routes, decorated
 from .threads import in_thread
@@ -29,7 +31,6 @@ from .threads import in_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    from ..app import App
     from ..durations import Duration
     from ..services.asgi import AsgiApp, Receive, Scope, Send
     from .engine.exchange import Exchange
@@ -68,7 +69,8 @@ class HttpCacheMiddleware:
     responses: the one that runs, or the default one.
 
     Raises:
-        InvalidOption: There is no such profile.
+        InvalidOption: There is no such profile, it stands beside a policy, or the policy is one
+            of a route; or *cache_app* is no `App`.
     """
 
     def __init__(
@@ -79,12 +81,18 @@ class HttpCacheMiddleware:
         policy: HttpCache | None = None,
         cache_app: App | None = None,
     ) -> None:
+        if cache_app is not None and not isinstance(cache_app, App):
+            msg = (
+                f"cache_app={cache_app!r}: expected the App whose provider keeps the responses. "
+                "Leave it out for the one that runs."
+            )
+            raise InvalidOption(msg)
         self.app = app
         self.engine = Engine(app, self._app)
         self._given = cache_app
         self._checked = False
         if profile is not None or policy is not None:
-            whole = policy or HttpCache.for_app(cast("Profile", profile))
+            whole = _of_whole_app(profile, policy)
             self.engine.whole_app = CachedRoute(self._app, HttpCacheMiddleware, whole)
         engines.add(self.engine)
 
@@ -97,6 +105,31 @@ class HttpCacheMiddleware:
             self._checked = True
             check_routes(scope.get("app") or self.app)
         await self.engine(scope, receive, send)
+
+
+def _of_whole_app(profile: Profile | None, policy: object) -> HttpCache:
+    """
+    Return the policy of a whole application.
+
+    One of a route has a lifetime of its own. Here it would be one for everything that the
+    application does not forbid to store, in front of its guards.
+    """
+    if policy is None:
+        return HttpCache.for_app(cast("Profile", profile))
+    if profile is not None:
+        msg = (
+            f"profile={profile!r} beside policy=: the policy has a profile. "
+            f"Write policy=HttpCache.for_app({profile!r}, ...) alone."
+        )
+        raise InvalidOption(msg)
+    if not isinstance(policy, HttpCache) or policy.fresh is not None:
+        msg = (
+            f"policy={policy!r}: expected what a whole application gets, where nothing is fresh "
+            "that it does not mark itself. Write HttpCache.for_app('safe', ...); a ttl is for "
+            "routes, with @http_cache."
+        )
+        raise InvalidOption(msg)
+    return policy
 
 
 @overload
@@ -152,7 +185,7 @@ def _policy(ttl: object, options: dict[str, Any]) -> HttpCache:
         if options:
             msg = f"http_cache({ttl!r}, {min(options)}=...): write the options into the HttpCache."
             raise InvalidOption(msg)
-        return ttl
+        return of_a_route(ttl)
     if ttl is False or callable(ttl):
         raise InvalidOption(f"http_cache({ttl!r}): expected a duration, or an HttpCache.")
     given: dict[str, Any] = options if ttl is True else {"ttl": ttl, **options}
