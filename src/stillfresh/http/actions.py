@@ -16,7 +16,7 @@ from ..app import registry
 from ..errors import InvalidOption
 from ..services.current import which_app
 from .endpoints import is_generator
-from .option_checks import of_a_route
+from .fitting import of_a_route
 from .policy import HttpCache
 
 if TYPE_CHECKING:

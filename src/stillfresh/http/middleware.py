@@ -22,8 +22,8 @@ from .engine.exchange import Answered, exchange_here
 from .engine.in_front import Engine
 from .engine.planning import is_litestar
 from .engine.routes import CachedRoute
+from .fitting import of_a_route, of_whole_app
 from .injected import unnamed_parameters, watch_litestar
-from .option_checks import of_a_route
 from .policy import HttpCache
 from .startup import check_routes, decorated
 from .threads import in_thread
@@ -92,7 +92,7 @@ class HttpCacheMiddleware:
         self._given = cache_app
         self._checked = False
         if profile is not None or policy is not None:
-            whole = _of_whole_app(profile, policy)
+            whole = of_whole_app(profile, policy)
             self.engine.whole_app = CachedRoute(self._app, HttpCacheMiddleware, whole)
         engines.add(self.engine)
 
@@ -105,31 +105,6 @@ class HttpCacheMiddleware:
             self._checked = True
             check_routes(scope.get("app") or self.app)
         await self.engine(scope, receive, send)
-
-
-def _of_whole_app(profile: Profile | None, policy: object) -> HttpCache:
-    """
-    Return the policy of a whole application.
-
-    One of a route has a lifetime of its own. Here it would be one for everything that the
-    application does not forbid to store, in front of its guards.
-    """
-    if policy is None:
-        return HttpCache.for_app(cast("Profile", profile))
-    if profile is not None:
-        msg = (
-            f"profile={profile!r} beside policy=: the policy has a profile. "
-            f"Write policy=HttpCache.for_app({profile!r}, ...) alone."
-        )
-        raise InvalidOption(msg)
-    if not isinstance(policy, HttpCache) or policy.fresh is not None:
-        msg = (
-            f"policy={policy!r}: expected what a whole application gets, where nothing is fresh "
-            "that it does not mark itself. Write HttpCache.for_app('safe', ...); a ttl is for "
-            "routes, with @http_cache."
-        )
-        raise InvalidOption(msg)
-    return policy
 
 
 @overload

@@ -14,8 +14,6 @@ from .rules.fields import TOKEN
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from .policy import HttpCache
-
 Choice = TypeVar("Choice", bound=str)
 TagStrength: TypeAlias = Literal["weak", "strong", "off"]
 _STRENGTHS: Final[tuple[TagStrength, ...]] = ("weak", "strong", "off")
@@ -29,21 +27,6 @@ def a_bool(value: object, option: str) -> bool:
         msg = f"{option}={value!r}: expected True or False."
         raise InvalidOption(msg)
     return value
-
-
-def of_a_route(policy: HttpCache) -> HttpCache:
-    """
-    Return *policy* if it is one of a route.
-
-    One of a whole application is asked before guards: there a response says itself whose it is.
-    """
-    if policy.fresh is None:
-        msg = (
-            f"{policy!r}: this is for HttpCacheMiddleware(policy=...), for a whole application. "
-            "On a route write HttpCache('30 seconds', ...)."
-        )
-        raise InvalidOption(msg)
-    return policy
 
 
 def a_number(value: object, option: str, least: int = 1) -> int:

@@ -1,0 +1,51 @@
+"""Whether a policy fits where it stands: on a route, or in front of a whole application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from ..errors import InvalidOption
+from .policy import HttpCache
+
+if TYPE_CHECKING:
+    from .profiles import Profile
+
+
+def of_a_route(policy: HttpCache) -> HttpCache:
+    """
+    Return *policy* if it is one of a route.
+
+    One of a whole application is asked before guards: there a response says itself whose it is.
+    """
+    if policy.fresh is None:
+        msg = (
+            f"{policy!r}: this is for HttpCacheMiddleware(policy=...), for a whole application. "
+            "On a route write HttpCache('30 seconds', ...)."
+        )
+        raise InvalidOption(msg)
+    return policy
+
+
+def of_whole_app(profile: Profile | None, policy: object) -> HttpCache:
+    """
+    Return the policy of a whole application.
+
+    One of a route has a lifetime of its own. Here it would be one for everything that the
+    application does not forbid to store, in front of its guards.
+    """
+    if policy is None:
+        return HttpCache.for_app(cast("Profile", profile))
+    if profile is not None:
+        msg = (
+            f"profile={profile!r} beside policy=: the policy has a profile. "
+            f"Write policy=HttpCache.for_app({profile!r}, ...) alone."
+        )
+        raise InvalidOption(msg)
+    if not isinstance(policy, HttpCache) or policy.fresh is not None:
+        msg = (
+            f"policy={policy!r}: expected what a whole application gets, where nothing is fresh "
+            "that it does not mark itself. Write HttpCache.for_app('safe', ...); a ttl is for "
+            "routes, with @http_cache."
+        )
+        raise InvalidOption(msg)
+    return policy
