@@ -170,6 +170,62 @@ async def test_a_cancelled_invalidation_is_remembered() -> None:
         assert await stage.f.peek(1) == "new"  # it was carried out before that call read
 
 
+@pytest.mark.parametrize("then", ["it answers", "it fails"])
+async def test_a_cancelled_change_is_no_fault_of_the_provider(
+    then: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is told that it is down, before it is; and that it answers again, once each."""
+    stage = Stage()
+    told: list[str] = []
+    for kind in ("provider_down", "provider_up"):
+        stage.app.on(kind, lambda event: told.append(event.kind))
+    async with stage.app:
+        await stage.f(1)
+        stage.value, stage.chaos.hang = "new", 1
+        change = asyncio.create_task(stage.f.invalidate(1))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        change.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await soon(change)
+        stage.chaos.hang = 0
+        if then == "it fails":
+            stage.chaos.fail = 1
+            assert [await soon(stage.f(1)), await soon(stage.f(1))] == ["new", "new"]
+            assert told == ["provider_down"]
+            stage.chaos.fail = 0
+            stage.clock.advance("2 seconds")
+        assert await soon(stage.f(1)) == "new"
+        assert await stage.f.peek(1) == "new"
+    both = ["provider_down", "provider_up"] if then == "it fails" else []
+    assert (told, len(caplog.records)) == (both, len(both))
+
+
+async def test_who_is_cancelled_while_it_makes_up_for_another_is_no_fault_either() -> None:
+    """Its own change was not sent, and is owed with the other one; nobody is told anything."""
+    stage = Stage()
+    down: list[object] = []
+    stage.app.on("provider_down", down.append)
+    async with stage.app:
+        await stage.f(1)
+        await stage.f(2)
+        stage.value, stage.chaos.hang = "new", 1
+        for n in (1, 2):
+            change = asyncio.create_task(stage.f.invalidate(n))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            change.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await soon(change)
+        stage.chaos.hang = 0
+        with pytest.raises(ProviderUnavailable, match="is owed a change"):
+            await stage.f.peek(1)  # the second one has just tried
+        stage.clock.advance("2 seconds")
+        assert await stage.f.peek(1) is MISSING
+        assert await stage.f.peek(2) is MISSING
+    assert down == []
+
+
 class Picky(MemoryCacheProvider):
     """It refuses to clear some namespaces."""
 

@@ -55,6 +55,8 @@ class Guard:
         self._lock = threading.RLock()
         self.down: bool
         """The breaker is open, or something is owed: nothing passes without a look at it."""
+        self._silent = False
+        """It has failed, everybody was told so, and it has not answered since."""
         self._retry_at = 0.0
         self.debts = Debts(clears_all=provider.clears_all)
         """What did not happen, or nobody knows; it comes before anything that is read."""
@@ -111,8 +113,9 @@ class Guard:
         with self._lock:
             now = self.clock.now()
             if now < self._retry_at:
+                why = "did not answer" if self._silent else "is owed a change"
                 msg = (
-                    f"{self.name} did not answer; tried again in "
+                    f"{self.name} {why}; tried again in "
                     f"{self._retry_at - now:.1f} s. Function calls compute meanwhile."
                 )
                 raise ProviderUnavailable(msg)
@@ -132,15 +135,17 @@ class Guard:
                 return
             self._set(down=False)
             self._retry_at = 0.0
+            silent, self._silent = self._silent, False
+        if not silent:  # a change was interrupted, and is made up for: the provider was there
+            return
         log.warning("%s answers again", self.name)
         self._listeners.emit("provider_up", "", None, self.name)
 
-    def failed(self, error: BaseException, change: Change | None, *, rest: bool = True) -> None:
+    def failed(self, error: BaseException, change: Change | None) -> None:
         """Open the breaker, and remember the *change* whose outcome is unknown."""
         with self._lock:
-            if rest:
-                self._retry_at = self.clock.now() + RETRY_SECONDS
-            already = self.down
+            self._retry_at = self.clock.now() + RETRY_SECONDS
+            already, self._silent = self._silent, True
             self._set(down=True)
         if change is not None:
             self.owe(change)
@@ -348,7 +353,7 @@ class Operations:
         except BaseException:
             operation.close()
             if change is not None:
-                guard.failed(ProviderUnavailable("not sent"), change)
+                guard.owe(change)  # not sent; what kept it from that is told where it happened
             raise
         answer = await self._checked(operation, change, counting=counting)
         guard.answered()
@@ -390,7 +395,7 @@ class Operations:
             self.fault(error, change)
         except BaseException:  # the caller was cancelled: nobody knows how far it came
             if change is not None:
-                self._guard.failed(ProviderUnavailable("cancelled"), change, rest=False)
+                self._guard.owe(change)
             raise
 
     def fault(self, error: Exception, change: Change | None = None) -> NoReturn:

@@ -245,9 +245,10 @@ MUTANTS = [
         "providers/guard.py",
         "Operations._checked",
         """            if change is not None:
-                self._guard.failed(ProviderUnavailable("cancelled"), change, rest=False)
+                self._guard.owe(change)
             raise""",
         """            raise""",
+        "tests/test_promises_owed.py::test_a_cancelled_invalidation_is_remembered",
     ),
     Mutant(
         "a fault of the provider reaches the caller",
