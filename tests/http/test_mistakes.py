@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from starlette.endpoints import HTTPEndpoint
 
-from stillfresh import HttpCache, HttpCacheMiddleware, InvalidOption, action, http_cache
+from stillfresh import App, HttpCache, HttpCacheMiddleware, InvalidOption, action, http_cache
 
 
 async def site(scope, receive, send):
@@ -36,3 +37,86 @@ def test_a_route_has_no_policy_of_a_whole_application(decorate: Any):
     """It would be answered before its guards."""
     with pytest.raises(InvalidOption, match=r"profile='safe'\): this is for HttpCacheMiddleware"):
         decorate(HttpCache.for_app("safe"))
+
+
+class Pages:
+    @action("/pages/{name}", cache=True)
+    async def page(self, name: str, number: int = 1) -> str:
+        return f"{name} {number}"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"invalidates": "names"}, r"invalidates='names': expected a list. Write \['names'\]"),
+        ({"invalidates": Pages.page}, r"invalidates=<Action GET /pages.*: expected a list"),
+        ({"invalidates": Pages.page.args(name="a")}, r"Write \[page.args\(name='a'\)\]"),
+        ({"invalidates": 3}, r"invalidates=3: expected a list of actions"),
+        (
+            {"invalidates": ["x"], "cache": HttpCache(methods=["POST"])},
+            r"a response that is kept changes nothing",
+        ),
+        (
+            {"tags": ["page:{name}"], "cache": HttpCache(methods=["POST"])},
+            r"the tags of OpenAPI, and drop nothing. Write cache=HttpCache\(..., tags=\['page:{name}'",
+        ),
+    ],
+)
+def test_an_action_names_what_it_drops(options, message):
+    """An invalidation that would silently do nothing is an error at its line."""
+    with pytest.raises(InvalidOption, match=message):
+        action("/pages", method="POST", **options)
+
+
+def test_tags_of_openapi_are_those_of_fastapi():
+    """Without a placeholder, or without a cache, nobody has meant the other ones."""
+    action("/pages", cache=True, tags=["pages"])
+    action("/pages", method="POST", tags=["{pages}"])
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (Pages.page.args(name="{nam}"), r"page.args\(name='{nam}'\): 'nam' is no argument here"),
+        (Pages.page.args(nam="{name}"), r"page has no argument 'nam'. There are: name, number"),
+        (Pages.page.args(number=3), r"page: expected the argument 'name', which has no default"),
+        (Pages.page.args(name="a", number="x"), r"number='x' is no such argument"),
+        ("page:{nam}", r"'nam' is not a parameter, only 'name', 'to'. Did you mean 'name'"),
+    ],
+)
+async def test_arguments_of_what_is_dropped_are_checked_at_the_start(target, message):
+    """In a request the handler has committed already, and the old page would stay."""
+
+    class Changes:
+        @action("/pages/{name}", method="POST", invalidates=[target])
+        async def rename(self, name: str, to: str) -> None: ...
+
+    with pytest.raises(InvalidOption, match=message):
+        async with App(Pages, Changes):
+            raise AssertionError
+
+
+async def page(name: str) -> str:
+    return name
+
+
+class Endpoint(HTTPEndpoint):
+    async def get(self, request): ...
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "options", "message"),
+    [
+        (page, {"invalidates": "names"}, r"invalidates='names': expected a list"),
+        (page, {"invalidates": [3]}, r"invalidates: 3 is not a tag"),
+        (page, {"invalidates": ["x:{nam}"]}, r"invalidates='x:{nam}': .* Did you mean 'name'"),
+        (page, {"tags": ["x:{nam}"]}, r"tags='x:{nam}': .* Did you mean 'name'"),
+        (page, {"invalidates": ["x"], "methods": ["POST"]}, r"that is kept changes nothing"),
+        (Endpoint, {"invalidates": ["x"]}, r"about get\(\), which changes nothing"),
+        (Pages.page, {}, r"Write @action\(..., cache='30 seconds'\)"),
+    ],
+)
+def test_an_endpoint_names_what_it_drops(endpoint, options, message):
+    """And its decorator is an error where it would take something away in silence."""
+    with pytest.raises(InvalidOption, match=message):
+        http_cache(**options)(endpoint)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 from ..app import registry
 from ..errors import InvalidOption
 from ..services.current import which_app
-from .endpoints import is_generator
+from .endpoints import HasRoute, is_generator
 from .fitting import of_a_route
 from .policy import HttpCache
 
@@ -59,8 +59,12 @@ class Target:
         self.action = action
         self.arguments = arguments
 
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.action.name}.args({given})"
 
-class Action(Generic[P, R]):
+
+class Action(HasRoute, Generic[P, R]):
     """
     A method behind a route. Calling it is a plain call: no HTTP, no cache.
 
@@ -181,7 +185,8 @@ def action(
     *invalidates* names what a successful call drops: actions, `action.args(...)`, or tags.
 
     Raises:
-        InvalidOption: A path without `/`, or a cache on a method that is not GET.
+        InvalidOption: A path without `/`, a cache on a method that is not GET, or `invalidates=`
+            that is no list, or stands on what changes nothing.
         InvalidDuration: A length of time that cannot be read.
     """
     verb = _checked_method(method)
@@ -193,13 +198,15 @@ def action(
             f"changes nothing, write HttpCache(methods=[{verb!r}]): the body joins the key."
         )
         raise InvalidOption(msg)
-    drops = tuple(invalidates)
-    if drops and verb in {"GET", "HEAD", "OPTIONS", "TRACE"}:
+    drops = _checked_drops(invalidates)
+    if drops and (policy is not None or verb in {"GET", "HEAD", "OPTIONS", "TRACE"}):
+        why = f"a {verb}" if policy is None else "a response that is kept"
         msg = (
-            f"@action({path!r}) with invalidates=: a {verb} changes nothing. Say which method "
-            "does, such as method='POST'."
+            f"@action({path!r}) with invalidates=: {why} changes nothing. Say which method "
+            "does, such as method='POST', without a cache."
         )
         raise InvalidOption(msg)
+    _check_tags(path, policy, route.get("tags"))
     plan = Plan(_checked_path(path), verb, policy, kept, drops, route)
 
     def decorate(function: Callable[P, R]) -> Action[P, R]:
@@ -228,6 +235,28 @@ def _checked_method(method: object) -> str:
     if isinstance(method, str) and method.isalpha():
         return method.upper()
     raise InvalidOption(f"@action(method={method!r}): expected a method, such as 'POST'.")
+
+
+def _checked_drops(invalidates: object) -> tuple[object, ...]:
+    if isinstance(invalidates, str | Action | Target):
+        msg = f"invalidates={invalidates!r}: expected a list. Write [{invalidates!r}]."
+        raise InvalidOption(msg)
+    try:
+        return tuple(cast("Iterable[object]", invalidates))
+    except TypeError:
+        msg = f"invalidates={invalidates!r}: expected a list of actions, action.args(...), or tags."
+        raise InvalidOption(msg) from None
+
+
+def _check_tags(path: str, policy: HttpCache | None, tags: object) -> None:
+    """See that nobody takes the tags of OpenAPI for those by which responses are dropped."""
+    for tag in tags if isinstance(tags, list | tuple) and policy is not None else ():
+        if isinstance(tag, str) and "{" in tag:
+            msg = (
+                f"@action({path!r}, tags=[{tag!r}]): these are the tags of OpenAPI, and drop "
+                f"nothing. Write cache=HttpCache(..., tags=[{tag!r}])."
+            )
+            raise InvalidOption(msg)
 
 
 def checked_cache(

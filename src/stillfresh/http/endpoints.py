@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 _PERSONAL_FIELDS: Final = frozenset({b"cookie", b"authorization"})
 
 
+class HasRoute:
+    """A method that says itself which requests it answers, as `@action` makes them."""
+
+
+class _Later:
+    def __repr__(self) -> str:
+        return "what the request says"
+
+
+LATER: Final = _Later()
+"""In the place of an argument that only a request knows."""
+
+
 def is_generator(function: object) -> bool:
     """Tell whether FastAPI would stream what *function* yields."""
     return inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
@@ -87,6 +100,8 @@ def _value(field: Any, arguments: Mapping[str, object], title: str) -> object:
             msg = f"{title}: expected the argument {name!r}, which has no default."
             raise TypeError(msg)
         return field.get_default()
+    if arguments[name] is LATER:
+        return LATER
     value, errors = field.validate(arguments[name], {}, loc=(name,))
     if errors:
         msg = f"{title}: {name}={arguments[name]!r} is no such argument: {errors[0]['msg']}."

@@ -15,8 +15,10 @@ from weakref import WeakKeyDictionary, WeakSet
 from ..app import App
 from ..errors import InvalidOption
 from ..events import log
+from ..keys.templates import TagTemplate
 from ..services.current import which_app
-from .endpoints import is_generator, parameters_of
+from ..tags import checked_tags
+from .endpoints import HasRoute, is_generator, parameters_of
 from .engine.at_endpoint import MARK, Endpoints, run_under
 from .engine.exchange import Answered, exchange_here
 from .engine.in_front import Engine
@@ -147,7 +149,12 @@ def http_cache(  # HttpCache says what the options are
     if inspect.isroutine(ttl) or inspect.isclass(ttl):
         return _decorated(ttl, HttpCache(), ())
     policy = _policy(ttl, options)
-    drops = tuple(invalidates)
+    drops = tuple(sorted(checked_tags(invalidates, "invalidates")))
+    if drops and len(policy.methods) > 1:
+        msg = (
+            "invalidates= beside methods=: a response that is kept changes nothing. Leave one out."
+        )
+        raise InvalidOption(msg)
 
     def decorate(endpoint: Any) -> Any:
         return _decorated(endpoint, policy, drops)
@@ -175,8 +182,20 @@ def _decorated(endpoint: Any, policy: HttpCache, drops: tuple[str, ...]) -> Any:
         method = getattr(endpoint, "get", None)
         if method is None:
             raise InvalidOption(f"http_cache on {endpoint!r}: expected an endpoint with get().")
+        if drops:
+            msg = (
+                f"http_cache on {endpoint!r} with invalidates=: it speaks about get(), which "
+                "changes nothing. Write it on the method that does, such as post()."
+            )
+            raise InvalidOption(msg)
         cast("Any", endpoint).get = _decorated(method, policy, drops)
         return endpoint
+    if isinstance(endpoint, HasRoute):
+        msg = (
+            f"http_cache on {endpoint!r}: an action has its cache from its own decorator. "
+            "Write @action(..., cache='30 seconds'), or cache=HttpCache(...)."
+        )
+        raise InvalidOption(msg)
     if not callable(endpoint) or is_generator(endpoint):
         raise InvalidOption(f"http_cache on {endpoint!r}: expected a function that returns.")
     return Endpoint(endpoint, policy, drops).wrapper()
@@ -190,8 +209,12 @@ class Endpoint:
     ) -> None:
         self.function = function
         self.policy = policy
-        self.drops = drops
         self._signature = inspect.signature(function)
+        names = list(self._signature.parameters)
+        self.drops = [TagTemplate(tag, names, option="invalidates") for tag in drops]
+        if not callable(policy.tags):
+            for tag in policy.tags:
+                TagTemplate(tag, names)  # a wrong one is an error here, and not in a request
         self._routes: WeakKeyDictionary[Endpoints, CachedRoute] = WeakKeyDictionary()
         self._context = copy_context()
         self._warned = False
@@ -280,11 +303,8 @@ class Endpoint:
             )
 
 
-async def _drop(exchange: Exchange, tag: str, values: dict[str, Any]) -> None:
-    from ..keys.templates import TagTemplate
-
-    name = TagTemplate(tag, list(values), option="invalidates").render(values)
-    await cast("Endpoints", exchange.engine).find_app().invalidate_tags(name)
+async def _drop(exchange: Exchange, tag: TagTemplate, values: dict[str, Any]) -> None:
+    await exchange.engine.find_app().invalidate_tags(tag.render(values))
 
 
 def placeholder(scope: Scope) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
 from fastapi import FastAPI, Response
@@ -24,7 +24,7 @@ from ..errors import InvalidOption
 from ..keys.templates import TagTemplate
 from ..services.injection import injected_in
 from .actions import Action, Target, actions_of
-from .endpoints import is_generator, parameters_of
+from .endpoints import LATER, is_generator, parameters_of
 from .engine.at_endpoint import MARK, run_under, tell_once
 from .engine.exchange import Answered, exchange_here
 from .engine.in_front import Engine
@@ -32,11 +32,13 @@ from .engine.routes import CachedRoute
 from .engine.taint import watched
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from ..app import App
     from ..services.asgi import Receive, Scope, Send
     from .policy import HttpCache
+
+    Drop: TypeAlias = Callable[[Mapping[str, object]], Awaitable[None]]
 
 
 class Registered:
@@ -45,6 +47,8 @@ class Registered:
     def __init__(self, action: Action[Any, Any]) -> None:
         self.action = action
         self.cached: CachedRoute | None = None
+        self.drops: list[Drop] | None = None
+        """What its success drops; None before all actions are known."""
 
 
 class AppServer:
@@ -97,8 +101,8 @@ class AppServer:
         for service in self.app.services():
             self._register(type(service))
         for registered in self._routes.values():
-            for target in registered.action.plan.invalidates:
-                self._dropper(registered.action, target)
+            registered.drops = None
+            self._drops(registered)
 
     def forget(self) -> None:
         """Learn anew what may be answered how: the app has changed."""
@@ -203,8 +207,7 @@ class AppServer:
             exchange = exchange_here.get()
             if exchange is None:
                 return await run()
-            for target in action.plan.invalidates:
-                exchange.drops.append(partial(self._dropper(action, target), values))
+            exchange.drops += [partial(drop, values) for drop in self._drops(registered)]
             if registered.cached is None or _catches_all(action.plan.path, registered.cached):
                 return await run()
             watched(exchange, values)
@@ -216,17 +219,21 @@ class AppServer:
         wrapper.__signature__ = inspect.signature(original).replace(parameters=parameters)
         return cast("Callable[..., Any]", wrapper)
 
-    def _dropper(
-        self, action: Action[Any, Any], target: object
-    ) -> Callable[[Mapping[str, object]], Awaitable[None]]:
+    def _drops(self, registered: Registered) -> list[Drop]:
         """
-        Return what a success of *action* does for one of its `invalidates=`.
+        Return what a success of an action does, for each of its `invalidates=`.
 
         Raises:
-            InvalidOption: It names nothing that can be dropped.
+            InvalidOption: One names nothing that can be dropped.
         """
+        if registered.drops is None:
+            action = registered.action
+            registered.drops = [self._drop(action, one) for one in action.plan.invalidates]
+        return registered.drops
+
+    def _drop(self, action: Action[Any, Any], target: object) -> Drop:
+        names = list(inspect.signature(action.__wrapped__).parameters)[1:]
         if isinstance(target, str):
-            names = list(inspect.signature(action.__wrapped__).parameters)[1:]
             template = TagTemplate(target, names, option="invalidates")
             return lambda values: self.app.invalidate_tags(template.render(values))
         if isinstance(target, Action):
@@ -234,17 +241,37 @@ class AppServer:
             return lambda _: route.clear()
         if isinstance(target, Target):
             named = self.route_of(target.action)
-            given = target.arguments
-
-            def filled(values: Mapping[str, object]) -> dict[str, object]:
-                return {name: _filled(value, values) for name, value in given.items()}
-
-            return lambda values: named.invalidate(filled(values))
+            try:
+                given = {name: _Given(value, names) for name, value in target.arguments.items()}
+                named.parameters.given({name: one.known for name, one in given.items()})
+            except (TypeError, ValueError) as error:
+                msg = f"{action.title}: invalidates= has {target!r}: {error}"
+                raise InvalidOption(msg) from error
+            return lambda values: named.invalidate(
+                {name: one.of(values) for name, one in given.items()}
+            )
         msg = (
             f"{action.title}: invalidates= has {target!r}. Name an action, action.args(...), or "
             "a tag."
         )
         raise InvalidOption(msg)
+
+
+class _Given:
+    """An argument of `action.args(...)`: as it was written, or for "{name}" that of the call."""
+
+    def __init__(self, value: object, names: Sequence[str]) -> None:
+        self._name = ""
+        self.known: object = value
+        """The value, or `LATER`."""
+        if isinstance(value, str) and value[:1] == "{" and value[-1:] == "}":
+            self._name, self.known = value[1:-1], LATER
+            if self._name not in names:
+                known = ", ".join(names) or "none"
+                raise ValueError(f"{self._name!r} is no argument here. There are: {known}.")
+
+    def of(self, values: Mapping[str, object]) -> object:
+        return values[self._name] if self._name else self.known
 
 
 def _catches_all(path: str, cached: CachedRoute) -> bool:
@@ -261,13 +288,6 @@ def _catches_all(path: str, cached: CachedRoute) -> bool:
         "public=True if everybody gets the same, or per= whose response it is",
     )
     return True
-
-
-def _filled(value: object, values: Mapping[str, object]) -> object:
-    """Return an argument as it was written, or for "{name}" that of the call."""
-    if isinstance(value, str) and value[:1] == "{" and value[-1:] == "}":
-        return values.get(value[1:-1], value)
-    return value
 
 
 def _names(target: object, action: Action[Any, Any]) -> bool:
