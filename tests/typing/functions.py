@@ -1,5 +1,6 @@
 """Cached functions have the types of the function. Only type-checked, never run."""
 
+import asyncio
 from datetime import timedelta
 from typing import assert_type
 
@@ -36,6 +37,16 @@ async def calling() -> None:
     await bare(1, True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await optioned()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     sync("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def together() -> None:
+    """What is gathered keeps its types, also where they differ."""
+    assert_type(await asyncio.gather(bare(1), optioned(1)), tuple[str, list[str]])
+    one, other = await asyncio.gather(bare(1), optioned(1))
+    assert_type(one, str)
+    assert_type(other, list[str])
+    task = asyncio.create_task(bare(1))
+    assert_type(await task, str)
 
 
 async def controls() -> None:
