@@ -176,6 +176,54 @@ def test_controls_of_a_classmethod_with_cache_below_say_what_to_do(
         Base.make.clear()
 
 
+def test_methods_of_a_metaclass_get_the_class() -> None:
+    """In a metaclass `cls` is `self`: each class gets itself, and has entries of its own."""
+    seen: list[str] = []
+
+    class Meta(type):
+        @cache
+        def title(cls, number: int) -> str:
+            seen.append(cls.__name__)
+            return f"{cls.__name__} {number}"
+
+        @cache
+        @classmethod
+        def kind(mcs) -> str:
+            return mcs.__name__
+
+    class One(metaclass=Meta):
+        pass
+
+    class Two(metaclass=Meta):
+        pass
+
+    for _ in range(2):
+        assert [One.title(1), Two.title(1)] == ["One 1", "Two 1"]
+        assert [One.kind(), Meta.kind()] == ["Meta", "Meta"]
+    assert seen == ["One", "Two"]
+    One.title.invalidate(1)
+    assert [One.title(1), Two.title(1)] == ["One 1", "Two 1"]
+    assert seen == ["One", "Two", "One"]
+
+
+async def test_functions_of_no_module() -> None:
+    """exec() in an empty dictionary makes functions without a module; they are cached as others."""
+    names: dict[str, typing.Any] = {}
+    exec(
+        "from stillfresh import Cache, cache\n"
+        "store = Cache[int](name='of no module')\n"
+        "@cache\n"
+        "async def double(n: int) -> int:\n"
+        "    return 2 * n\n",
+        names,
+    )
+    assert await names["double"](2) == 4
+    assert await names["double"].peek(2) == 4
+    assert "__main__.double" in str(await names["double"].explain(2))
+    await names["store"].set("k", 1)
+    assert await names["store"].get("k") == 1
+
+
 async def test_staticmethods_in_both_orders() -> None:
     """All arguments count, calls work on the class and on instances, owned ones too."""
 

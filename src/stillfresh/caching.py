@@ -208,7 +208,9 @@ class Cache(Store[T]):
         frame = inspect.currentframe()
         while frame is not None and frame.f_globals.get("__name__") in {__name__, "typing"}:
             frame = frame.f_back
-        module = str(frame.f_globals["__name__"]) if frame is not None else "__main__"
+        module = (
+            str(frame.f_globals.get("__name__", "__main__")) if frame is not None else "__main__"
+        )
         self._root = Root(checked_name(name), dict(options), module)
         self._settle(RootHome(self._root))
 

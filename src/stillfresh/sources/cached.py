@@ -106,10 +106,12 @@ class _Controls(metaclass=_Recognising):
             self.__wrapped__ = _bound(function, instance)
 
     def __set_name__(self, owner: type, name: str) -> None:
-        if self._definition.kind != "class" and self._definition.owner is None:
-            self._definition.set_kind("method", owner)
-        elif self._definition.owner is None:
-            self._definition.set_kind("class", owner)
+        definition = self._definition
+        if definition.owner is None:
+            # In a metaclass `cls` is what `self` is elsewhere, unless @classmethod was there.
+            is_self = issubclass(owner, type) and not definition.is_classmethod
+            kind = "class" if definition.kind == "class" and not is_self else "method"
+            definition.set_kind(kind, owner)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         definition = self._definition

@@ -79,6 +79,8 @@ class Site:
         self.explicit_name = name
         self.root = root
         self.owner: type | None = None
+        self.is_classmethod = kind == "class"
+        """It was given as one, and not only because its parameter is called `cls`."""
         self._key_option, self._tags_option = key, tags
         self.set_kind(kind or _guessed_kind(function))
         reason = one_shot_annotation(function)
@@ -106,7 +108,8 @@ class Site:
     @property
     def identity(self) -> tuple[str, str]:
         """Module and qualified name."""
-        return (self.function.__module__, self.function.__qualname__)
+        # exec() without a __name__ makes functions of no module.
+        return (self.function.__module__ or "__main__", self.function.__qualname__)
 
     @property
     def computes(self) -> bool:
