@@ -77,6 +77,26 @@ async def test_copy_hands_out_copies() -> None:
         assert await get() == [[1]]
 
 
+async def test_what_was_stored_is_nobody_elses_under_copy() -> None:
+    """With copy=True neither who writes a value by hand nor the function can change it later."""
+    own = [[1]]
+
+    @cache(copy=True)
+    async def get() -> list[list[int]]:
+        return own
+
+    await get()
+    own[0].append(2)
+    assert await get() == [[1]]
+    mine = [[3]]
+    await get.store(mine)
+    mine[0].append(4)
+    assert await get() == [[3]]
+    await get.cache.set(get.key(), mine)
+    mine[0].append(5)
+    assert await get() == [[3, 4]]
+
+
 async def test_everybody_who_waits_gets_a_copy() -> None:
     """Those who share one computation do not share its value under copy=True."""
     go = asyncio.Event()

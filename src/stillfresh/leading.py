@@ -276,7 +276,8 @@ class Leading(Shelf):
         try:
             if not packer.tried:
                 packer.try_once(value, title)
-            if not packer.serialized and packer.measure is None:  # it is nothing but the value
+            # Mostly it is nothing but the value.
+            if not packer.serialized and packer.measure is None and not packer.copies:
                 return Entry(value, born, windows, tags), tags
             return packer.pack(value, born, windows, tags), tags
         except NotSerializable as error:

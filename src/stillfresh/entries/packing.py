@@ -76,6 +76,8 @@ class Packer:
                 data = str(value).encode()
             made = Lasting if self.lasting else Entry
             return made(data, born, windows, tags, len(data))
+        if self.copies:
+            value = deepcopy(value)  # whoever wrote it may change it
         size = 0 if self.measure is None else self.measure(value)
         return Entry(value, born, windows, tags, size)
 
