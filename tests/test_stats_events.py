@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stillfresh import App, Cache, CacheProvider, MemoryCacheProvider, cache
+from stillfresh import App, Cache, CacheProvider, Event, MemoryCacheProvider, cache
 from stillfresh.errors import InvalidOption, RecursiveComputation
 from stillfresh.testing import ChaosProvider, VirtualClock, isolated
 
@@ -215,6 +215,16 @@ async def test_a_broken_listener_breaks_no_call(
         assert await f() == 1
     assert told == ["miss"]
     assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+def test_an_async_listener_is_refused(app: IsolatedApp) -> None:
+    """Nobody would await it, so it fails where it is given."""
+
+    async def listener(_: Event) -> None:
+        pass
+
+    with pytest.raises(InvalidOption, match=r"listener .*: expected a plain function.* async"):
+        app.on("hit", listener)
 
 
 def test_a_listener_is_called_in_the_calling_thread_before_the_call_returns(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,12 @@ class Listeners:
             raise InvalidOption(msg)
         if not callable(listener):
             msg = f"listener {listener!r}: expected a function of one event."
+            raise InvalidOption(msg)
+        if inspect.iscoroutinefunction(listener):
+            msg = (
+                f"listener {listener!r}: expected a plain function, this one is async and nobody "
+                "would await it. Let a plain one start a task."
+            )
             raise InvalidOption(msg)
         self.by_kind[kind] = (*self.by_kind.get(kind, ()), listener)
 

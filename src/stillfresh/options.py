@@ -341,8 +341,8 @@ def _bool(value: object, option: str) -> bool:
 def _switch(value: object) -> bool | Callable[[], object]:
     if isinstance(value, bool):
         return value
-    function = a_function(value, "enabled")
+    function = a_function(value, "enabled") if callable(value) else None
     if function is None:
-        msg = "enabled=None: expected True, False or a function without arguments."
+        msg = f"enabled={value!r}: expected True, False or a function without arguments."
         raise InvalidOption(msg)
     return function
