@@ -340,6 +340,51 @@ async def test_a_computation_whose_slot_moves(two, cluster, step):
         assert (await a.look(K)).value == b"new"
 
 
+@pytest.mark.parametrize("step", ["begun", "moved", "ended"])
+@pytest.mark.parametrize("after_restart", ["trust", "discard"])
+async def test_a_computation_the_slot_of_whose_tag_moves(cluster, prefix, after_restart, step):
+    """
+    One that comes then waits, or takes the lease over, and then the first result is refused.
+
+    The version of the tag moves as it is. To "discard" it is of another life where it has arrived, so
+    there is a new one, and nobody waits for what was begun under another.
+    """
+    a, b = (
+        RedisCacheProvider(cluster.url, prefix=prefix, after_restart=after_restart) for _ in "ab"
+    )
+    for provider in (a, b):
+        await provider.start(Clock())
+    tags = frozenset(["t"])
+    lease = await a.acquire(K, tags=tags)
+    slot = slot_of(a.markers(K, "t")[0])
+    assert slot != slot_of(a.names.value(K))
+    source = cluster.owner(slot)
+    to = (source + 1) % 3
+    await asyncio.to_thread(cluster.begin, slot, source, to)
+    if step != "begun":
+        await asyncio.to_thread(cluster.move, slot, source, to)
+    if step == "ended":
+        await asyncio.to_thread(cluster.end, slot, to)
+    other = await b.acquire(K, tags=tags)
+    if after_restart == "trust" or step == "begun":
+        assert isinstance(other, Busy)
+        assert await a.store(lease, entry(b"one", "t"))
+    else:
+        assert isinstance(other, Lease)
+        assert not await a.store(lease, entry(b"one", "t"))
+        assert await b.look(K) is None
+        assert await b.store(other, entry(b"two", "t"))
+    if step != "ended":
+        await asyncio.to_thread(cluster.move, slot, source, to)
+        await asyncio.to_thread(cluster.end, slot, to)
+    # To "discard" what has the version of the other server is invalidated, once that has moved.
+    kept = {"trust": b"one", "discard": None if step == "begun" else b"two"}[after_restart]
+    for provider in (a, b):
+        found = await provider.look(K)
+        assert (found.value if found else None) == kept
+        await provider.stop()
+
+
 @pytest.mark.parametrize("gone", ["lease", "entry"])
 async def test_an_invalidation_wins_while_the_slot_is_on_its_way(two, cluster, gone):
     """Entry and lease on two servers are dropped one after the other; then the slot stays."""

@@ -210,7 +210,9 @@ class Fleet(World):
         slot, target = key_slot(rng.choice(names)), rng.choice(cluster.shards)
         self.tell(f"slot {slot} moves to {target.place}")
         cluster.begin(slot, target)
-        self.history.moves([name for name in names if key_slot(name) == slot])
+        self.history.moves(
+            [name for name in names if key_slot(name) == slot], strict=self.conditions.strict
+        )
         self.call_later(rng.uniform(0.0, 0.02), lambda: self._move_on(slot))
 
     def _move_on(self, slot: int) -> None:
@@ -218,7 +220,7 @@ class Fleet(World):
         if cluster is None or slot not in cluster.moving:
             return  # one of the two has died
         names = cluster.names(slot)
-        self.history.moves(names)
+        self.history.moves(names, strict=self.conditions.strict)
         if names:
             cluster.move(slot, self.rng.choice(names))
             self.call_later(self.rng.uniform(0.0, 0.02), lambda: self._move_on(slot))

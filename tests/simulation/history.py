@@ -151,10 +151,14 @@ class History:
         tick, call = self.tick(), CALL.get()
         # A waiter whose holder ended without a value need not queue again.
         excused = call is not None and call.start < self._failed[key]
+        mine = tick if call is None else call.start
         for other in self._running[key]:
             since = tick if self._changing[key] else self._changed[key]
             late = time - other.time >= self.lives.timeout
-            asked = other.tick if other.node == node and not self.preempting else other.asked
+            here = other.node == node and not self.preempting
+            # The lease of either may have been on its way when something was invalidated: whoever
+            # came after that takes it over, and hears nothing of a computation that begins late.
+            asked = other.tick if here else min(other.asked, tick if other.node == node else mine)
             if excused or other.excused or late or asked <= since:
                 continue
             if other.node == node or (self.calm and not other.leaseless):
@@ -163,8 +167,7 @@ class History:
                     f"by {node} from {tick}"
                 )
         self.tell(f"    {tick}: {node} computes {key}")
-        asked = tick if call is None else call.start
-        running = Running(node, key, tick, time, asked=asked, excused=excused)
+        running = Running(node, key, tick, time, asked=mine, excused=excused)
         self._running[key].append(running)
         return running
 
@@ -178,14 +181,18 @@ class History:
         if failed:
             self._failed[running.key] = self.tick()
 
-    def moves(self, names: list[bytes]) -> None:
+    def moves(self, names: list[bytes], *, strict: bool) -> None:
         """
         Note that these names are on their way to another server: no lease counts there.
 
-        Neither does one whose tags moved: all keys have one tag in common.
+        To one that is *strict* the versions of tags are of another life there, and one tag is that
+        of all keys.
         """
         for key, running in self._running.items():
-            if any(key.encode() in name or name.endswith(b"|all}") for name in names):
+            if any(
+                key.encode() in name or (strict and name.endswith((b"|all}", b"{all}")))
+                for name in names
+            ):
                 for one in running:
                     one.leaseless = True
 
