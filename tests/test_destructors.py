@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 
 from stillfresh import cache
 from stillfresh.entries.region import MOST_RESTING, Rest
-from stillfresh.singleflight import Flight, enter, waiting_for
+from stillfresh.singleflight import Flight, inside, waiting_for
 from stillfresh.testing import isolated
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def test_while_a_circle_is_looked_for() -> None:
     def work() -> None:
         leave_garbage(lambda: answers.append(outer()))
         waiter = Flight("waiter", loop=None)
-        enter(waiter)
+        inside.set(weakref.ref(waiter))
         with waiting_for(Collecting("waited for", loop=None)):
             pass
 

@@ -16,7 +16,12 @@ def portal():
     portal = Portal()
     yield portal
     portal.close()
-    assert not any(thread.name == "stillfresh-loop" for thread in threading.enumerate())
+    assert not running()
+
+
+def running():
+    """Tell whether the loop has its thread."""
+    return any(thread.name == "stillfresh-loop" for thread in threading.enumerate())
 
 
 async def where():
@@ -26,14 +31,14 @@ async def where():
 
 def test_one_loop_for_all_until_close(portal):
     """It is made when it is needed, kept, ended by `close`, and made anew after that."""
-    assert not portal.used
+    assert not running()
     loop, thread = portal.run(where())
     assert portal.run(where()) == (loop, thread)
     assert thread is not threading.current_thread()
     portal.close()
     assert loop.is_closed()
     assert not thread.is_alive()
-    assert not portal.used
+    assert not running()
     assert portal.run(where())[0] is not loop
 
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from stillfresh.entry import Entry, Verdict, Windows, judge, refresh_due
 from stillfresh.errors import InvalidOption
 from stillfresh.providers.base import Address
+from stillfresh.providers.counters import is_counter
 from stillfresh.providers.redis.client import Refusal
 from stillfresh.providers.redis.frame import (
     ANY_RUN,
     Markers,
     UnreadableEntry,
     fresh_value,
-    is_counter,
     life_ms,
     mark_of,
     read_entry,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from math import inf
 
 import pytest
@@ -17,10 +18,10 @@ from stillfresh.singleflight import (
     Flight,
     Flights,
     Outcome,
-    enter,
     tick,
     waiting_for,
 )
+from stillfresh.singleflight import inside as here
 from stillfresh.testing import VirtualClock
 
 
@@ -149,10 +150,10 @@ class inside:
         self.one = one
 
     def __enter__(self) -> None:
-        self.leave = enter(self.one)
+        self.token = here.set(weakref.ref(self.one))
 
     def __exit__(self, *_: object) -> None:
-        self.leave()
+        here.reset(self.token)
 
 
 def test_a_circle_is_seen_before_anybody_waits() -> None:

@@ -155,11 +155,10 @@ _NOT_POLICY = ("name", "key", "tags")
 
 def _decorate(function: Any, *, policy: Policy, options: dict[str, Any], root: Root | None) -> Any:
     kind = ""
-    static = False
     if isinstance(function, classmethod):
         function, kind = function.__func__, "class"
     elif isinstance(function, staticmethod):
-        function, kind, static = function.__func__, "function", True
+        function, kind = function.__func__, "function"
     if isinstance(function, Cached | SyncCached):
         msg = f"{function!r} is cached already. One @cache is enough."
         raise InvalidOption(msg)
@@ -176,7 +175,7 @@ def _decorate(function: Any, *, policy: Policy, options: dict[str, Any], root: R
         root=root,
     )
     where = function.__qualname__.rpartition(".")[0]
-    if static:
+    if kind == "function":
         return staticmethod(generated(definition))
     if not where or where.endswith("<locals>"):
         if definition.explicit_name is not None:

@@ -80,7 +80,7 @@ class Leading(Shelf):
         """Lead *flight*: beside the caller, or in a sync call here and now."""
         call.seen, call.behind = seen, behind
         background = self.region.app.background
-        path = self._lead(call, flight, driver, seen, take=take)
+        path = self._lead(call, flight, driver, take=take)
         try:
             worker = not driver.suspends and (behind or self.policy.in_worker)
             if worker and background.is_stuck():
@@ -119,9 +119,7 @@ class Leading(Shelf):
         flight.task = flight.unbegun = flight.lease = None
         self.region.app.background.discard(flight)
 
-    async def _lead(
-        self, call: Call, flight: Flight, driver: Driver, seen: Entry | None, *, take: bool
-    ) -> None:
+    async def _lead(self, call: Call, flight: Flight, driver: Driver, *, take: bool) -> None:
         outcome: Outcome | None = None
         itself = weakref.ref(flight)
         current_app.set(self.region.app)
@@ -130,7 +128,7 @@ class Leading(Shelf):
             if flight.unbegun is not None and flight.task is not None:
                 # From here on it sees to the end by itself.
                 flight.task.remove_done_callback(flight.unbegun)
-            lease = await self._acquire(call, flight, driver, seen, take=take)
+            lease = await self._acquire(call, flight, driver, take=take)
             if isinstance(lease, Outcome):
                 outcome = lease
             else:
@@ -144,7 +142,7 @@ class Leading(Shelf):
             self._ended(flight, Outcome() if outcome is None else outcome)
 
     async def _acquire(
-        self, call: Call, flight: Flight, driver: Driver, seen: Entry | None, *, take: bool
+        self, call: Call, flight: Flight, driver: Driver, *, take: bool
     ) -> Lease | Outcome | None:
         """Get the lease, or what another process has stored, or None from a silent provider."""
         guard = self.region.guard
@@ -153,6 +151,7 @@ class Leading(Shelf):
         if self.packer.serialized:
             self.packer.check_type()  # said before the function runs
         patience: Patience | None = None
+        seen = call.seen
         while True:
             sent = tick()
             try:

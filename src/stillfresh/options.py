@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextvars import ContextVar
 from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
@@ -15,7 +16,6 @@ from .errors import ComputeTimeout, InvalidOption, ProviderUnavailable, Stillfre
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from contextvars import ContextVar
 
 FIVE_MINUTES: Final = 300.0
 
@@ -106,7 +106,7 @@ class Policy(Struct, frozen=True):
                 "is over, the old value is served. Say how long it may be, or use timeout."
             )
             raise InvalidOption(msg)
-        if soft_timeout >= timeout < inf and soft_timeout < inf:
+        if timeout <= soft_timeout < inf:
             msg = (
                 f"soft_timeout={given['soft_timeout']!r} is not shorter than "
                 f"timeout={given['timeout']!r}: it would never be reached."
@@ -296,8 +296,6 @@ def _varying(value: object) -> tuple[Callable[[], object], ...]:
 
 
 def _source(source: object) -> Callable[[], object]:
-    from contextvars import ContextVar  # the class, where types use the name
-
     if isinstance(source, ContextVar):
         variable: ContextVar[object] = source
         return lambda: _value_of(variable)

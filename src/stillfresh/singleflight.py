@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import weakref
 from asyncio import get_running_loop
 from contextlib import suppress
 from contextvars import ContextVar
@@ -35,6 +34,7 @@ from .errors import RecursiveComputation
 
 if TYPE_CHECKING:
     import asyncio
+    import weakref
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
@@ -325,12 +325,6 @@ class Flights:
 inside: Final[ContextVar[weakref.ref[Flight] | None]] = ContextVar(
     "stillfresh_flight", default=None
 )
-
-
-def enter(flight: Flight) -> Callable[[], None]:
-    """Note that the code of this context runs in the function of *flight*; returns the way out."""
-    token = inside.set(weakref.ref(flight))
-    return lambda: inside.reset(token)
 
 
 def flight_here() -> Flight | None:

@@ -9,6 +9,7 @@ from ..codecs import UnreadableFrame
 from ..entry import MISSING, Entry, Lasting
 from ..errors import NotSerializable
 from ..events import log
+from ..providers.counters import is_counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from ..entry import Windows
 
 _LARGEST_COUNTER: Final = 2**63 - 1
-_LONGEST_COUNTER: Final = 20
 
 
 class Packer:
@@ -94,7 +94,7 @@ class Packer:
     def read(self, data: bytes) -> object:
         """Return the value in the bytes of an entry, or MISSING where there is none of its type."""
         try:
-            if len(data) <= _LONGEST_COUNTER and data.removeprefix(b"-").isdigit():
+            if is_counter(data):
                 number = int(data)  # a counter, see CacheProvider.incr
                 self.codec.encode(number)  # or another type had the name before
                 return number

@@ -113,12 +113,6 @@ class Shelf:
             found[key] = self.done(status, key, value).value
         return found
 
-    async def incr(self, key: str, amount: int, driver: Driver) -> int:
-        """Add to a counter; see `CacheProvider.incr`."""
-        region = self.region
-        ops = driver.ops(region.guard)
-        return await region.incr(ops, key, amount, self.policy.windows())
-
     def hand_out(self, value: object) -> object:
         """Return what a caller gets of a stored value."""
         return self.packer.hand_out(value)

@@ -1,11 +1,18 @@
-"""What a counter in memory holds."""
+"""What a counter looks like: a whole number, or its decimal digits where it is serialized."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from .base import Address
+
+LONGEST_COUNTER: Final = 20
+
+
+def is_counter(data: bytes) -> bool:
+    """Tell whether *data* is a whole number, in decimal digits."""
+    return len(data) <= LONGEST_COUNTER and data.removeprefix(b"-").isdigit()
 
 
 def number_in(value: object, address: Address, *, serialized: bool) -> int:

@@ -31,6 +31,7 @@ from weakref import WeakSet
 from ..clock import LIVENESS_SECONDS, Clock
 from ..entry import Entry, Kind, Verdict, judge
 from ..errors import InvalidOption
+from ..options import positive_int
 from ..tags import TagBook
 from .aftermath import Aftermath, Reports
 from .base import Busy, Found, Lease
@@ -78,8 +79,8 @@ class MemoryCacheProvider(Walks):
         self.most_entries = max_entries
         super().__init__(
             Table(
-                _bound("max_entries", max_entries),
-                _bound("max_bytes", max_bytes),
+                positive_int(max_entries, "max_entries"),
+                positive_int(max_bytes, "max_bytes"),
                 TagBook(),
                 Reports(),
             )
@@ -392,13 +393,6 @@ class _BlockingMemory(MemoryCacheProvider):
                 self._clock.wait(over, seconds)
             finally:
                 self._remove_waker(address, over.set)
-
-
-def _bound(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        msg = f"{name}={value!r}: expected a whole number of at least 1."
-        raise InvalidOption(msg)
-    return value
 
 
 def _finish(over: asyncio.Future[None]) -> None:

@@ -34,11 +34,6 @@ class Portal:
             future.cancel()
             raise
 
-    @property
-    def used(self) -> bool:
-        """There is a loop."""
-        return self._loop is not None
-
     def close(self) -> None:
         """End the loop and its thread; what still runs on it is cancelled."""
         loop, thread = self._loop, self._thread

@@ -195,7 +195,9 @@ class StoreOperations:
         if isinstance(amount, bool) or not isinstance(amount, int):
             msg = f"incr({key!r}, {amount!r}): expected a whole number."
             raise InvalidOption(msg)
-        return await self._changing("incr").incr(key, amount, driver)
+        reader = self._changing("incr")
+        ops = driver.ops(reader.region.guard)
+        return await reader.region.incr(ops, key, amount, reader.policy.windows())
 
     async def get_or_set(
         self,

@@ -29,6 +29,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ...entry import Entry, Kind, Windows
+from ..counters import is_counter
 from .names import packed, written
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ WRITTEN: Final = b"F"
 EXPIRED: Final = b"E"
 TOKEN: Final = 25
 """Bytes of a version: 8 of the server's run, a colon, 16 of chance."""
-LONGEST_COUNTER: Final = 20
 ANY_RUN: Final = b"0" * 8
 """The run in what was put there by hand: it counts on every one."""
 
@@ -198,7 +198,7 @@ def read_entry(data: bytes, left_ms: int, now: float, *, whole: bool = True) -> 
     Raises:
         UnreadableEntry: It is neither a frame nor a counter.
     """
-    if len(data) <= LONGEST_COUNTER and is_counter(data):
+    if is_counter(data):
         windows = Windows(inf if left_ms == -1 else max(0, left_ms) / 1000)
         return RemoteEntry(data, now, windows, mark_of(data), {}, expired=False)
     if data[: len(MAGIC)] == MAGIC and data[_COUNTS] == _NEITHER:
@@ -328,11 +328,6 @@ def mark_of(data: bytes) -> bytes:
     if data[:3] == MAGIC:
         return data[12:36]
     return hashlib.sha1(data, usedforsecurity=False).hexdigest().encode()
-
-
-def is_counter(data: bytes) -> bool:
-    """Tell whether *data* is a whole number, in decimal digits."""
-    return len(data) <= LONGEST_COUNTER and data.removeprefix(b"-").isdigit()
 
 
 def life_ms(windows: Windows) -> int | None:
