@@ -215,6 +215,39 @@ async def test_what_stands_around_the_endpoint_has_its_say(lab):
         assert names(await get("/page", {**asks, **HAS})) == names(made)
 
 
+async def test_what_is_said_around_a_hit_is_for_this_client(lab):
+    """A field that something around the endpoint sends to one origin alone comes with its Vary."""
+    world = lab.World()
+    world.headers = [("vary", "X-Any")]
+
+    def around(inner):
+        async def asgi(scope, receive, send):
+            origin = dict(scope["headers"]).get(b"origin")
+
+            async def told(message):
+                if origin and message["type"] == "http.response.start":
+                    lines = [(b"access-control-allow-origin", origin), (b"vary", b"Origin, X-Any")]
+                    message["headers"] = [*message["headers"], *lines]
+                await send(message)
+
+            await inner(scope, receive, told)
+
+        return asgi
+
+    async with App() as app:
+
+        async def page(request):
+            return await world.answer()
+
+        site = Starlette(routes=[Route("/page", http_cache("1 minute")(page))])
+        get = lab.Client(HttpCacheMiddleware(around(site), cache_app=app))
+        assert (await get("/page")).get("vary") == "X-Any"
+        got = await get("/page", {"origin": "https://a.test"})
+        assert (got.hit, got.get("access-control-allow-origin")) == (True, "https://a.test")
+        assert got.get("vary") == "X-Any, Origin"
+        assert (await get("/page")).get("vary") == "X-Any"
+
+
 def names(got):
     return {name.strip().lower() for name in (got.get("vary") or "").split(",")}
 

@@ -102,6 +102,17 @@ async def test_each_client_of_per_has_its_own_number(search):
     assert not (await get("/search?q=0", {"x-user": "7"})).hit
 
 
+async def test_a_long_identity_takes_no_more_memory(search, monkeypatch):
+    """What is remembered of a path is short, whatever a client has sent."""
+    _, _, get = await search(max_entries=5, per=lambda request: request.headers["x-user"])
+    noted = []
+    note = Paths.note
+    monkeypatch.setattr(Paths, "note", lambda *args: noted.append(args[1:3]) or note(*args))
+    await get("/search?q=" + "x" * 5_000, {"x-user": "y" * 50_000})
+    ((path, key),) = noted
+    assert len(path) + len(key) < 1_000
+
+
 async def test_what_else_anybody_may_write_counts_too(search):
     """Cookies that are keyed, and variants, are made up as easily as queries."""
     world, app, get = await search(max_entries=5, vary_cookies=["theme"])
@@ -290,7 +301,7 @@ def test_what_is_remembered_of_paths_is_bounded():
         return paths.note(path, key, 60.0, most, 0.0, lambda _: False)
 
     for number in range(3 * MOST_NOTED):
-        note(number, "key")
+        note(str(number), "key")
     assert len(paths) == MOST_NOTED
     for number in range(MOST_NOTED + 10):
         gone = note("one", str(number))

@@ -34,7 +34,7 @@ class Paths:
     """The keys of each path that this process has stored, and until when."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[object, dict[str, float]] = OrderedDict()
+        self._kept: OrderedDict[str, dict[str, float]] = OrderedDict()
         self._count = 0
         self._lock = threading.Lock()
 
@@ -69,7 +69,7 @@ class Paths:
 
     def note(  # noqa: PLR0917  # a decision, and all that it depends on
         self,
-        path: object,
+        path: str,
         key: str,
         until: float,
         most: int,

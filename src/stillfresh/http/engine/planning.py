@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...keys.canonical import encode
 from ..rules import request_verdict, response_verdict, status
+from ..rules.key import digest
 from ..rules.message import Response, has, without
 from ..rules.message import values as values_of
 from .coding import may_be_coded
@@ -78,9 +79,10 @@ class Plan:
         self.tags = route.tags(request, text, values)
 
     @property
-    def path(self) -> tuple[str, str, bytes]:
+    def path(self) -> str:
         """What its response is one of many for: the URL without its query, and whose it is."""
-        return (self.route.title, self.route.target(self.request), self.whose)
+        target = self.route.target(self.request)
+        return digest([self.route.title.encode(), target.encode(), self.whose])
 
     @property
     def behind(self) -> bool:
