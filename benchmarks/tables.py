@@ -75,7 +75,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def short(cases: dict[str, Any], report: dict[str, Any]) -> list[str]:
-    """Return the few rows that the front page shows: ours, and the others as multiples of it."""
+    """Return the few rows that the front page shows: ours, and the others beside it."""
     wanted = (
         (
             "hit-async",
@@ -86,7 +86,7 @@ def short(cases: dict[str, Any], report: dict[str, Any]) -> list[str]:
         ("stampede", "1000 callers, one cold key", ("async-lru", "cashews", "aiocache")),
         ("server-50", "hit on a server, 50 tasks", ("bare redis-py", "aiocache", "cashews")),
     )
-    lines = ["| | stillfresh | the others, as multiples of it |", "|---|---|---|"]
+    lines = ["| | stillfresh | the others: times as long, or their hit ratio |", "|---|---|---|"]
     for name, title, peers in wanted:
         case = cases.get(name)
         if case is None:
