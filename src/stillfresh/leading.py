@@ -146,7 +146,7 @@ class Leading(Shelf):
     ) -> Lease | Outcome | None:
         """Get the lease, or what another process has stored, or None from a silent provider."""
         guard = self.region.guard
-        ops = guard.reads if driver.suspends else guard.blocking_reads
+        ops = driver.reads(guard)
         address = _new(Address, (self.region.namespace, call.key))
         if self.packer.serialized:
             self.packer.check_type()  # said before the function runs
@@ -204,7 +204,7 @@ class Leading(Shelf):
             entry, tags = self._weigh(call, computation, value, born)
         except BaseException as error:
             if lease is not None and not isinstance(error, GeneratorExit):
-                ops = guard.reads if driver.suspends else guard.blocking_reads
+                ops = driver.reads(guard)
                 failed = isinstance(error, Exception) or flight.over  # or it was cancelled
                 with contextlib.suppress(ProviderUnavailable):
                     await (ops.settle(lease, call.tags) if failed else ops.release(lease))
@@ -227,7 +227,7 @@ class Leading(Shelf):
         sent = tick()
         accepted = False
         if lease is not None:
-            ops = guard.reads if driver.suspends else guard.blocking_reads
+            ops = driver.reads(guard)
             try:
                 if entry is None:
                     accepted = await ops.settle(lease, tags)

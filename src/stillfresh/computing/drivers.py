@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..clock import Clock, Timer
     from ..providers.guard import Guard, Operations
+    from ..providers.memory import MemoryCacheProvider
     from ..singleflight import Flight
 
 T = TypeVar("T")
@@ -60,6 +61,10 @@ class OnLoop:
     def ops(self, guard: Guard) -> Operations:
         """Return the operations that this driver can use."""
         return guard.waiting
+
+    def reads(self, guard: Guard) -> Operations | MemoryCacheProvider:
+        """Return how this driver reads and computes, by the shortest way."""
+        return guard.reads
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """
@@ -159,6 +164,10 @@ class InThread:
     def ops(self, guard: Guard) -> Operations:
         """Return the operations that this driver can use."""
         return guard.blocking
+
+    def reads(self, guard: Guard) -> Operations | MemoryCacheProvider:
+        """Return how this driver reads and computes, by the shortest way."""
+        return guard.blocking_reads
 
     def loop(self) -> None:
         """Flights that start here belong to no loop."""

@@ -51,7 +51,7 @@ class Shelf:
     async def look(self, key: str, driver: Driver) -> tuple[Entry | None, object]:
         """Return the usable entry and its value; (None, MISSING) also when nobody answers."""
         region, guard = self.region, self.region.guard
-        ops = guard.reads if driver.suspends else guard.blocking_reads
+        ops = driver.reads(guard)
         try:
             entry = await ops.look(_new(Address, (region.namespace, key)))
         except ProviderUnavailable:
