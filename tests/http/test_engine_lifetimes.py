@@ -17,6 +17,7 @@ from stillfresh import (
     HttpCacheMiddleware,
     MemoryCacheProvider,
     action,
+    cache,
     computation,
     http_cache,
 )
@@ -239,6 +240,99 @@ async def test_a_computation_decides_about_its_response(clock):
         assert [(await get("/x")).text for _ in range(2)] == ["5", "5"]
         await app.invalidate_tags("own")
         assert (await get("/x")).text == "6"
+
+
+def speaking(world):
+    """A handler that decides about its response, whatever becomes of it."""
+    world.runs += 1
+    computation().ttl = "5 seconds"
+    computation().tags.add("own")
+    return Response(f"run {world.runs}")
+
+
+def speaking_action(world, app):
+    class Api:
+        @action("/", cache=HttpCache(MINUTE, per=lambda request: request.headers.get("x-user")))
+        async def page(self, request: Request) -> Response:
+            return speaking(world)
+
+        @action("/thing", cache=MINUTE)
+        def plain(self) -> Response:
+            return speaking(world)
+
+        @action("/kept", etag=True)
+        async def unkept(self) -> Response:
+            return speaking(world)
+
+        @action("/files/{name:path}", cache=MINUTE)
+        async def any(self, name: str, request: Request) -> Response:
+            return speaking(world)
+
+    app.kinds.append(Api)
+    return app
+
+
+def speaking_endpoint(world, app):
+    def page(request: Request) -> Response:
+        return speaking(world)
+
+    def cached(**options):
+        return http_cache(MINUTE, **options)(page)
+
+    routes = [
+        Route("/", cached(per=lambda request: request.headers.get("x-user"))),
+        Route("/thing", cached(), methods=["GET", "POST"]),
+        Route("/kept", cached(statuses=[203])),
+        Route("/files/{name:path}", cached()),
+    ]
+    return HttpCacheMiddleware(Starlette(routes=routes), cache_app=app)
+
+
+@pytest.mark.parametrize("make", [speaking_action, speaking_endpoint])
+async def test_a_computation_is_there_where_nothing_is_kept(lab, make):
+    """What a handler says there is lost, and is no error: which way a request goes it cannot know."""
+    world, app = lab.World(), App()
+    get = Client(make(world, app))
+    assert (await get("/thing")).text == "run 1"  # the app does not run yet
+    async with app:
+        assert (await get("/")).text == "run 2"  # it is nobody's
+        for target in ("/thing", "/kept", "/files/x"):
+            for fields in ({"Cookie": "a=b"}, {"If-Match": '"x"'}, {"Expect": "100-continue"}):
+                assert (await get(target, fields)).status == 200
+        assert (await get("/thing", method="HEAD")).status == 200
+
+
+async def test_a_handler_does_not_speak_for_whoever_has_made_the_request(lab, clock):
+    """A request past the cache inside of a cached function decides nothing about that one."""
+    world, app = lab.World(), App(clock=clock)
+    get = Client(speaking_action(world, app))
+
+    class Fruits:
+        @cache(ttl="1 hour")
+        async def text(self) -> str:
+            return (await get("/thing", {"If-Match": '"x"'})).text
+
+    app.kinds.append(Fruits)
+    async with app:
+        fruits = app.get(Fruits)
+        assert await fruits.text() == "run 1"
+        clock.advance("5 seconds")
+        assert await fruits.text() == "run 1"
+
+
+async def test_a_handler_speaks_for_a_response_of_a_whole_application(clock):
+    """Below a path that takes any name it has no cache of its own, and its `skip()` still counts."""
+    runs = []
+
+    async def page(request: Request) -> Response:
+        runs.append(0)
+        computation().skip()
+        return Response(str(len(runs)), headers={"cache-control": "max-age=60"})
+
+    async with App(clock=clock) as app:
+        site = Starlette(routes=[Route("/{name:path}", http_cache(MINUTE)(page))])
+        get = Client(HttpCacheMiddleware(site, "safe", cache_app=app))
+        assert [(await get("/x")).text for _ in range(2)] == ["1", "2"]
 
 
 class Versions:

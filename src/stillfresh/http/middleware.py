@@ -237,7 +237,7 @@ class Endpoint:
         exchange = exchange_here.get()
         if exchange is None:
             self._warn()
-            return await self._run(args, kwargs)
+            return await run_under(None, lambda: self._run(args, kwargs), None)
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         values = dict(bound.arguments)
@@ -249,11 +249,11 @@ class Endpoint:
         unkeyed = exchange.request.method not in {"GET", "HEAD"} and not exchange.keyed
         open_to_all = self.policy.public or self.policy.per is not None
         if unkeyed or (self.catches_all and not open_to_all):
-            return await self._run(args, kwargs)
+            return await run_under(None, lambda: self._run(args, kwargs), exchange)
         found = await exchange.engine.at_endpoint(exchange, route, values)
         if isinstance(found, Answered):
             return placeholder(exchange.scope)
-        return await run_under(found, lambda: self._run(args, kwargs))
+        return await run_under(found, lambda: self._run(args, kwargs), exchange)
 
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(self.function):

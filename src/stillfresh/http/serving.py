@@ -204,15 +204,18 @@ class AppServer:
                     self._note_raised()
                     raise
 
-            exchange = exchange_here.get()
-            if exchange is None:
+            exchange, cached = exchange_here.get(), registered.cached
+            if exchange is not None:
+                exchange.drops += [partial(drop, values) for drop in self._drops(registered)]
+            if cached is None:
                 return await run()
-            exchange.drops += [partial(drop, values) for drop in self._drops(registered)]
-            if registered.cached is None or _catches_all(action.plan.path, registered.cached):
-                return await run()
+            if exchange is None or _catches_all(action.plan.path, cached):
+                return await run_under(None, run, exchange)
             watched(exchange, values)
-            found = await exchange.engine.at_endpoint(exchange, registered.cached, values)
-            return placeholder() if isinstance(found, Answered) else await run_under(found, run)
+            found = await exchange.engine.at_endpoint(exchange, cached, values)
+            if isinstance(found, Answered):
+                return placeholder()
+            return await run_under(found, run, exchange)
 
         _, *parameters = inspect.signature(original).parameters.values()
         wrapper: Any = functools.wraps(original)(stream if is_generator(original) else endpoint)

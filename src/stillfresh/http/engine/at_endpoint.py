@@ -307,11 +307,19 @@ async def nowhere(message: Message) -> None:
     """Send to nobody."""
 
 
-async def run_under(computation: Computation | None, run: Callable[[], Awaitable[Any]]) -> Any:
-    """Run a handler as the computation of its response, so that it may say what it wants."""
-    if computation is None:
+async def run_under(
+    computation: Computation | None, run: Callable[[], Awaitable[Any]], exchange: Exchange | None
+) -> Any:
+    """
+    Run a handler as the computation of its response, so that it may say what it wants.
+
+    A request that was made to fill the cache is inside of its computation already. Where nothing
+    is kept the handler speaks to nobody: not to whatever has made the request, either, such as a
+    cached function with a client inside.
+    """
+    if computation is None and exchange is not None and exchange.filling is not None:
         return await run()
-    token = current_computation.set(computation)
+    token = current_computation.set(computation or Computation(""))
     try:
         return await run()
     finally:
