@@ -17,6 +17,7 @@ FLOORS = {
     "errors": 0,
     "clock": 0,
     "durations": 0,
+    "forks": 0,
     # 1: pure values, no I/O and no await
     "entry": 1,
     "keys": 1,

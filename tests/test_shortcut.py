@@ -14,6 +14,7 @@ from stillfresh import App, Cache, CacheProvider, MemoryCacheProvider, cache, co
 from stillfresh.entries.quick import QuickIndex
 from stillfresh.entry import Entry, Windows
 from stillfresh.readthrough import Reader
+from stillfresh.sources.shortcuts import disconnect_all
 from stillfresh.testing import ChaosProvider, IsolatedApp, VirtualClock, isolated
 
 
@@ -172,6 +173,41 @@ async def test_hits_survive_a_change_of_provider() -> None:
 
 
 # When it is disconnected
+
+
+async def test_nobody_is_connected_to_a_reader_that_is_being_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A call that comes in the middle of an override keeps no way to what was before it.
+
+    1. override()   disconnects all short cuts
+    2. a call       is answered, and connects its short cut again
+    3. override()   returns
+    4. invalidate() drops the entry of the provider that is in use now
+    """
+    source = 1
+
+    @cache
+    def f() -> int:
+        return source
+
+    def meanwhile() -> None:
+        disconnect_all()
+        f()
+        f()
+
+    async with App(clock=VirtualClock()) as app:
+        assert f() == f() == 1
+        monkeypatch.setattr("stillfresh.sources.ledger.disconnect_all", meanwhile)
+        with app.override(CacheProvider, MemoryCacheProvider()):
+            assert f() == 1
+            source = 2
+            f.invalidate()
+            assert f() == 2
+        source = 3
+        f.invalidate()
+        assert f() == 3
 
 
 async def test_a_listener_for_hits_hears_every_one() -> None:

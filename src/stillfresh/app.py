@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
@@ -18,6 +17,7 @@ from .computing.background import Background
 from .computing.drivers import drive
 from .errors import AlreadyRunning, InvalidOption, NotRunning
 from .events import Listeners, log
+from .forks import free_in_child
 from .providers.base import CacheProvider
 from .providers.guard import Guard
 from .providers.memory import MemoryCacheProvider
@@ -101,7 +101,7 @@ class App(Served):
         self._owned: dict[int, object] = {}
         self._started: list[object] = []
         self._guards: dict[int, Guard] = {}
-        self._guarding = threading.RLock()
+        self._guarding = free_in_child()
         self._phase = "stopped"
         self._portal = Portal()
         self.kinds: list[type] = []
@@ -296,10 +296,11 @@ class App(Served):
                 self.background.stop_blocking()
             else:
                 await end(self.background.stop(self.clock))
-            for guard in self.guards:
-                await end(guard.stop(blocking=blocking))
+            while guards := self.guards:  # again, where a call in a thread still made one
+                for guard in guards:
+                    await end(guard.stop(blocking=blocking))
+                    self._guards.pop(id(guard.provider), None)
         finally:
-            self._guards.clear()
             self._started = []
             self._portal.close()
             self._phase = "stopped"

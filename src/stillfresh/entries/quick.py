@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Final
+
+from ..forks import free_in_child
 
 if TYPE_CHECKING:
     from ..entry import Entry
@@ -30,7 +31,7 @@ class QuickIndex:
     def __init__(self) -> None:
         self.entries: dict[object, Entry] = {}
         """Read by the generated wrappers, without a lock."""
-        self._lock = threading.RLock()  # garbage may be collected anywhere, and call back
+        self._lock = free_in_child()
         self._turns: deque[object] = deque()
         """The keys, in the order in which they are looked at."""
         self._retired = 0

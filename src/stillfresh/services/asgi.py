@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+
+from ..forks import free_in_child
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -15,7 +16,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_making = threading.RLock()
+_making = free_in_child()
 
 
 class Server(Protocol):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import AlreadyResolved, CannotBuild, InvalidOption
+from ..forks import free_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ class Container:
     def __init__(self, built: Callable[[object], None]) -> None:
         self._built = built
         """Told about each instance, before anybody gets it."""
-        self._lock = threading.RLock()
+        self._lock = free_in_child()
         self._provided: dict[type, object] = {}
         self._instances: dict[type, object] = {}
         self._resolved_by: dict[type, str] = {}

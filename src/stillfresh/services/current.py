@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from ..app import App, current_app, extensions, registry
 from ..errors import AmbiguousApp, ProviderUnavailable
+from ..forks import free_in_child
 from .injection import Injected
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_registering = threading.RLock()  # garbage may be collected anywhere, and call back
+_registering = free_in_child()
 
 
 class DefaultApp(App):

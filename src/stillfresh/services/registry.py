@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from typing import Generic, TypeVar
+
+from ..forks import free_in_child
 
 A = TypeVar("A")
 
@@ -18,7 +19,7 @@ class Registry(Generic[A]):
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # garbage may be collected anywhere, and call back
+        self._lock = free_in_child()
         self._running: tuple[A, ...] = ()
         self._owners: dict[int, weakref.ref[A]] = {}
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import weakref
 from types import FunctionType
 from typing import TYPE_CHECKING
 
 from ..errors import UnstableArgument
 from ..events import log
+from ..forks import free_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _numbers = itertools.count(1)
-_lock = threading.RLock()
+_lock = free_in_child()
 _serials: dict[int, tuple[int, weakref.ref[object]]] = {}
 _warned: set[str] = set()
 BINDING = "__stillfresh__"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import threading
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -21,6 +20,7 @@ from ..computing.drivers import drive
 from ..entries.nearby import reader_for
 from ..entries.region import Region
 from ..errors import InvalidOption, ProviderUnavailable
+from ..forks import free_in_child
 from ..providers.base import CacheProvider
 from ..providers.memory import MemoryCacheProvider
 from ..services.current import default_app
@@ -101,7 +101,7 @@ class Ledger:
 
     def __init__(self, app: App) -> None:
         self.app = app
-        self._lock = threading.RLock()
+        self._lock = free_in_child()
         self._regions: dict[tuple[str, int], Region] = {}
         self._readers: WeakKeyDictionary[Source, dict[Held, Reader]] = WeakKeyDictionary()
         self._counts: WeakKeyDictionary[Source, dict[str, Counts]] = WeakKeyDictionary()
@@ -181,8 +181,9 @@ class Ledger:
     def forget_readers(self) -> None:
         """Resolve providers anew from now on, and let no short cut answer."""
         with self._lock:
-            for readers in self._readers.values():
-                for reader in readers.values():
+            # Copies: a collection of garbage in between may end in `forget`.
+            for readers in list(self._readers.values()):
+                for reader in list(readers.values()):
                     reader.counts.hit += reader.index.close()
             self._readers.clear()
 
@@ -190,7 +191,7 @@ class Ledger:
         """The app has stopped: nothing of what it computed is to be found again."""
         with self._lock:
             self.forget_readers()
-            for region in self._regions.values():
+            for region in list(self._regions.values()):
                 region.flights.drop(lambda _: True)
             self._regions.clear()
             self._holders.clear()
@@ -272,8 +273,6 @@ class Ledger:
         if number >= 0:
             return number
         had = self._holders.get(claim.name, [])
-        if had:
-            disconnect_all()  # who had it so far has to ask for it again
         if _stranger(had, source) is not None:
             gc.collect()  # a function that nobody has any more may still wait for collection
             stranger = _stranger(had, source)
@@ -283,14 +282,26 @@ class Ledger:
         number = max((one.number for one in living), default=-1) + 1
         if not claim.own_space:  # the store's namespace cannot be left: one after the other
             living, number = [], 0
-        if had and source.computes:  # whoever had the number before has left entries
-            mine = _numbered(claim.namespace, number)
-            for (namespace, _), region in list(self._regions.items()):
-                if namespace == mine and not region.guard.provider.shared:
-                    self._clear(region, "" if claim.own_space else claim.prefix)
-        holder = Holder(weakref.ref(claim.holder), weakref.ref(source), number)
-        self._holders[claim.name] = [*living, holder]
+        mine = Holder(weakref.ref(claim.holder), weakref.ref(source), number)
+        if had:
+            try:
+                # Nobody has it meanwhile, so that all who had it ask again, and wait for our lock.
+                self._holders[claim.name] = []
+                disconnect_all()
+                if source.computes:
+                    self._clear_away(claim, number)
+            except BaseException:  # a signal handler raises
+                self._holders[claim.name] = had
+                raise
+        self._holders[claim.name] = [*living, mine]
         return number
+
+    def _clear_away(self, claim: Claim, number: int) -> None:
+        """Drop the entries that whoever had the number before has left."""
+        mine = _numbered(claim.namespace, number)
+        for (namespace, _), region in list(self._regions.items()):
+            if namespace == mine and not region.guard.provider.shared:
+                self._clear(region, "" if claim.own_space else claim.prefix)
 
     def _provider(self, written: object) -> CacheProvider:
         option = checked_provider(written)
@@ -371,9 +382,13 @@ class LedgerExtension(Extension):
         _drop_default(app)
 
     def changed(self, app: App, *, provider: bool) -> None:
-        disconnect_all()
+        # In this order. The other way round:
+        #     1. override()   disconnects all short cuts
+        #     2. a call       finds the old reader, and connects its short cut to it
+        #     3. override()   forgets the old reader, and returns; the short cut stays
         if provider:
             ledger_of(app).forget_readers()
+        disconnect_all()
 
     def closed(self, app: App) -> None:
         disconnect_all()

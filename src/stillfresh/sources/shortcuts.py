@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 from weakref import WeakSet
+
+from ..forks import free_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,7 @@ class Shortcut:
         self.scope.update(dict.fromkeys(self._guards))
 
 
-_shortcuts_lock = threading.RLock()  # garbage may be collected anywhere, and call back
+_shortcuts_lock = free_in_child()
 _connected: WeakSet[Shortcut] = WeakSet()
 _moment = [0]
 
