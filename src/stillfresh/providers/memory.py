@@ -110,9 +110,9 @@ class MemoryCacheProvider(Walks):
 
     async def start(self, clock: Clock) -> None:
         """Live by *clock* from now on. With several apps the last one's counts."""
-        if not self._starts:
-            await self.stop()  # who outlived the last app may have stored something
-        with self._lock:
+        with Aftermath(self._reports) as after, self._lock:
+            if not self._starts:
+                self._empty(after)  # who outlived the last app may have stored something
             self._starts += 1
             self._clock = clock
 
@@ -120,11 +120,13 @@ class MemoryCacheProvider(Walks):
         """Drop everything when the last app stops: it starts again empty."""
         with Aftermath(self._reports) as after, self._lock:
             self._starts = max(0, self._starts - 1)
-            if self._starts:
-                return
-            self._clock = Clock()
-            self._table.drop_all(after)
-            self._leases.end_all(after)
+            if not self._starts:
+                self._empty(after)
+
+    def _empty(self, after: Aftermath) -> None:
+        self._clock = Clock()
+        self._table.drop_all(after)
+        self._leases.end_all(after)
 
     # Reading and computing
 
