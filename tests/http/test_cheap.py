@@ -1,5 +1,7 @@
 """RFC 9110 15.4.5: a 304 without a handler says in Vary what its 200 would have said."""
 
+import asyncio
+from datetime import UTC, datetime
 from typing import Annotated
 
 import pytest
@@ -13,6 +15,7 @@ from stillfresh import (
     App,
     HttpCache,
     HttpCacheMiddleware,
+    InvalidOption,
     action,
     http_cache,
 )
@@ -279,6 +282,60 @@ async def test_without_a_cache_it_is_what_the_handler_says(lab):
         assert (await get("/page", HAS)).get("vary") is None  # nobody knows yet
         assert (await get("/page")).get("vary") == "Accept-Language"
         assert (await get("/page", HAS)).get("vary") == "Accept-Language"
+
+
+async def known(*args, **kwargs):
+    await asyncio.sleep(0)
+    return "v1"
+
+
+async def changed(*args, **kwargs):
+    await asyncio.sleep(0)
+    return 0
+
+
+@pytest.mark.parametrize("kept", [True, None], ids=["kept", "not kept"])
+@pytest.mark.parametrize(
+    ("validator", "condition"),
+    [
+        ({"etag": known}, HAS),
+        ({"etag": lambda: known()}, HAS),
+        ({"last_modified": changed}, {"if-modified-since": "Thu, 01 Jan 1970 00:00:00 GMT"}),
+    ],
+    ids=["etag", "what a plain one returns", "last_modified"],
+)
+async def test_who_knows_the_version_may_have_to_wait_for_it(lab, kept, validator, condition):
+    """A function that is async is awaited: a version often stands in a database."""
+    runs = []
+
+    class Api:
+        @action("/page", cache=kept, **validator)
+        async def page(self) -> str:
+            runs.append(0)
+            return "x"
+
+    async with App(Api, clock=(clock := VirtualClock())) as app:
+        get = lab.Client(app)
+        one = await get("/page")
+        assert one.get("etag") == 'W/"v1"' or one.get("last-modified")
+        assert ((await get("/page", condition)).status, len(runs)) == (304, 1)
+        clock.advance("1 hour")
+        assert ((await get("/page", condition)).status, len(runs)) == (304, 1)
+        if kept:
+            assert ((await get("/page")).status, len(runs)) == (200, 1)  # it still holds
+
+
+@pytest.mark.parametrize("value", [datetime(2026, 1, 1, tzinfo=UTC), 'a "b'])
+async def test_a_version_that_is_no_entity_tag_says_what_to_return(lab, value):
+    """A date has a space in its text."""
+
+    class Api:
+        @action("/page", cache=True, etag=lambda: value)
+        async def page(self) -> None: ...
+
+    async with App(Api) as app:
+        with pytest.raises(InvalidOption, match=r"Return text without spaces and quotes, such as"):
+            await lab.Client(app)("/page")
 
 
 async def test_what_is_remembered_is_bounded(lab):

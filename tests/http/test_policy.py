@@ -110,7 +110,7 @@ def test_it_shows_what_it_is():
     ("options", "message"),
     [
         (dict(public=1), r"public=1: expected True or False"),
-        (dict(per="user"), r"per='user': expected a function, such as per=lambda request:"),
+        (dict(per="user"), r"per='user': .* per=lambda request: getattr\(request.state, 'user_id', None\)"),
         (dict(per=asynchronous), r"per=.*this one is async"),
         (dict(key=5), r"key=5: expected a function"),
         (dict(tags="products"), r"tags='products': expected a list of tags\. Write \['products'\]"),
@@ -144,8 +144,10 @@ def test_it_shows_what_it_is():
         (dict(max_body=True), r"max_body=True"),
         (dict(targeted=["a:b"]), r"targeted: 'a:b' is not the name of a field"),
         (dict(stream="hold"), r"stream='hold': expected one of 'tee', 'never'"),
-        (dict(cache_status="all"), r"cache_status='all': expected True or False"),
-        (dict(emit_groups="yes"), r"emit_groups='yes': expected True or False"),
+        (dict(cache_status="all"), r"cache_status='all': expected True, False or 'debug'"),
+        (dict(emit_groups="yes"), r"emit_groups='yes': expected True, False or a function of a tag"),
+        (dict(emit_groups=asynchronous), r"emit_groups=.*this one is async"),
+        (dict(tags=asynchronous), r"tags=.*this one is async"),
         # two that contradict each other
         (dict(public=True, per=nothing), r"everybody gets their own\. Leave one out"),
         (dict(public=True, vary_cookies=["a"]), r"vary_cookies= that some do"),

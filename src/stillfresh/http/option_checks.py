@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, cast
 from ..durations import seconds
 from ..errors import InvalidOption
 from ..options import a_function
+from ..tags import checked_tags
 from .codings import CODINGS, compressor
 from .rules.fields import TOKEN
 
@@ -160,6 +161,32 @@ def a_status(status: object, option: str) -> int:
     return status
 
 
+def some_tags(value: object) -> frozenset[str] | Callable[..., object]:
+    """Return tags, or the function of the arguments that knows them."""
+    function = a_function(value, "tags") if callable(value) else None
+    return checked_tags(value, "tags") if function is None else function
+
+
+def some_groups(value: object) -> bool | Callable[[str], str | None]:
+    """Return whether tags are sent, or the function that says as what."""
+    if isinstance(value, bool):
+        return value
+    if not callable(value):
+        msg = f"emit_groups={value!r}: expected True, False or a function of a tag."
+        raise InvalidOption(msg)
+    return cast("Callable[[str], str | None]", a_function(value, "emit_groups"))
+
+
+def a_status_option(value: object) -> bool | Literal["debug"]:
+    """Return whether Cache-Status is sent, or `"debug"`."""
+    if value == "debug":
+        return "debug"
+    if not isinstance(value, bool):
+        msg = f"cache_status={value!r}: expected True, False or 'debug'."
+        raise InvalidOption(msg)
+    return value
+
+
 def some_negatives(value: object) -> dict[int, float]:
     """Return seconds by status, of answers that there is nothing."""
     if value is None:
@@ -219,5 +246,5 @@ def a_validator(value: object, option: str) -> Callable[..., object] | None:
     """Return a function, plain or async, that is asked before anything is computed."""
     if value is None or callable(value):
         return value
-    msg = f"{option}={value!r}: expected a function of the action's arguments, plain or async."
+    msg = f"{option}={value!r}: expected a function of the arguments, plain or async."
     raise InvalidOption(msg)

@@ -8,12 +8,11 @@ Two profiles of the same rules: `safe` fails closed, `rfc` is a plain shared cac
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from ..errors import InvalidOption
 from ..options import FIVE_MINUTES, a_function, lifetime
-from ..tags import checked_tags
 from . import option_checks as checks
 from .contradictions import contradiction
 from .profiles import OF_PROFILE, SAFE_STATUSES, Profile
@@ -46,8 +45,8 @@ class HttpCache:
         public: The response is the same for everybody, whatever their cookies and credentials.
             Browsers and CDNs are told so, and the cache answers before guards and dependencies.
         per: A function of the request that returns the verified identity of whoever asks, such as
-            `lambda request: request.state.user_id`. It joins the key, and clients are told
-            `private`. Where it returns None the request goes past the cache.
+            `lambda request: getattr(request.state, "user_id", None)`. It joins the key, and
+            clients are told `private`. Where it returns None the request goes past the cache.
         vary_cookies: Names of the cookies that count. Their values join the key; other cookies do
             not keep a response from being shared.
         ignore_cookies: Names of cookies that never count, `*` for any text: `("_ga*",)`.
@@ -84,9 +83,11 @@ class HttpCache:
 
     Args:
         etag: `"weak"` (the default: a digest of the body that survives a compressor outside),
-            `"strong"`, `"off"`, or a function of the action's arguments that knows the version
-            without computing the response.
-        last_modified: A function of the action's arguments that knows when it last changed.
+            `"strong"`, `"off"`, or a function of the action's arguments, plain or async, that
+            knows the version without computing the response. It returns a text without spaces and
+            quotes, such as `f"v{version}"`, or a whole entity tag; None for no tag.
+        last_modified: A function of the action's arguments, plain or async, that knows when it
+            last changed: a datetime (a naive one is local time), Unix seconds, or None.
         ranges: Answer requests for a part of a body (206). Needs a strong entity tag, and no
             compressor outside.
         head_fills: A HEAD that finds nothing runs the handler as GET, and stores.
@@ -266,8 +267,8 @@ class HttpCache:
         """Seconds; None in a profile of a whole application: only what it marks is fresh."""
         self.heuristics = False
         self.public = checks.a_bool(public, "public")
-        self.per = a_function(per, "per", "lambda request: request.state.user_id")
-        self.tags = tags if callable(tags) else checked_tags(tags, "tags")
+        self.per = a_function(per, "per", "lambda request: getattr(request.state, 'user_id', None)")
+        self.tags = checks.some_tags(tags)
         self.stale = checks.a_window(stale, "stale")
         self.stale_if_error = checks.a_window(stale_if_error, "stale_if_error")
         self.stale_on_exception = checks.a_window(stale_on_exception, "stale_on_exception")
@@ -283,7 +284,7 @@ class HttpCache:
         self.is_ignored_cookie = name_matcher(
             checks.some_texts(ignore_cookies, "ignore_cookies", "_ga*")
         )
-        self.key = a_function(key, "key", "lambda request: request.headers['x-tenant']")
+        self.key = a_function(key, "key", "lambda request: request.headers.get('x-tenant', '')")
         self.negative = checks.some_negatives(negative_ttl)
         self.statuses = checks.some_statuses(statuses)
         self.jitter = checks.a_fraction(jitter, "jitter")
@@ -300,7 +301,9 @@ class HttpCache:
             request_directives, "request_directives", ("ignore", "trusted", "all")
         )
         self.trusted = a_function(
-            trusted, "trusted", "lambda request: request.client.host == '10.0.0.1'"
+            trusted,
+            "trusted",
+            "lambda request: request.client is not None and request.client.host == '10.0.0.1'",
         )
         self.directives_interval = checks.a_window(directives_interval, "directives_interval")
         self.collapsed_forwarding = checks.a_bool(collapsed_forwarding, "collapsed_forwarding")
@@ -331,12 +334,8 @@ class HttpCache:
         self.stream = checks.a_choice(stream, "stream", ("tee", "never"))
         self.trust_forwarded = checks.a_bool(trust_forwarded, "trust_forwarded")
         self.store_nonces = checks.a_bool(store_nonces, "store_nonces")
-        self.cache_status: bool | Literal["debug"] = (
-            "debug" if cache_status == "debug" else checks.a_bool(cache_status, "cache_status")
-        )
-        self.emit_groups = (
-            emit_groups if callable(emit_groups) else checks.a_bool(emit_groups, "emit_groups")
-        )
+        self.cache_status = checks.a_status_option(cache_status)
+        self.emit_groups = checks.some_groups(emit_groups)
         why = contradiction(self)
         if why:
             raise InvalidOption(why)

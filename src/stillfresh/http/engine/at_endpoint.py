@@ -21,7 +21,7 @@ from ..rules.conditional import inward
 from ..rules.message import first
 from .bodies import body_parts
 from .capture import BUFFER_BREAKERS, Capture, note_end
-from .cheap import spared, validators
+from .cheap import asked_validators, spared
 from .exchange import ANSWERED, Answered, Exchange, exchange_here
 from .filling import Fill
 from .planning import NobodyError, Plan, dresser, undressed
@@ -96,7 +96,7 @@ class Endpoints:
             capture.dress = dresser(plan)
             return None
         if not route.kept:
-            return self._conditional(exchange, capture, plan)
+            return await self._conditional(exchange, capture, plan)
         if route.early and not body:
             self.readings.learn_route(plan)
         return await self._read(exchange, capture, plan)
@@ -162,9 +162,11 @@ class Endpoints:
         capture.limit = 1_000
         return ANSWERED
 
-    def _conditional(self, exchange: Exchange, capture: Capture, plan: Plan) -> Answered | None:
+    async def _conditional(
+        self, exchange: Exchange, capture: Capture, plan: Plan
+    ) -> Answered | None:
         """Answer the conditions of a request, and keep nothing."""
-        tag, modified = validators(plan.route, plan.values)
+        tag, modified = await asked_validators(plan.route, plan.values)
         reply = spared(plan, tag, modified)
         if reply is not None:
             return self._answered(exchange, capture, reply)

@@ -1,5 +1,6 @@
 """
-Cheap validators: the user's functions say whether anything has changed, before a response is made.
+Cheap validators: the user's functions, plain or async, say whether anything has changed, before a
+response is made.
 
 A client that has the response then gets a 304 that no 200 stands behind. What that would have said
 in Vary is known as far as the route says it itself, and as the last response to the URL has said.
@@ -7,6 +8,7 @@ in Vary is known as far as the route says it itself, and as the last response to
 
 from __future__ import annotations
 
+import inspect
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from .routes import CachedRoute
 
 
-def validators(
+async def asked_validators(
     route: CachedRoute, values: Mapping[str, object]
 ) -> tuple[bytes | None, bytes | None]:
     """Return the entity tag and the date that the user's functions give for a call."""
@@ -29,11 +31,16 @@ def validators(
     arguments: dict[str, Any] = {
         name: values[name] for name in route.parameters.known if name in values
     }
-    tag = as_tag(policy.etag(**arguments), route.title) if callable(policy.etag) else None
-    modified = None
+    tag = modified = None
+    if callable(policy.etag):
+        tag = as_tag(await _said(policy.etag(**arguments)), route.title)
     if policy.last_modified is not None:
-        modified = as_date(policy.last_modified(**arguments), route.title)
+        modified = as_date(await _said(policy.last_modified(**arguments)), route.title)
     return tag, modified
+
+
+async def _said(answer: object) -> object:
+    return await answer if inspect.isawaitable(answer) else answer
 
 
 def spared(plan: Plan, tag: bytes | None, modified: bytes | None) -> Reply | None:

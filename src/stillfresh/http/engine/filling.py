@@ -22,7 +22,7 @@ from ..rules import conditional, response_verdict
 from ..rules.fields import vary
 from ..rules.message import Response, first, only, without
 from .capture import BUFFER_BREAKERS, Capture, until
-from .cheap import spared, validators
+from .cheap import asked_validators, spared
 from .coding import coded
 from .frame import Stored
 from .planning import added, dressed
@@ -133,7 +133,7 @@ class Fill:
             computation.skip()
             return Unkept(self, REFUSED, shared=True)
         old = await self._old(call)
-        cheap = self._cheap(call, old, computation)
+        cheap = await self._cheap(call, old, computation)
         if cheap is not None:
             return cheap
         response = await self._response(call, computation, old)
@@ -171,13 +171,14 @@ class Fill:
 
     # Cheap validators: the user's functions say whether anything has changed
 
-    def _cheap(
+    async def _cheap(
         self, call: Call, old: Stored | None, computation: Computation
     ) -> Stored | Unkept | None:
         policy, plan = self.plan.route.cache, self.plan
         if not callable(policy.etag) and policy.last_modified is None:
             return None
-        self._tag, self._modified = validators(self.plan.route, plan.values)
+        async with asyncio.timeout(BEHIND_SECONDS if call.behind else None):
+            self._tag, self._modified = await asked_validators(plan.route, plan.values)
         if old is not None:
             plan.route.learn_vary(plan.key, old.status, old.sent)
             same_tag = self._tag is None or self._tag == old.tag

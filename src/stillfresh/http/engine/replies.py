@@ -209,7 +209,11 @@ def as_tag(value: object, title: str) -> bytes | None:
         return text
     tag = b'W/"%s"' % text
     if not conditional.is_entity_tag(tag):
-        raise InvalidOption(f"{title}: etag= returned {value!r}, which cannot stand in an ETag.")
+        msg = (
+            f"{title}: etag= returned {value!r}, which cannot stand in an ETag. Return text "
+            "without spaces and quotes, such as f'v{version}'."
+        )
+        raise InvalidOption(msg)
     return tag
 
 
