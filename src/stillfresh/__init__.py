@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import sync  # pyright: ignore[reportUnusedImport]  # apps learn of caches
+from . import sync
 from .app import App
 from .caching import Cache, cache
 from .computing.computation import Computation, computation

@@ -72,8 +72,8 @@ class Kind:
     """
     What entries have in common: where they are, how long they live, their tags.
 
-    A memory shares one among all entries of a namespace that have no more to say. An entry that
-    has gets one of its own.
+    In a memory the entries of a namespace share one, as long as it says all there is to say of
+    them. An entry with tags, a size or a birth of its own has one of its own.
     """
 
     __slots__ = (
@@ -272,7 +272,7 @@ class Entry:
 
     def bar(self) -> None:
         """Let no short cut serve it: others may change what it is a copy of."""
-        self.born = self.born
+        self.born = self.born  # keeps it: `quick_until` will not tell it any more
         self.quick_until = -inf
 
     def dies_at(self) -> float:

@@ -2,7 +2,8 @@
 THE path: look, judge, compute once, store if nothing was invalidated meanwhile.
 
 Every call that misses the short cut goes through `Reader.read`, async or sync, foreground,
-background and warm-up alike:
+background and warm-up alike. There are two exceptions: the first look of a function's call is in
+`sources/route`, where a hit in bytes ends, and a call past the cache never looks.
 
     read ── look ── FRESH ─────────────────────────────► hit
               │      STALE ── refresh behind ──────────► stale

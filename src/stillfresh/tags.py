@@ -87,7 +87,7 @@ class TagBook:
         )
 
     def forget(self) -> None:
-        """Drop the memory of what was dropped: nobody computes who could ask for it."""
+        """Forget what was dropped: no computation is left that could ask about it."""
         self._dropped.clear()
 
 

@@ -33,7 +33,7 @@ def drive(path: Coroutine[Any, Any, T]) -> T:
     Run a coroutine that never suspends.
 
     Raises:
-        StillfreshError: It did suspend: a provider's `blocking` face is not one.
+        StillfreshError: A provider's `blocking` face must never suspend, and did.
     """
     try:
         path.send(None)

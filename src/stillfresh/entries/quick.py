@@ -21,9 +21,9 @@ class QuickIndex:
     Whoever drops an entry marks it dead and does not look for it here. A dead one keeps only
     its number of hits; it leaves when its place is needed, or when its turn comes: each newcomer
     looks at two of the others, so that at most about half of the index is dead, and nobody ever
-    has to look through all of it. An entry is found under one key at most, in one index: a nan is
-    never found again, and a `key=` may leave out arguments, so there is no end to the calls that
-    have one entry.
+    has to look through all of it. An entry is remembered once, for one call. It may answer others,
+    without end, where a `key=` leaves out arguments; and a nan equals nothing, so each call with
+    one would be remembered anew.
     """
 
     __slots__ = ("_lock", "_retired", "_turns", "entries")

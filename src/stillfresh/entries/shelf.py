@@ -68,7 +68,7 @@ class Shelf:
         Return the usable entries and their values, in the order of *keys*.
 
         Raises:
-            ProviderUnavailable: Nobody knows.
+            ProviderUnavailable: The provider did not answer.
         """
         addresses = [self.region.address(key) for key in keys]
         return [
@@ -88,7 +88,7 @@ class Shelf:
         Return the value that a call would be answered with at once, or MISSING.
 
         Raises:
-            ProviderUnavailable: Nobody knows.
+            ProviderUnavailable: The provider did not answer.
         """
         region = self.region
         entry, value = self.open(await driver.ops(region.guard).look(region.address(key)))
@@ -100,7 +100,7 @@ class Shelf:
         Return the values that are there, by key; each key counts as a call.
 
         Raises:
-            ProviderUnavailable: Nobody knows.
+            ProviderUnavailable: The provider did not answer.
         """
         region = self.region
         found: dict[str, object] = {}

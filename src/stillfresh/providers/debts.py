@@ -1,5 +1,5 @@
 """
-Changes that did not happen, or nobody knows: they are owed.
+Changes that failed, or whose outcome is unknown: they are owed.
 
 Not more than a bounded number is remembered one by one. Where there are more, whole namespaces are
 owed instead; where these are too many, or tags of all namespaces, everything.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 LIVE_SECONDS: Final = 3.0
-"""How long after a heartbeat was sent that was answered entries may be served."""
+"""For so long entries may be served after the last answered heartbeat was *sent*."""
 
 
 class Ear:
@@ -32,7 +32,7 @@ class Ear:
     def __init__(self, drop: Callable[[Ear], object]) -> None:
         self._drop = drop
         self._heard: dict[Hashable, float | None] = {}
-        """When was sent over each line what was answered last; None: it is not open."""
+        """By line: when the last question that was answered was sent; None: it is not open."""
         self.until = -inf
         """The moment before which what was kept may be served."""
         self.generation = 0

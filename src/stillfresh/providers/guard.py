@@ -59,7 +59,7 @@ class Guard:
         """It has failed, everybody was told so, and it has not answered since."""
         self._retry_at = 0.0
         self.debts = Debts(clears_all=provider.clears_all)
-        """What did not happen, or nobody knows; it comes before anything that is read."""
+        """Changes that failed, or whose outcome is unknown; they come before any read."""
         self.waiting = Operations(self, provider, blocking=False)
         """The operations for coroutines."""
         self.blocking = Operations(self, provider.blocking, blocking=True)
@@ -123,7 +123,7 @@ class Guard:
             return True
 
     def owe(self, change: Change) -> None:
-        """Remember a change that did not happen, or nobody knows."""
+        """Remember a change that failed, or whose outcome is unknown."""
         with self._lock:
             self.debts.add(change)
             self._set(down=True)  # also when it was closed meanwhile: this one comes first

@@ -264,7 +264,7 @@ class Near:
     # What has changed
 
     def changed(self, names: Iterable[Hashable]) -> None:
-        """Whatever depends on one of *names* is not what the server has, or will not be."""
+        """Drop what depends on one of *names*: the server has something else, or will have."""
         dead: list[object] = []
         wake: list[Callable[[], object]] = []
         with self._lock:
@@ -280,7 +280,7 @@ class Near:
             ring()
 
     def changed_keys(self, namespace: str, fits: Callable[[str], bool] = lambda _: True) -> None:
-        """So are the keys of *namespace* that *fits* picks; no read under way in it is kept."""
+        """Drop the keys of *namespace* that *fits* picks; no read under way in it is kept."""
         dead: list[object] = []
         with self._lock:
             self._note(namespace, self._noted_spaces)

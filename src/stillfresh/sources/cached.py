@@ -212,7 +212,7 @@ class Cached(_Controls, Generic[P, R]):
         Return the cached value or `MISSING`; never compute.
 
         Raises:
-            ProviderUnavailable: Nobody knows.
+            ProviderUnavailable: The provider did not answer.
         """
         value = await self._definition.peek(self._instance, args, kwargs, ON_LOOP)
         return cast("R | Missing", value)

@@ -118,7 +118,7 @@ class Site:
 
     @property
     def lasting(self) -> bool:
-        """They can be computed again."""
+        """Never: they can be computed again."""
         return False
 
     def goes_with(self, other: object) -> bool:

@@ -66,7 +66,7 @@ class Store(Generic[T]):
         Return the value, or *default*.
 
         Raises:
-            ProviderUnavailable: Nobody knows.
+            ProviderUnavailable: The provider did not answer.
         """
         return await self._ops.get(ON_LOOP, key, default)
 

@@ -162,7 +162,7 @@ class CachedRoute:
 
     @property
     def lasting(self) -> bool:
-        """They can be made again."""
+        """Never: they can be made again."""
         return False
 
     def goes_with(self, other: object) -> bool:

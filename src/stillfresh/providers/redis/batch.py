@@ -72,7 +72,7 @@ class Batch:
         """Who asks for what another one asks as well, or for more than the bytes."""
         self._replies: list[Any] = []
         self._shared = 0
-        """How many of the names have nobody who waits for nothing else."""
+        """How many names nobody asked for by themselves: who wants them is among `_more`."""
 
     def join(self, name: str, markers: Markers | None, future: Answer, *, life: bool) -> None:
         """Read *name* as well, packed, for *future*: as anybody may want it."""

@@ -1,13 +1,13 @@
 """
 The short way of a hit: a function is called, one read goes out, its reply is simply fresh.
 
-It is `Reading.glance` without its layers, for a loop on which there is a connection. What is
-not as nearly always (no connection yet, a cluster, tags that were not known) is left to that.
+It is `Reading.glance` without its layers, for a loop on which there is a connection. The rare
+cases (no connection yet, a cluster, tags that were not known) are left to `Reading.glance`.
 
-Of an entry with one window nobody need ask how long it has left: the server drops it when that
-is over. What the server cannot tell is how long its reply was under way, so it may be for a
-hundredth of that window; and an entry that lives for less than a second is read with its life.
-Where one was not as expected the next ones are asked for their lives at once.
+An entry with one window is read without the life that it has left: the server drops it when the
+window is over. But the server cannot tell how long its reply is under way. That may be a hundredth
+of the window, and an entry that lives for less than a second is read with its life. After an entry
+that was not as expected, the next reads ask for the life at once.
 See docs/decisions/0100.
 """
 

@@ -185,7 +185,7 @@ class Storing(Leasing):
             await self._let_go_of(lease.address, grant)
 
     def _ending(self, lease: Lease) -> Grant | None:
-        """Stop to renew *lease*, whatever comes of it, and return what it carries."""
+        """Stop renewing *lease*, whatever comes of it, and return what it carries."""
         grant: object = lease.token
         if not isinstance(grant, Grant):
             return None
