@@ -243,7 +243,7 @@ async def test_the_first_value_is_tried_once(caplog: pytest.LogCaptureFixture) -
 async def test_what_never_leaves_the_process_is_not_tried(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Entries of a free instance with attributes are not shared, so nothing is to be said."""
+    """Entries of a free instance with attributes, or said to stay in memory, are not shared."""
 
     class Client:
         def __init__(self) -> None:
@@ -253,8 +253,13 @@ async def test_what_never_leaves_the_process_is_not_tried(
         async def get(self) -> object:
             return object()
 
+    @cache(provider="memory")
+    async def said() -> object:
+        return object()
+
     for _ in range(3):
         await Client().get()
+        await said()
     assert not [one for one in caplog.records if "could not store" in one.getMessage()]
 
 

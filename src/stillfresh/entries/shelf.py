@@ -45,7 +45,8 @@ class Shelf:
             codec,
             serialized=region.serialized,
             copy=policy.copy,
-            trial=not (region.serialized or local),  # what stays here is never stored elsewhere
+            # What stays here, or is to, is never stored elsewhere.
+            trial=not (region.serialized or local or policy.provider == "memory"),
         )
 
     async def look(self, key: str, driver: Driver) -> tuple[Entry | None, object]:
