@@ -259,6 +259,17 @@ def test_a_failed_resolution_does_not_count_as_use():
     assert app.get(NeedsUrl).url == "db://"
 
 
+@pytest.mark.parametrize("use", [3, lambda: 3, dict], ids=["value", "factory", "class"])
+async def test_what_keeps_the_entries_is_a_provider(use):
+    """Anything else is an error at the start, and says what to write."""
+    app = App().provide(CacheProvider, use)
+    with pytest.raises(
+        InvalidOption, match=r"gave .*: expected a CacheProvider\. Write app\.provide"
+    ):
+        async with app:
+            raise AssertionError
+
+
 def test_the_provider_is_memory_by_default():
     """Nobody has to say where entries are."""
     assert type(App().get(CacheProvider)) is MemoryCacheProvider

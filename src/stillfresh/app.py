@@ -18,7 +18,7 @@ from .computing.drivers import drive
 from .errors import AlreadyRunning, InvalidOption, NotRunning
 from .events import Listeners, log
 from .forks import free_in_child
-from .providers.base import CacheProvider
+from .providers.base import CacheProvider, a_provider
 from .providers.guard import Guard
 from .providers.memory import MemoryCacheProvider
 from .services.asgi import Served
@@ -165,7 +165,7 @@ class App(Served):
         with self._guarding:
             found = self._guards.get(id(provider))
             if found is None:
-                found = Guard(provider, self.clock, self.listeners)
+                found = Guard(a_provider(provider), self.clock, self.listeners)
                 drive(provider.start(self.clock))
                 found.on_stop = provider.add_evict_listener(self._evicted)
                 self._guards[id(provider)] = found

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ..errors import ProviderUnavailable
+from ..errors import InvalidOption, ProviderUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -261,3 +261,19 @@ class CacheProvider:
 
 def _missing(provider: CacheProvider, operation: str) -> str:
     return f"{type(provider).__qualname__} does not implement {operation!r}"
+
+
+def a_provider(found: object) -> CacheProvider:
+    """
+    Return *found*, what an app got where it asked for its `CacheProvider`.
+
+    Raises:
+        InvalidOption: It is none.
+    """
+    if not isinstance(found, CacheProvider):
+        msg = (
+            f"provide(CacheProvider, ...) gave {found!r}: expected a CacheProvider. Write "
+            "app.provide(CacheProvider, RedisCacheProvider), or give an instance."
+        )
+        raise InvalidOption(msg)
+    return found
