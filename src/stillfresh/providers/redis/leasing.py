@@ -164,6 +164,22 @@ class Leasing(Reading):
         self.wires.renewals.add(lease, grant)
         return lease
 
+    async def release(self, lease: Lease) -> None:
+        grant = self._ending(lease)
+        if grant is not None:
+            await self._let_go_of(lease.address, grant)
+
+    def _ending(self, lease: Lease) -> Grant | None:
+        """Stop renewing *lease*, whatever comes of it, and return what it carries."""
+        grant: object = lease.token
+        if not isinstance(grant, Grant):
+            return None
+        self.wires.renewals.drop(lease)
+        return grant
+
+    async def _let_go_of(self, address: Address, grant: Grant) -> None:
+        await self.ask(call(scripts.RELEASE, [self.names.lease(address)], grant.head))
+
     def _give_back(self, address: Address, head: bytes) -> None:
         if head:
             command = ("EVAL", scripts.RELEASE.text, 1, self.names.lease(address), head)

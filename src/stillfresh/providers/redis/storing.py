@@ -12,7 +12,6 @@ from .client import OnRun
 from .frame import ANY_RUN, life_ms, seal
 from .leasing import HOLD_MS, Leasing, new_token, paired
 from .names import fence_number, is_long
-from .renewal import Grant
 from .talking import call, expected
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from .bells import Bell, ThreadBell
     from .client import Command
     from .frame import Versions
+    from .renewal import Grant
 
 _SHORTEST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.1
@@ -178,22 +178,6 @@ class Storing(Leasing):
         if life is None:
             return "ever"
         return max(0, life - max(0, round((self._clock.now() - entry.born) * 1000)))
-
-    async def release(self, lease: Lease) -> None:
-        grant = self._ending(lease)
-        if grant is not None:
-            await self._let_go_of(lease.address, grant)
-
-    def _ending(self, lease: Lease) -> Grant | None:
-        """Stop renewing *lease*, whatever comes of it, and return what it carries."""
-        grant: object = lease.token
-        if not isinstance(grant, Grant):
-            return None
-        self.wires.renewals.drop(lease)
-        return grant
-
-    async def _let_go_of(self, address: Address, grant: Grant) -> None:
-        await self.ask(call(scripts.RELEASE, [self.names.lease(address)], grant.head))
 
     # Waiting
 
