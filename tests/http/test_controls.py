@@ -41,6 +41,11 @@ class ProductApi:
         self.runs += 1
         return self.runs
 
+    @action("/short/{name}", cache="1 minute", tags=["short", "name:{name}"])
+    async def short(self, name: str) -> int:
+        self.runs += 1
+        return self.runs
+
     @action("/all", cache="1 minute")
     async def everything(self) -> int:
         self.runs += 1
@@ -87,6 +92,17 @@ async def site_of(lab):
             return lab.Client(site)
 
         yield make
+
+
+async def test_tags_beside_a_ttl_drop_the_responses(app, get):
+    """They are those of `@cache`, with templates; OpenAPI shows the ones that are plain words."""
+    first = [await get("/short/a"), await get("/short/b")]
+    assert [page.text for page in first] == ["1", "2"]
+    await app.invalidate_tags("name:a")
+    assert [(await get(f"/short/{name}")).text for name in "ab"] == ["3", "2"]
+    await app.invalidate_tags("short")
+    assert [(await get(f"/short/{name}")).text for name in "ab"] == ["4", "5"]
+    assert app.http.openapi()["paths"]["/short/{name}"]["get"]["tags"] == ["short"]
 
 
 async def test_by_arguments(api, get):

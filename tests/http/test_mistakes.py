@@ -58,7 +58,11 @@ class Pages:
         ),
         (
             {"tags": ["page:{name}"], "cache": HttpCache(methods=["POST"])},
-            r"the tags of OpenAPI, and drop nothing. Write cache=HttpCache\(..., tags=\['page:{name}'",
+            r"beside an HttpCache: write them into it, HttpCache\(..., tags=\['page:{name}'",
+        ),
+        (
+            {"tags": "pages"},
+            r"tags='pages'\): expected a list of tags. Write \['pages'\]",
         ),
     ],
 )
@@ -68,10 +72,10 @@ def test_an_action_names_what_it_drops(options, message):
         action("/pages", method="POST", **options)
 
 
-def test_tags_of_openapi_are_those_of_fastapi():
-    """Without a placeholder, or without a cache, nobody has meant the other ones."""
-    action("/pages", cache=True, tags=["pages"])
+def test_tags_of_what_is_not_kept_are_those_of_fastapi():
+    """Where there is nothing to drop, a brace is a letter like any other."""
     action("/pages", method="POST", tags=["{pages}"])
+    action("/pages", cache=HttpCache("1 minute"), tags=["pages"])
 
 
 @pytest.mark.parametrize(

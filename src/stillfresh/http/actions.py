@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
@@ -20,7 +21,7 @@ from .fitting import of_a_route
 from .policy import HttpCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Self
 
     from ..app import App
@@ -170,6 +171,7 @@ def action(
     cache: bool | Duration | HttpCache | None = None,
     etag: object = None,
     last_modified: Callable[..., object] | None = None,
+    tags: Iterable[Any] = (),
     invalidates: Iterable[object] = (),
     **route: Any,
 ) -> Callable[[Callable[P, R]], Action[P, R]]:
@@ -177,20 +179,24 @@ def action(
     Answer requests for *path* with a method of a service: `@action("/products/{product_id}")`.
 
     It is a FastAPI endpoint: parameters, validation and OpenAPI come from the signature, and
-    *route* is whatever else `FastAPI.get` takes (`status_code`, `dependencies`, `tags`...).
+    *route* is whatever else `FastAPI.get` takes (`status_code`, `dependencies`...).
 
     *cache* keeps the responses: True for five minutes, a duration, or an `HttpCache`. *etag* and
     *last_modified* are functions of the method's arguments that say cheaply whether a response
     has changed; `etag=True` answers conditional requests without keeping anything.
-    *invalidates* names what a successful call drops: actions, `action.args(...)`, or tags.
+    *tags* drop the responses, as those of `@cache` do, `"product:{product_id}"` included; those
+    without a placeholder are the tags of the route in OpenAPI, too. Beside an `HttpCache`, which
+    has tags of its own, they are nothing else. *invalidates* names what a successful call drops:
+    actions, `action.args(...)`, or tags.
 
     Raises:
-        InvalidOption: A path without `/`, a cache on a method that is not GET, or `invalidates=`
-            that is no list, or stands on what changes nothing.
+        InvalidOption: A path without `/`, a cache on a method that is not GET, `tags=` or
+            `invalidates=` that is no list, or the latter on what changes nothing.
         InvalidDuration: A length of time that cannot be read.
     """
     verb = _checked_method(method)
-    policy, kept = checked_cache(cache, etag, last_modified)
+    names, shown = _checked_tags(path, cache, tags)
+    policy, kept = checked_cache(cache, etag, last_modified, names)
     if policy is not None and verb not in policy.methods:
         msg = (
             f"@action({path!r}, method={verb!r}) with a cache: only responses to GET are kept. "
@@ -206,7 +212,8 @@ def action(
             "does, such as method='POST', without a cache."
         )
         raise InvalidOption(msg)
-    _check_tags(path, policy, route.get("tags"))
+    if shown:
+        route["tags"] = shown
     plan = Plan(_checked_path(path), verb, policy, kept, drops, route)
 
     def decorate(function: Callable[P, R]) -> Action[P, R]:
@@ -248,22 +255,33 @@ def _checked_drops(invalidates: object) -> tuple[object, ...]:
         raise InvalidOption(msg) from None
 
 
-def _check_tags(path: str, policy: HttpCache | None, tags: object) -> None:
-    """See that nobody takes the tags of OpenAPI for those by which responses are dropped."""
-    for tag in tags if isinstance(tags, list | tuple) and policy is not None else ():
-        if isinstance(tag, str) and "{" in tag:
-            msg = (
-                f"@action({path!r}, tags=[{tag!r}]): these are the tags of OpenAPI, and drop "
-                f"nothing. Write cache=HttpCache(..., tags=[{tag!r}])."
-            )
-            raise InvalidOption(msg)
+def _checked_tags(path: str, cache: object, tags: object) -> tuple[list[str], list[object]]:
+    """Return the tags that drop the responses, and those that OpenAPI shows."""
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        msg = f"@action({path!r}, tags={tags!r}): expected a list of tags. Write [{tags!r}]."
+        raise InvalidOption(msg)
+    given = list(cast("Iterable[object]", tags))
+    if cache is None or cache is False:
+        return [], given
+    filled = [tag for tag in given if isinstance(tag, str) and "{" in tag]
+    if not isinstance(cache, HttpCache):
+        return [tag for tag in given if isinstance(tag, str)], [
+            tag for tag in given if tag not in filled
+        ]
+    if filled:
+        msg = (
+            f"@action({path!r}, tags={filled!r}) beside an HttpCache: write them into it, "
+            f"HttpCache(..., tags={filled!r})."
+        )
+        raise InvalidOption(msg)
+    return [], given
 
 
 def checked_cache(
-    cache: object, etag: object = None, last_modified: object = None
+    cache: object, etag: object = None, last_modified: object = None, tags: Iterable[str] = ()
 ) -> tuple[HttpCache | None, bool]:
     """
-    Return the policy that *cache*, *etag* and *last_modified* ask for, and whether it stores.
+    Return the policy that the options ask for, and whether it stores.
 
     Raises:
         InvalidOption: An `HttpCache` has options of its own, and would be overridden.
@@ -280,6 +298,8 @@ def checked_cache(
         given["last_modified"] = last_modified
     if cache is None or cache is False:
         return (HttpCache(**given), False) if given else (None, False)
+    if tags:
+        given["tags"] = tags
     if cache is not True:
         given["ttl"] = cache
     return HttpCache(**given), True
