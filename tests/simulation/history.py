@@ -223,6 +223,10 @@ class History:
             self._changing[key] -= 1
             self._changed[key] = now
 
+    def changed_since(self, key: str, tick: int) -> bool:
+        """Tell whether something ended the leases of *key* after *tick*, or is about to."""
+        return bool(self._changing[key]) or self._changed[key] > tick
+
     def holds(
         self, names: tuple[str, ...], since: int, *, node: str, now: float, expire: bool = False
     ) -> None:

@@ -171,6 +171,8 @@ class Node:
                 raise Boom(key)
             # One that took longer than its value may live is not stored: nobody gets it from there.
             failed = self.world.now - running.time >= history.lives.life
+            # Nor is one whose late tag may have been dropped meanwhile; those who wait for it compute.
+            failed |= is_late and history.changed_since(key, running.tick)
         finally:
             history.end(running, failed=failed)
         return number
