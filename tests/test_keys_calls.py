@@ -401,6 +401,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"unknown": 1}, "unknown option 'unknown'. There are: ttl"),
     ({"tag": ["a"]}, "unknown option 'tag'. Did you mean 'tags'"),
     ({"nam": "a"}, "unknown option 'nam'. Did you mean 'name'"),
+    ({"maxsize": 128}, r"maxsize=: .* MemoryCacheProvider\(max_entries=10_000\)"),
+    ({"max_entries": 128}, r"max_entries=: what is bounded is the memory of the app"),
     ({"errors": "ValueError"}, "errors='ValueError': expected exception types"),
     ({"serializer": "json"}, r"serializer='json' has no decode\(\)"),
     ({"provider": 5}, "provider=5"),

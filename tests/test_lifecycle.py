@@ -176,6 +176,14 @@ def test_an_unknown_hook_is_an_error(moment):
         hook(moment)
 
 
+def test_a_hook_without_its_moment_says_which_there_are():
+    """The mistake of whoever knows decorators that may be bare."""
+    with pytest.raises(InvalidOption, match=r"expected a moment. Write @hook\('start'\)"):
+
+        @hook
+        def warm(self): ...
+
+
 def test_an_unknown_hook_gets_a_hint():
     """The closest name is suggested."""
     with pytest.raises(InvalidOption, match="Did you mean 'ready'"):

@@ -161,6 +161,8 @@ async def test_options_are_checked_at_once():
         Cache(name="")
     with pytest.raises(InvalidOption, match="unknown option 'tll'"):
         Cache(name="x", tll=5)
+    with pytest.raises(InvalidOption, match=r"named. Write Cache\(name='sessions'\)"):
+        Cache("sessions")
 
 
 # Dropping

@@ -4,6 +4,7 @@ import gc
 
 import pytest
 
+from stillfresh import App
 from stillfresh.errors import InvalidOption
 from stillfresh.tags import _MOST_REMEMBERED, TagBook, checked_tags
 
@@ -124,3 +125,10 @@ def test_what_are_no_tags_is_named(tags, message):
     """The error says what it got, what it expected, and what to write."""
     with pytest.raises(InvalidOption, match=message):
         checked_tags(tags, "tags")
+
+
+async def test_tags_to_drop_are_written_one_beside_the_other():
+    """A list of them is the mistake of whoever has just written `tags=[...]`."""
+    async with App() as app:
+        with pytest.raises(InvalidOption, match=r"Write invalidate_tags\('a', 'b'\)"):
+            await app.invalidate_tags(["a", "b"])

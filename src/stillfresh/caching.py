@@ -23,6 +23,7 @@ from weakref import WeakSet
 from .app import registry
 from .errors import InvalidOption
 from .options import Options, Policy, checked_name
+from .services.asgi import HasRoute
 from .sources.cached import Cached, SyncCached, controls_of, generated
 from .sources.definition import Definition
 from .sources.ledger import checked_provider
@@ -33,7 +34,7 @@ from .sources.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
     from contextvars import ContextVar
-    from typing import Self, Unpack
+    from typing import Never, Self, Unpack
 
     from .durations import Duration
     from .options import MemoryTier
@@ -162,6 +163,12 @@ def _decorate(function: Any, *, policy: Policy, options: dict[str, Any], root: R
     if isinstance(function, Cached | SyncCached):
         msg = f"{function!r} is cached already. One @cache is enough."
         raise InvalidOption(msg)
+    if isinstance(function, HasRoute):
+        msg = (
+            f"@cache on {function!r}: it would hide the action. Write @action above @cache, or "
+            "cache= of @action to keep the responses."
+        )
+        raise InvalidOption(msg)
     if not inspect.isfunction(function):
         msg = f"@cache on {function!r}: expected a function or a method. Wrap it in a def."
         raise InvalidOption(msg)
@@ -202,7 +209,13 @@ class Cache(Store[T]):
 
     _root: Root | None = None
 
-    def __init__(self, *, name: str | None = None, **options: Unpack[Options]) -> None:
+    def __init__(
+        self, *unnamed: Never, name: str | None = None, **options: Unpack[Options]
+    ) -> None:
+        if unnamed:
+            values: tuple[object, ...] = unnamed
+            given = repr(values[0])
+            raise InvalidOption(f"Cache({given}): options are named. Write Cache(name={given}).")
         # Forward references are the caller's names; typing stands between for Cache[T].
         frame = inspect.currentframe()
         while frame is not None and frame.f_globals.get("__name__") in {__name__, "typing"}:

@@ -172,7 +172,10 @@ def _shown(value: object) -> str:
             f"<{type(item).__name__}>" if isinstance(item, tuple | list) else _shown(item)
             for item in items[:3]
         ]
-        return f"({', '.join(shown)}{', ...' if len(items) > 3 else ''})"
+        inside = f"{', '.join(shown)}{', ...' if len(items) > 3 else ''}"
+        if isinstance(value, list):
+            return f"[{inside}]"
+        return f"({inside},)" if len(items) == 1 else f"({inside})"
     if value is None or isinstance(value, bool | float | timedelta):
         return repr(value)
     if isinstance(value, int):

@@ -254,7 +254,7 @@ class Leading(Shelf):
     ) -> tuple[Entry | None, frozenset[str]]:
         """Make the entry of a computed value, or None where it is not to be stored; its tags."""
         if type(value) not in PLAIN:
-            refuse_one_shot(value)
+            refuse_one_shot(value, self.region.namespace)
         tags = call.tags
         if computation.tags:
             tags |= computation.late_tags()
@@ -305,7 +305,7 @@ class Leading(Shelf):
         context.run(current_computation.set, Computation(call.key))
         try:
             value = context.run(call.run, *call.args)
-            refuse_one_shot(value)
+            refuse_one_shot(value, self.region.namespace)
         except Exception as error:  # noqa: BLE001  # raised outside of the path
             return Outcome(error=error)
         return Outcome(value=value)

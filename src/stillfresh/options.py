@@ -172,6 +172,8 @@ _shared_windows: Final = lru_cache(maxsize=1_000)(Windows)
 
 _NAMES = tuple(Options.__annotations__)
 _OF_FUNCTIONS = ("key", "tags")
+_BOUNDS = ("max_bytes", "max_entries", "max_size", "maxsize")
+"""What other caches bound a function with."""
 
 
 def _serializer(given: object) -> object:
@@ -183,6 +185,13 @@ def _serializer(given: object) -> object:
 def _unknown(option: str) -> InvalidOption:
     if option in _OF_FUNCTIONS:
         msg = f"{option}= is an option of functions. Write it where the Cache decorates one."
+        return InvalidOption(msg)
+    if option in _BOUNDS:
+        msg = (
+            f"{option}=: what is bounded is the memory of the app, not a function's. Write "
+            "app.provide(CacheProvider, MemoryCacheProvider(max_entries=10_000)), or for a near "
+            "tier memory=MemoryTier(max_entries=10_000)."
+        )
         return InvalidOption(msg)
     from difflib import get_close_matches
 

@@ -108,6 +108,10 @@ def checked_tags(tags: object, where: str) -> frozenset[str]:
         raise InvalidOption(msg) from None
     for name in given:
         if not isinstance(name, str) or not name:
-            msg = f"{where}: {name!r} is not a tag. A tag is a non-empty string."
+            step = "A tag is a non-empty string."
+            if where == "invalidate_tags" and isinstance(name, list | tuple | set | frozenset):
+                names = ", ".join(map(repr, cast("Iterable[object]", name)))
+                step = f"Write {where}({names})."
+            msg = f"{where}: {name!r} is not a tag. {step}"
             raise InvalidOption(msg)
     return frozenset(cast("list[str]", given))

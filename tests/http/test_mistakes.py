@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 from starlette.endpoints import HTTPEndpoint
 
-from stillfresh import App, HttpCache, HttpCacheMiddleware, InvalidOption, action, http_cache
+from stillfresh import (
+    App,
+    HttpCache,
+    HttpCacheMiddleware,
+    InvalidOption,
+    action,
+    cache,
+    http_cache,
+)
 
 
 async def site(scope, receive, send):
@@ -70,6 +78,56 @@ def test_an_action_names_what_it_drops(options, message):
     """An invalidation that would silently do nothing is an error at its line."""
     with pytest.raises(InvalidOption, match=message):
         action("/pages", method="POST", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ttl": "1 minute"}, r"ttl=...\): this is an option of the cache. Write cache='1 minute'"),
+        ({"stale": 5}, r"stale=.*Write cache=HttpCache\(..., stale=...\)"),
+        ({"methods": ["POST"]}, r"an action has one method. Write method='POST'"),
+    ],
+)
+def test_options_of_the_cache_are_written_into_it(options, message):
+    """They are those of `@http_cache`, and an action takes FastAPI's beside its own."""
+    with pytest.raises(InvalidOption, match=message):
+        action("/pages", **options)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("colour", r"Colours.page: @action has no option 'colour'. There are path, method"),
+        ("sumary", r"no option 'sumary'. Did you mean 'summary'"),
+    ],
+)
+def test_an_option_that_nobody_knows_names_its_action(option, message):
+    """FastAPI would name a function of its own."""
+
+    class Colours:
+        @action("/", **{option: "x"})
+        async def page(self) -> None: ...
+
+    with pytest.raises(InvalidOption, match=message):
+        _ = App(Colours).http
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: HttpCache(vary_cookie=["a"]), r"HttpCache\(vary_cookie=...\): unknown .* 'vary_cookies'"),
+        (lambda: HttpCache(colour=1), r"unknown option 'colour'. help\(HttpCache\) says"),
+        (lambda: HttpCache.for_app("safe", vary_cookie=["a"]), r"Did you mean 'vary_cookies'"),
+        (lambda: http_cache(vary_cookie=["a"]), r"Did you mean 'vary_cookies'"),
+        (lambda: HttpCache("1 minute", True), r"True\): options but for ttl are named"),
+        (lambda: cache(action("/")(lambda self: 1)), r"Write @action above @cache"),
+    ],
+    ids=range(6),
+)  # fmt: skip
+def test_what_cannot_be_meant_says_what_can(make, message):
+    """An error of Python's own would name `__init__`, and no next step."""
+    with pytest.raises(InvalidOption, match=message):
+        make()
 
 
 def test_tags_of_what_is_not_kept_are_those_of_fastapi():

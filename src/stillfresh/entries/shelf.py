@@ -146,7 +146,7 @@ class Shelf:
         born = region.clock.now()
         entries: list[tuple[str, Entry]] = []
         for key, value in values.items():
-            refuse_one_shot(value)
+            refuse_one_shot(value, region.namespace)
             self.packer.try_once(value, region.namespace)
             windows = self.policy.windows(fresh)
             entries.append((key, self.packer.pack(value, born, windows, tags)))
@@ -168,9 +168,9 @@ class Shelf:
         return _new(Answer, (value, None, None, status, entry))
 
 
-def refuse_one_shot(value: object) -> None:
+def refuse_one_shot(value: object, title: str) -> None:
     """
-    Let a value pass that can be read more than once.
+    Let a value of *title* pass that can be read more than once.
 
     Raises:
         NotSerializable: A generator, an iterator, something to await.
@@ -182,4 +182,4 @@ def refuse_one_shot(value: object) -> None:
     if close is not None:
         with contextlib.suppress(Exception):
             close()
-    raise NotSerializable(f"the result cannot be cached: {reason}", "return")
+    raise NotSerializable(f"{title} cannot be cached: {reason}", "return")

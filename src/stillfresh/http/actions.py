@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 
 from ..app import registry
 from ..errors import InvalidOption
+from ..services.asgi import HasRoute
 from ..services.current import which_app
-from .endpoints import HasRoute, is_generator
+from .endpoints import is_generator
 from .fitting import of_a_route
 from .policy import HttpCache
 
@@ -190,11 +191,13 @@ def action(
     actions, `action.args(...)`, or tags.
 
     Raises:
-        InvalidOption: A path without `/`, a cache on a method that is not GET, `tags=` or
-            `invalidates=` that is no list, or the latter on what changes nothing.
+        InvalidOption: A path without `/`, an option that is the cache's, a cache on a method that
+            is not GET, `tags=` or `invalidates=` that is no list, or the latter on what changes
+            nothing.
         InvalidDuration: A length of time that cannot be read.
     """
     verb = _checked_method(method)
+    _check_options(path, route)
     names, shown = _checked_tags(path, cache, tags)
     policy, kept = checked_cache(cache, etag, last_modified, names)
     if policy is not None and verb not in policy.methods:
@@ -242,6 +245,19 @@ def _checked_method(method: object) -> str:
     if isinstance(method, str) and method.isalpha():
         return method.upper()
     raise InvalidOption(f"@action(method={method!r}): expected a method, such as 'POST'.")
+
+
+def _check_options(path: str, route: Mapping[str, object]) -> None:
+    """See that no option of the cache is handed to FastAPI, which would say that it is unknown."""
+    if "methods" in route:
+        msg = f"@action({path!r}, methods=...): an action has one method. Write method='POST'."
+        raise InvalidOption(msg)
+    for option in sorted(route.keys() & inspect.signature(HttpCache).parameters):
+        given = f"{route[option]!r}" if option == "ttl" else f"HttpCache(..., {option}=...)"
+        msg = (
+            f"@action({path!r}, {option}=...): this is an option of the cache. Write cache={given}."
+        )
+        raise InvalidOption(msg)
 
 
 def _checked_drops(invalidates: object) -> tuple[object, ...]:

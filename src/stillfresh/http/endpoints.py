@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 _PERSONAL_FIELDS: Final = frozenset({b"cookie", b"authorization"})
 
 
-class HasRoute:
-    """A method that says itself which requests it answers, as `@action` makes them."""
-
-
 class _Later:
     def __repr__(self) -> str:
         return "what the request says"

@@ -16,9 +16,10 @@ from ..app import App
 from ..errors import InvalidOption
 from ..events import log
 from ..keys.templates import TagTemplate
+from ..services.asgi import HasRoute
 from ..services.current import which_app
 from ..tags import checked_tags
-from .endpoints import HasRoute, is_generator, parameters_of
+from .endpoints import is_generator, parameters_of
 from .engine.at_endpoint import MARK, Endpoints, run_under
 from .engine.exchange import Answered, exchange_here
 from .engine.in_front import Engine
@@ -171,10 +172,7 @@ def _policy(ttl: object, options: dict[str, Any]) -> HttpCache:
     if ttl is False or callable(ttl):
         raise InvalidOption(f"http_cache({ttl!r}): expected a duration, or an HttpCache.")
     given: dict[str, Any] = options if ttl is True else {"ttl": ttl, **options}
-    try:
-        return HttpCache(**given)
-    except TypeError as error:
-        raise InvalidOption(f"http_cache(): {error}. See HttpCache for what there is.") from None
+    return HttpCache(**given)
 
 
 def _decorated(endpoint: Any, policy: HttpCache, drops: tuple[str, ...]) -> Any:

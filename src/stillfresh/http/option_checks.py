@@ -22,6 +22,22 @@ _STRENGTHS: Final[tuple[TagStrength, ...]] = ("weak", "strong", "off")
 _METHOD = re.compile(r"[A-Z][A-Z-]*")
 
 
+def nothing_else(kind: type, unnamed: tuple[object, ...], unknown: Mapping[str, object]) -> None:
+    """Refuse what is no option of *kind*: a value without a name, or a name that is not known."""
+    if unnamed:
+        msg = f"{kind.__name__}(..., {unnamed[0]!r}): options but for ttl are named. Write NAME="
+        raise InvalidOption(f"{msg}{unnamed[0]!r}.")
+    if not unknown:
+        return
+    import inspect
+    from difflib import get_close_matches
+
+    option = min(unknown)
+    close = get_close_matches(option, inspect.signature(kind).parameters, 1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"help({kind.__name__}) says what there is."
+    raise InvalidOption(f"{kind.__name__}({option}=...): unknown option {option!r}. {hint}")
+
+
 def a_bool(value: object, option: str) -> bool:
     """Return *value* if it is True or False."""
     if not isinstance(value, bool):
@@ -30,10 +46,11 @@ def a_bool(value: object, option: str) -> bool:
     return value
 
 
-def a_number(value: object, option: str, least: int = 1) -> int:
-    """Return *value* if it is a whole number of at least *least*."""
+def a_number(value: object, option: str, least: int = 1, unit: str = "") -> int:
+    """Return *value* if it is a whole number of at least *least*; messages name the *unit*."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        msg = f"{option}={value!r}: expected a whole number of at least {least}."
+        of = f"of {unit}, at least" if unit else "of at least"
+        msg = f"{option}={value!r}: expected a whole number {of} {least}."
         raise InvalidOption(msg)
     return value
 
@@ -145,7 +162,10 @@ def some_statuses(value: object) -> frozenset[int]:
     try:
         given = list(cast("Iterable[object]", value))
     except TypeError:
-        msg = f"statuses={value!r}: expected a list of statuses. Write statuses=(200, {value!r})."
+        others = "" if value == 200 else "200, "
+        msg = (
+            f"statuses={value!r}: expected a list of statuses. Write statuses=({others}{value!r},)."
+        )
         raise InvalidOption(msg) from None
     return frozenset(a_status(status, "statuses") for status in given)
 

@@ -8,7 +8,7 @@ Two profiles of the same rules: `safe` fails closed, `rfc` is a plain shared cac
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Never
 from weakref import WeakSet
 
 from ..errors import InvalidOption
@@ -144,7 +144,7 @@ class HttpCache:
 
     Raises:
         InvalidDuration: A length of time that cannot be read.
-        InvalidOption: An impossible value, or two options that contradict each other.
+        InvalidOption: An option that is unknown, impossible, or contradicts another one.
     """
 
     __slots__ = (
@@ -209,7 +209,7 @@ class HttpCache:
     def __init__(  # noqa: PLR0915  # options are many, and each is checked
         self,
         ttl: Duration | None = FIVE_MINUTES,
-        *,
+        *unnamed: Never,
         public: bool = False,
         per: Callable[..., object] | None = None,
         tags: Iterable[str] | Callable[..., Iterable[str]] = (),
@@ -261,7 +261,9 @@ class HttpCache:
         store_nonces: bool = False,
         cache_status: bool | str = True,
         emit_groups: bool | Callable[[str], str | None] = False,
+        **unknown: Never,
     ) -> None:
+        checks.nothing_else(type(self), unnamed, unknown)
         self.profile: Profile = "safe"
         self.fresh: float | None = lifetime(ttl)
         """Seconds; None in a profile of a whole application: only what it marks is fresh."""
@@ -329,8 +331,8 @@ class HttpCache:
         self.targets = checks.some_fields(targeted, "targeted", "CDN-Cache-Control")
         self.own_fields = frozenset(self.targets) - {CDN_TARGET}
         """Speak to this cache alone, and are not sent on."""
-        self.max_body = checks.a_number(max_body, "max_body", 0)
-        self.max_header_bytes = checks.a_number(max_header_bytes, "max_header_bytes")
+        self.max_body = checks.a_number(max_body, "max_body", 0, "bytes")
+        self.max_header_bytes = checks.a_number(max_header_bytes, "max_header_bytes", 1, "bytes")
         self.stream = checks.a_choice(stream, "stream", ("tee", "never"))
         self.trust_forwarded = checks.a_bool(trust_forwarded, "trust_forwarded")
         self.store_nonces = checks.a_bool(store_nonces, "store_nonces")
@@ -359,7 +361,7 @@ class HttpCache:
         4.2.2): in the profile `rfc` unless it says otherwise.
 
         Raises:
-            InvalidOption: There is no such profile, or it takes no `ttl`.
+            InvalidOption: There is no such profile, or it takes no `ttl`; else as `HttpCache`.
         """
         profile = checks.a_choice(profile, "profile", ("safe", "rfc"))
         if "ttl" in options:

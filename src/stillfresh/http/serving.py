@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -143,6 +144,7 @@ class AppServer:
             )
         endpoint = self._endpoint(kind, name, registered)
         router = self.http.router
+        _check_options(registered.action, options, router.add_api_route)
         try:
             router.add_api_route(plan.path, endpoint, methods=[plan.method], **options)
         except FastAPIError as error:
@@ -275,6 +277,22 @@ class _Given:
 
     def of(self, values: Mapping[str, object]) -> object:
         return values[self._name] if self._name else self.known
+
+
+def _check_options(
+    action: Action[Any, Any], options: Mapping[str, object], add: Callable[..., object]
+) -> None:
+    known = inspect.signature(add).parameters
+    unknown = options.keys() - known
+    if unknown:
+        option = min(unknown)
+        close = get_close_matches(option, known, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        msg = (
+            f"{action.title}: @action has no option {option!r}.{hint} There are path, method, "
+            "cache, etag, last_modified, tags, invalidates, and those of FastAPI's routes."
+        )
+        raise InvalidOption(msg)
 
 
 def _catches_all(path: str, cached: CachedRoute) -> bool:

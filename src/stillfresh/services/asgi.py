@@ -19,6 +19,10 @@ AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _making = free_in_child()
 
 
+class HasRoute:
+    """A method that says itself which requests it answers, as `@action` makes them."""
+
+
 class Server(Protocol):
     """What answers the requests of one app."""
 

@@ -26,6 +26,9 @@ def hook(moment: str) -> Callable[[F], F]:
     Raises:
         InvalidOption: There is no such moment.
     """
+    if inspect.isroutine(moment):
+        msg = f"@hook on {moment!r}: expected a moment. Write @hook('start'), 'ready' or 'stop'."
+        raise InvalidOption(msg)
     if moment not in MOMENTS:
         from difflib import get_close_matches
 
