@@ -117,7 +117,7 @@ class Reader(Leading):
                 return await self._failed(key, outcome, driver, leads=leads)
             elif came < outcome.asof:
                 entry = outcome.entry
-                if leads and entry is not None and call.quick is not None:
+                if leads and entry is not None and call.quick_key is not None:
                     self._remember(call, entry, region.clock.now())
                 status = _status(outcome, leads=leads)
                 return self.done(status, key, outcome.value, entry)
@@ -179,11 +179,11 @@ class Reader(Leading):
     # The short cut
 
     def _remember(self, call: Call, entry: Entry, now: float) -> None:
-        if call.quick is None or now >= entry.quick_until:
+        if call.quick_key is None or now >= entry.quick_until:
             return
         if entry.tags and not call.tagged:
             return  # late tags: the short cut of an untagged function does not look at them
-        self.index.remember(call.quick, entry)
+        self.index.remember(call.quick_key, entry)
 
 
 def _status(outcome: Outcome, *, leads: bool) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Call:
     """One call of a cached function, as far as the path needs to know it."""
 
-    __slots__ = ("args", "behind", "key", "late_tags", "quick", "run", "seen", "tagged", "tags")
+    __slots__ = ("args", "behind", "key", "late_tags", "quick_key", "run", "seen", "tagged", "tags")
 
     def __init__(  # noqa: PLR0917  # names cost half as much again
         self,
@@ -23,7 +23,7 @@ class Call:
         tags: frozenset[str] = frozenset(),
         late_tags: Callable[[object], frozenset[str]] | None = None,
         args: tuple[object, ...] = (),
-        quick: object = None,
+        quick_key: object = None,
         tagged: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
         self.key = key
@@ -33,7 +33,7 @@ class Call:
         self.tags = tags
         self.late_tags = late_tags
         """Tags that depend on the value."""
-        self.quick = quick
+        self.quick_key = quick_key
         """The key in the short-cut index, or None where the call has none."""
         self.tagged = tagged
         """The short cut looks whether tags were dropped."""

@@ -222,7 +222,7 @@ class Operations:
     async def store(self, lease: Lease, entry: Entry) -> bool:
         """Write under the lease, if it holds."""
         change = ("delete", (lease.address,))
-        return await self._run(self._provider.store(lease, entry), near=change) is True
+        return await self._run(self._provider.store(lease, entry), forgets=change) is True
 
     async def settle(self, lease: Lease, tags: frozenset[str]) -> bool:
         """End the lease; answer whether a store would have been accepted."""
@@ -277,7 +277,7 @@ class Operations:
         total: object = await self._run(
             self._provider.incr(address, amount, windows),
             counting=True,
-            near=("delete", (address,)),
+            forgets=("delete", (address,)),
         )
         if isinstance(total, int):
             return total
@@ -296,13 +296,13 @@ class Operations:
         change: Change | None = None,
         *,
         counting: bool = False,
-        near: Change | None = None,
+        forgets: Change | None = None,
     ) -> Coroutine[Any, Any, T]:
-        """Carry out an operation: await it at once."""
+        """Carry out an operation: await it at once. The near tier *forgets* that, or *change*."""
         guard = self._guard
-        if not guard.down and (guard.tier is None or (near or change) is None):
+        if not guard.down and (guard.tier is None or (forgets or change) is None):
             return self._checked(operation, change, counting=counting)  # as nearly always
-        return self._with_care(operation, change, counting=counting, near=near)
+        return self._with_care(operation, change, counting=counting, forgets=forgets)
 
     async def _with_care(
         self,
@@ -310,7 +310,7 @@ class Operations:
         change: Change | None,
         *,
         counting: bool,
-        near: Change | None,
+        forgets: Change | None,
     ) -> T:
         """
         Carry out an operation, and let the near tier forget what it changes: before and after.
@@ -322,7 +322,7 @@ class Operations:
         Before, so that it holds in this process also when the server does not answer.
         """
         tier = self._guard.tier
-        forgotten = near or change
+        forgotten = forgets or change
         if tier is None or forgotten is None:
             return await self._admitted(operation, change, counting=counting)
         tier.forget(forgotten)

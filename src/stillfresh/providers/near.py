@@ -13,8 +13,8 @@ What must not happen is that a reply outlives its invalidation:
 
     1. this process   begin, and sends the read; the server answers with the old value
     2. another one    invalidates; the server pushes the name
-    3. this process   changed(name): nothing is here yet; the moment is noted
-    4. this process   the reader wakes up: keep(read) finds a later moment than its own: refused
+    3. this process   changed(name): nothing is here yet; the change is noted
+    4. this process   the reader wakes up: keep(read) finds a change that it has not seen: refused
 
 So nobody registers reads: a read is the number of the last change that it has seen. `keep`
 compares and writes in one step, under the lock under which `changed` notes.
@@ -51,9 +51,9 @@ _SWEPT_PER_KEEP: Final = 2
 
 
 class Read(NamedTuple):
-    """A read that is under way: what it has seen, and who hears what it has not."""
+    """A read under way: the number of the last change that it has seen, and who hears others."""
 
-    moment: int
+    seen: int
     at: float
     """Before it was sent."""
     ear: Ear
@@ -154,7 +154,7 @@ class Near:
         self._pools: WeakKeyDictionary[MemoryTier, Pool] = WeakKeyDictionary()
         self._ears: WeakSet[Ear] = WeakSet()
         self._watchers: dict[Hashable, set[Callable[[], object]]] = {}
-        self._moment = 0
+        self._changes = 0
         self._floor = 0
         self._noted: dict[Hashable, int] = {}
         self._noted_spaces: dict[str, int] = {}
@@ -190,7 +190,7 @@ class Near:
 
     def begin(self, ear: Ear) -> Read:
         """Note that a read begins. To be called before it is sent, and after `opened`."""
-        return Read(self._moment, self.now(), ear, ear.generation)
+        return Read(self._changes, self.now(), ear, ear.generation)
 
     def keep(
         self,
@@ -217,7 +217,7 @@ class Near:
                 now >= min(ends, ear.until)
                 or ear.generation != read.generation
                 or judge(entry, now) is not Verdict.FRESH
-                or self._changed_since(read.moment, address.namespace, names)
+                or self._changed_since(read.seen, address.namespace, names)
             ):
                 return None
             kept = NearEntry(entry, value, ends, names=names, nook=nook, ear=ear)
@@ -238,7 +238,7 @@ class Near:
             self._round.append(kept)
             self._sweep(_SWEPT_PER_KEEP, now, dead)
             # A collection of garbage may have run a destructor above, and that an invalidation.
-            if self._changed_since(read.moment, address.namespace, names):
+            if self._changed_since(read.seen, address.namespace, names):
                 self._remove(kept, dead)
                 return None
         return kept
@@ -365,20 +365,20 @@ class Near:
     def _note(self, name: Hashable, notes: dict[Hashable, int] | dict[str, int]) -> None:
         if len(notes) >= MOST_NOTED:
             self._forget_notes()
-        self._moment += 1
-        notes[name] = self._moment  # type: ignore[index]  # each kind has names of its own
+        self._changes += 1
+        notes[name] = self._changes  # type: ignore[index]  # each kind has names of its own
 
     def _forget_notes(self) -> None:
-        self._moment += 1
-        self._floor = self._moment
+        self._changes += 1
+        self._floor = self._changes
         self._noted.clear()
         self._noted_spaces.clear()
 
-    def _changed_since(self, moment: int, namespace: str, names: Sequence[Hashable]) -> bool:
+    def _changed_since(self, seen: int, namespace: str, names: Sequence[Hashable]) -> bool:
         return (
-            moment < self._floor
-            or self._noted_spaces.get(namespace, 0) > moment
-            or any(self._noted.get(name, 0) > moment for name in names)
+            seen < self._floor
+            or self._noted_spaces.get(namespace, 0) > seen
+            or any(self._noted.get(name, 0) > seen for name in names)
         )
 
     def _remove(self, entry: NearEntry, dead: list[object]) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..tags import TagBook
     from .aftermath import Aftermath, Reports
 
-_LONGEST_REST: Final = 64
+_MOST_STORES: Final = 64
 """Stores between two looks of the sweep, a quarter of what one look may meet."""
 _MOST_KINDS: Final = 256
 _NOTHING: Final[dict[str, Entry]] = {}
@@ -50,7 +50,8 @@ class Table:
         self._all_kinds: dict[tuple[str, Windows], Kind] = {}
         """Not more than a bounded number; one that is forgotten is made once more."""
         self._policy = S3Fifo()
-        self._rest = 0
+        self._stores_left = 0
+        """Until the next look for what is over."""
 
     def __len__(self) -> int:
         return self._count
@@ -194,8 +195,8 @@ class Table:
         if old is not None and old is not entry:
             after.retire(old)
             policy.leave(old)
-        self._rest -= 1
-        if self._rest < 0:
+        self._stores_left -= 1
+        if self._stores_left < 0:
             self._sweep(now, after)
         return True
 
@@ -276,7 +277,7 @@ class Table:
         a look at two numbers.
         """
         chunk = self._policy.turn()
-        self._rest = min(chunk.alive // 4, _LONGEST_REST)
+        self._stores_left = min(chunk.alive // 4, _MOST_STORES)
         epoch = self.book.epoch
         if chunk.gone_at > now and chunk.epoch == epoch:
             return

@@ -39,7 +39,7 @@ class Definition(Site):
 
     # Calls
 
-    def calls(self, place: Place) -> Callable[[Values, str], Call]:
+    def call_maker(self, place: Place) -> Callable[[Values, str], Call]:
         """
         Return what makes a call as the path needs to know it, of its arguments and its key.
 
@@ -49,22 +49,22 @@ class Definition(Site):
         tags, tagged, run = rule.fixed, rule.any, shape.function
         by_position = shape.by_position
         quick = self.quick and not place.claim.local and (not first or self._unkeyed(place))
-        quick_key, only = shape.quick_key, shape.only_type if quick else None
+        quick_key_of, only = shape.quick_key, shape.only_type if quick else None
 
         def make(values: Values, key: str) -> Call:
-            index: object = None
+            quick_key: object = None
             if only is not None and type(values[0]) is only:
-                index = values[0]  # what quick_key would say, as mostly
+                quick_key = values[0]  # what quick_key_of would say, as mostly
             elif quick:
-                index = quick_key(values)
+                quick_key = quick_key_of(values)
             if tags is not None:
                 early, late = tags, None
             else:
                 early, late = rule.early(values, instance), rule.late(values)
             if by_position:
                 args = (*first, *values) if first else values
-                return Call(key, run, early, late, args, index, tagged)
-            return Call(key, shape.call, early, late, (values, first), index, tagged)
+                return Call(key, run, early, late, args, quick_key, tagged)
+            return Call(key, shape.call, early, late, (values, first), quick_key, tagged)
 
         return make
 
@@ -79,13 +79,13 @@ class Definition(Site):
         place = self.place(instance)
         if not place.app.running or not self.policy.is_enabled():
             return None, await self._bypass(place, values, driver)
-        route = Route(self.reader(place), self.keys(place), self.calls(place))
+        route = Route(self.reader(place), self.key_maker(place), self.call_maker(place))
         found = await route.answer(values, driver)
-        if shortcut is not None and self._is_lasting(place, instance):
+        if shortcut is not None and self._stays_the_same(place, instance):
             shortcut.connect(route, now, quick=self._may_connect(place, route.reader))
         return found
 
-    def _is_lasting(self, place: Place, instance: object) -> bool:
+    def _stays_the_same(self, place: Place, instance: object) -> bool:
         """The next call goes the same way, unless something starts, stops or changes."""
         return (
             self.policy.enabled is True
@@ -95,7 +95,7 @@ class Definition(Site):
         )
 
     def _may_connect(self, place: Place, reader: Reader) -> bool:
-        """The short cut may answer; only where the way there is lasting."""
+        """The short cut may answer; only where the way there stays the same."""
         return self.quick and reader.quick and not place.app.listeners.wants("hit")
 
     async def _bypass(self, place: Place, values: Values, driver: Driver) -> Answer:
@@ -157,7 +157,7 @@ class Definition(Site):
         place, values = self._where(instance, args, kwargs)
         if not place.app.running or not self.policy.is_enabled():
             return await self._bypass(place, values, driver)
-        call = self.calls(place)(values, self.key(place, values))
+        call = self.call_maker(place)(values, self.key(place, values))
         return await self.reader(place).refresh(call, driver)
 
     async def peek(

@@ -78,7 +78,7 @@ class RootHome:
         return self._owner or which_app(f"Cache {self.root.name!r}")
 
     def reader(self, app: App) -> Reader:
-        return self.root.claim(app)
+        return self.root.reader(app)
 
     def stats(self) -> Stats:
         def count() -> int:

@@ -93,7 +93,7 @@ class Root:
         """The name that it wants."""
         return Claim(self.name, self.name, self)
 
-    def claim(self, app: App) -> Reader:
+    def reader(self, app: App) -> Reader:
         """Make the namespace this cache's, and return its reader."""
         return ledger_of(app).reader(self, self.own_claim)
 

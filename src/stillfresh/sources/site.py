@@ -236,10 +236,10 @@ class Site:
     def reader(self, place: Place) -> Reader:
         """Return the reader for a place; the app must be running."""
         if self.root is not None and not place.claim.local:
-            self.root.claim(place.app)
+            self.root.reader(place.app)
         return ledger_of(place.app).reader(self, place.claim)
 
-    def keys(self, place: Place) -> Callable[[Values], str]:
+    def key_maker(self, place: Place) -> Callable[[Values], str]:
         """Return what makes the keys there: as `key`, without what is the same each time."""
         if self.policy.vary or not self.key_rule.plain:
             return partial(self.key, place)

@@ -298,7 +298,7 @@ MUTANTS = [
         "a reply that was overtaken by its invalidation is not kept",
         "providers/near.py",
         "Near._changed_since",
-        "            moment < self._floor\n            or",
+        "            seen < self._floor\n            or",
         "            False and",
         "tests/test_near.py::test_a_read_that_was_under_way_is_not_kept",
     ),

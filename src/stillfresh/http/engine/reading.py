@@ -222,8 +222,8 @@ class Readings:
                 most, now = plan.route.cache.max_variants, fill.reader.region.clock.now()
                 fill.unshared = not learnt.has_room(variant, most, now)
         # Where nothing marks an entry that was dropped, the index would keep it for ever.
-        quick = (plan.target or plan.key) if fill.reader.quick and not names else None
-        call = Call(text, fill.run, plan.tags, quick=quick, tagged=True)
+        quick_key = (plan.target or plan.key) if fill.reader.quick and not names else None
+        call = Call(text, fill.run, plan.tags, quick_key=quick_key, tagged=True)
         fill.call, fill.selecting = call, bool(names)
         return call
 

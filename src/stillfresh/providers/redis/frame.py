@@ -49,7 +49,8 @@ _COUNTS: Final = slice(68, 74)
 """Where it says how many tags there are, and how long the key is."""
 _COUNTED: Final = struct.Struct(">HI")
 _NEITHER: Final = _COUNTED.pack(0, 0)
-_LIVES: Final = slice(36, 68)
+_WINDOWS: Final = slice(36, 68)
+"""Where the lengths of the windows are."""
 _FRESH: Final = MAGIC + WRITTEN
 _EVER: Final = (1 << 64) - 1
 _LONGEST_MS: Final = 100 * 365 * 86_400_000
@@ -272,14 +273,14 @@ def fresh_value(left_ms: Any, found: Any, passed: float, markers: Markers | None
         return None
     if markers is not None and data[4:12] == ANY_RUN:
         return None
-    lives = data[_LIVES]
+    lengths = data[_WINDOWS]
     if left_ms is None:
-        late = _late.get(lives + _NEITHER)
-        soon = passed <= (_lateness(lives + _NEITHER) if late is None else late)
+        late = _late.get(lengths + _NEITHER)
+        soon = passed <= (_lateness(lengths + _NEITHER) if late is None else late)
         return data[start:] if soon else None
     if left_ms.__class__ is not int:
         return None
-    windows, life = _known.get(lives) or _windows(lives)
+    windows, life = _known.get(lengths) or _windows(lengths)
     age = passed
     if life is not None and left_ms < life:
         age += (life - left_ms if left_ms > 0 else life) / 1000
@@ -294,28 +295,28 @@ def lone_value(data: bytes, passed: float) -> bytes | None:
 
     *passed* are the seconds since before it was asked for. None says nothing, as above.
     """
-    lives = data[36:74]
-    late = _late.get(lives)
+    lengths = data[36:74]
+    late = _late.get(lengths)
     if late is None:
-        late = _lateness(lives)
+        late = _lateness(lengths)
     return data[74:] if data[:4] == _FRESH and passed <= late else None
 
 
-def _lateness(lives: bytes) -> float:
+def _lateness(lengths: bytes) -> float:
     """
     Return for how long a reply may be under way that says nothing of the life that is left.
 
-    *lives* are the lengths of the windows, and then how many tags there are, and the length of the
+    *lengths* are those of the windows, and then how many tags there are, and the length of the
     key. Less than nothing: there are several windows, or tags, or a key, or it is no frame.
     """
-    if len(lives) != _FRONT.size - _LIVES.start:
+    if len(lengths) != _FRONT.size - _WINDOWS.start:
         return -1.0
-    windows, _ = _known.get(lives[:32]) or _windows(lives[:32])
+    windows, _ = _known.get(lengths[:32]) or _windows(lengths[:32])
     fresh, *others = windows
-    one = lives[32:] == _NEITHER and others == [0.0, 0.0, inf]
+    one = lengths[32:] == _NEITHER and others == [0.0, 0.0, inf]
     if len(_late) >= _MOST_KNOWN:
         _late.clear()
-    _late[lives] = late = fresh / 100 if one and fresh >= _SHORT else -1.0
+    _late[lengths] = late = fresh / 100 if one and fresh >= _SHORT else -1.0
     return late
 
 

@@ -31,13 +31,13 @@ _AGAIN: Final = 1_000
 class Hits:
     """Reads of one namespace. *lone* says that its entries have one window, as a rule."""
 
-    __slots__ = ("_head", "_lives", "_namespace", "_provider")
+    __slots__ = ("_ask_life", "_head", "_namespace", "_provider")
 
     def __init__(self, provider: Reading, namespace: str, *, lone: bool) -> None:
         self._provider = provider
         self._namespace = namespace
         self._head = provider.names.head(namespace)
-        self._lives = 0 if lone else inf
+        self._ask_life = 0 if lone else inf
         """For how many more reads the life is asked for at once."""
 
     async def glance(self, key: str) -> bytes | Entry | None:
@@ -50,8 +50,8 @@ class Hits:
         if tags:
             markers = tags.get(_new(Address, (self._namespace, key)))
         name = self._head.packed(key)
-        if self._lives:
-            self._lives -= 1
+        if self._ask_life:
+            self._ask_life -= 1
             now = provider.now()
             left, found = replies = await link.fetch(name, markers, life=True)
             value = fresh_value(left, found, provider.now() - now, markers)
@@ -72,5 +72,7 @@ class Hits:
             return value
         address = Address(self._namespace, key)
         if found.__class__ is bytes and not provider.learn(address, found, markers):
-            self._lives = _AGAIN  # there are more like this one, and each would be asked for twice
+            self._ask_life = (
+                _AGAIN  # there are more like this one, and each would be asked for twice
+            )
         return await provider.glance(address)

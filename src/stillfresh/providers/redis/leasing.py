@@ -17,7 +17,7 @@ from . import scripts
 from .client import OnRun
 from .frame import RemoteEntry, mark_of
 from .reading import Reading
-from .renewal import Grant, holder_of
+from .renewal import Grant, our_lease
 from .talking import call, expected
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Leasing(Reading):
                 return self._granted(lease, attempt, noted or rest[0], since)
             if kind == b"W":
                 self._busy.note(address, (rest[0], rest[1]))
-                held = holder_of(rest[0])
+                held = our_lease(rest[0])
                 if held is None or held.alive():
                     return Busy(held)
                 await self.release(held)

@@ -57,7 +57,7 @@ class Link(asyncio.Protocol):
         """The library's side of the connection, which would close it when it is collected."""
         self._connecting: asyncio.Task[None] | None = None
         self._reader: hiredis.Reader = _reader()
-        self._line: deque[Request | Batch] = deque()
+        self._unanswered: deque[Request | Batch] = deque()
         self._unsent: list[bytes] = []
         self._due = False
         """What is not sent yet is sent at the end of this turn."""
@@ -138,7 +138,7 @@ class Link(asyncio.Protocol):
         batch, alone = self._batch, False
         if batch is None:
             batch = Batch(self._turn if self._due else self._loop.time())
-            alone = not (self._due or self._line or self._busy)
+            alone = not (self._due or self._unanswered or self._busy)
             if not alone:
                 self._batch = batch
                 self._soon(batch.sent_at)
@@ -149,7 +149,7 @@ class Link(asyncio.Protocol):
             batch.join(name, markers, future, life=life)
         if alone:
             self._turn = batch.sent_at
-            self._line.append(batch)
+            self._unanswered.append(batch)
             self._write(batch.packed())
         elif len(asked) >= self._limit:
             self._seal(batch)
@@ -167,12 +167,12 @@ class Link(asyncio.Protocol):
             self._unsent.append(data)
         else:
             request.sent_at = self._turn = self._loop.time()
-            if self._line or self._busy:
+            if self._unanswered or self._busy:
                 self._unsent.append(data)
                 self._soon(self._turn)
             else:
                 self._write(data)
-        self._line.append(request)
+        self._unanswered.append(request)
         return request
 
     def _soon(self, now: float) -> None:
@@ -185,7 +185,7 @@ class Link(asyncio.Protocol):
     def _seal(self, batch: Batch) -> None:
         """Let nobody join *batch* any more."""
         self._batch = None
-        self._line.append(batch)
+        self._unanswered.append(batch)
         self._unsent.append(batch.packed())
 
     def _flush(self) -> None:
@@ -276,7 +276,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand out the replies that have come."""
-        line, next_reply = self._line, self._reader.gets
+        unanswered, next_reply = self._unanswered, self._reader.gets
         self._heard_at = self._loop.time()
         self._fed += len(data)
         answered = 0
@@ -287,11 +287,11 @@ class Link(asyncio.Protocol):
                     if self.listener is not None:
                         self.listener.pushed(reply)
                     continue
-                request = line[0]
+                request = unanswered[0]
                 done = request.take(reply)
                 if not done:
                     continue
-                line.popleft()
+                unanswered.popleft()
                 answered += done
                 if isinstance(request, Batch):
                     mean = self._fed // len(request.asked) + 1
@@ -313,21 +313,21 @@ class Link(asyncio.Protocol):
 
     def _look_after(self) -> None:
         watch, self._watch = self._watch, None
-        if not self._line:
+        if not self._unanswered:
             self._unsent_bytes = None
             return
         now = self._loop.time()
         late = watch is not None and now - watch.when() > self._server.timeout / 10
-        if late and self._spared is not self._line[0]:
+        if late and self._spared is not self._unanswered[0]:
             # The loop stood still, and could neither send nor hear: one more time-out, once.
-            self._spared, self._heard_at = self._line[0], now
+            self._spared, self._heard_at = self._unanswered[0], now
         # A long reply takes its time, and so does a long command: what counts is that something
         # comes, or that the server takes what is sent.
         left = 0 if self.transport is None else self.transport.get_write_buffer_size()
         before, self._unsent_bytes = self._unsent_bytes, left
         if (left and before is None) or (before is not None and left < before):
             self._heard_at = now
-        due = max(self._line[0].sent_at, self._heard_at) + self._server.timeout
+        due = max(self._unanswered[0].sent_at, self._heard_at) + self._server.timeout
         if due <= now:
             self._cut(ProviderUnavailable(f"no reply within {self._server.timeout} s"))
         else:
@@ -340,18 +340,18 @@ class Link(asyncio.Protocol):
         self._drop(error)
 
     def _drop(self, error: ProviderUnavailable) -> None:
-        line, self._line = self._line, deque()
+        unanswered, self._unanswered = self._unanswered, deque()
         self._unsent, self._unsent_bytes = [], None
         self._busy = False
         batch, self._batch = self._batch, None
         if batch is not None:
-            line.append(batch)
+            unanswered.append(batch)
         if self.listener is not None:
             self.listener.lost()
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        for request in line:
+        for request in unanswered:
             request.fail(error)
 
 

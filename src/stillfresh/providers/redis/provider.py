@@ -78,9 +78,9 @@ class RedisCacheProvider(Changing):
             discards=after_restart == "discard",
         )
         prefixes = (self.names.values, self.names.tags)
-        self._near = Tier(self.names, prefixes, memory_option(memory) or None)
-        self.tier = self._near
-        self.book = self._near.book
+        self._tier = Tier(self.names, prefixes, memory_option(memory) or None)
+        self.tier = self._tier
+        self.book = self._tier.book
 
     def hits(self, namespace: str, *, lone: bool) -> Hits | None:
         own = type(self).glance is not Reading.glance or type(self).look is not Reading.look
@@ -95,7 +95,7 @@ class RedisCacheProvider(Changing):
 
     def count(self, namespace: str, prefix: str = "") -> int:
         """Return how many entries under *prefix* in *namespace* the near tier may serve."""
-        return self._near.near.count(namespace, prefix)
+        return self._tier.near.count(namespace, prefix)
 
     @property
     def blocking(self) -> RedisCacheProvider:

@@ -25,12 +25,12 @@ _ours: Final[dict[bytes, Lease]] = {}
 """The leases that this process holds, on whatever server, by what they begin with there."""
 
 
-def holder_of(head: bytes) -> Lease | None:
+def our_lease(head: bytes) -> Lease | None:
     """Return the lease of this process that begins with *head* on its server."""
     return _ours.get(head)
 
 
-def forget_holders() -> None:
+def forget_our_leases() -> None:
     """Get ready for the child of a fork: the leases are the parent's."""
     _ours.clear()
 

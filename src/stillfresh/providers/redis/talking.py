@@ -29,7 +29,7 @@ from .client import ClusterNode, OnRun, Refusal, Server, key_of
 from .cluster import ClusterLines, ClusterLinks
 from .links import Links
 from .names import Names, checked_prefix
-from .renewal import Renewals, forget_holders
+from .renewal import Renewals, forget_our_leases
 from .sentinel import Sentinels
 from .slots import SlotMap
 from .threads import Lines
@@ -183,7 +183,7 @@ class Talking(Tiered):
     def after_fork(self) -> None:
         """Get ready to work in the child of a fork: nothing of the parent's is touched."""
         LEFT_BEHIND.append(self._wires)
-        forget_holders()
+        forget_our_leases()
         self._wires = None
         self._lock = threading.Lock()
         if self.tier is not None:
