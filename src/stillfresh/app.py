@@ -78,9 +78,10 @@ extensions: list[Extension] = []
 
 class App(Served):
     """
-    Services that live together, and the caches in them.
+    Services that live together, and the caches in them: `app = App(ProductApi)`.
 
-    *services* are classes, built without arguments when they are needed, or instances.
+    *services* are classes, built without arguments when they are needed, or instances. Caches
+    work inside `async with app:` or `with app:`; under an ASGI server the app starts by itself.
     *clock* is for tests, see `stillfresh.testing.VirtualClock`.
     """
 
@@ -124,7 +125,8 @@ class App(Served):
         Return the service of class *kind*, built if nobody needed it before.
 
         Raises:
-            CannotBuild: It needs arguments, or the constructors go in a circle.
+            CannotBuild, InvalidOption: It needs arguments, its constructors go in a circle, or
+                *kind* is no class.
         """
         token = current_app.set(self)
         try:
@@ -137,7 +139,7 @@ class App(Served):
         Say what *kind* is in this app: a class, an instance, or a factory. Returns the app.
 
         Raises:
-            AlreadyResolved: Somebody has got the service already.
+            AlreadyResolved, InvalidOption: Somebody has got it already; or it cannot be used.
         """
         self._container.provide(kind, use)
         return self
@@ -323,10 +325,7 @@ class App(Served):
                 current_app.reset(token)
 
     async def _block_on(self, result: object) -> None:
-        async def whole() -> None:
-            await cast("Awaitable[object]", result)
-
-        self._portal.run(whole())
+        self._portal.run(_await(result))
 
     def _in_order(self) -> list[object]:
         """Return the services, those on which others depend first."""
@@ -364,10 +363,11 @@ class App(Served):
         """
         Call *listener* with each event of that kind, before the call that caused it returns.
 
-        Returns a function that ends it.
+        The kinds: hit, stale, miss, coalesced, fallback, bypass, store, refused, invalidate, evict,
+        expire, provider_down, provider_up. Returns a function that ends it.
 
         Raises:
-            InvalidOption: There is no such event.
+            InvalidOption: There is no such event, or the listener is no plain function.
         """
         remove = self.listeners.add(event, listener)
         self._changed(provider=False)  # a short cut tells nobody, so none may answer

@@ -107,14 +107,21 @@ def cache(function: Any = None, /, **options: Any) -> Any:
 
     Everyday options: *ttl* (5 minutes; None is for ever), *name* of the namespace, *key* (a
     template or a function of the arguments), *tags* (names, templates, or a function of value
-    and arguments).
+    and arguments). A duration is a number of seconds, a timedelta, `(10, "minutes")`, or a text
+    such as `"10 minutes"` or `"1h30m"`.
 
     When you need them: *stale* (serve the old value this much longer while one refresh runs),
     *stale_if_error* (the same when the function fails), *errors* (what failing means),
     *refresh_ahead* and *jitter* (fractions of the ttl), *timeout* and *soft_timeout* (of the
-    computation), *when* (store this value or not), *vary* (more that joins the key), *memory*
-    (a near tier), *returns* (the type, where the annotation cannot say it), *provider*,
-    *serializer*, *compress*, *copy*, *enabled*.
+    computation; the latter needs *stale_if_error*), *when* (a function of the value: store it or
+    not; who waits gets it either way), *vary* (ContextVars, or functions whose values join the
+    key), *memory* (a near tier).
+
+    And: *returns* (the type to decode to, where the annotation cannot say it), *provider*
+    (another one than the app's, or `"memory"`), *serializer* (an object with `encode(value)` and
+    `decode(data)`), *compress* (what goes to a server), *copy* (each caller gets a copy of what is
+    in memory, and may change it), *enabled* (False, or a function without arguments that says so
+    at each call: then it is not cached, and changes still count).
 
     Raises:
         InvalidDuration: A length of time that cannot be read.

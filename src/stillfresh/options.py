@@ -25,6 +25,9 @@ class MemoryTier:
     A near tier: entries of a shared provider, kept in this process as well.
 
     *ttl* bounds how long one is served without asking; *max_entries* how many there are.
+
+    Raises:
+        InvalidDuration, InvalidOption: A *ttl* that cannot be read; *max_entries* below 1.
     """
 
     def __init__(self, ttl: Duration | None = None, max_entries: int = 10_000) -> None:

@@ -359,6 +359,12 @@ async def test_a_stopped_app_passes(lab):
         assert (await get("/all")).text == "5"  # nothing of its earlier life
 
 
+async def test_a_pattern_is_a_text(api):
+    """A number would match the call whose text begins with it, as for functions."""
+    with pytest.raises(InvalidOption, match="pattern 7: expected a text"):
+        await api.get_product.invalidate_matching(7)
+
+
 async def test_an_action_without_a_cache_has_no_controls(app, api):
     """It says what to write."""
     with pytest.raises(InvalidOption, match="has no cache"):

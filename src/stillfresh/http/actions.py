@@ -126,6 +126,7 @@ class Action(HasRoute, Generic[P, R]):
 
         Raises:
             TypeError: The action has no such argument, or one is missing.
+            InvalidOption: The action has no cache, or is none of the app's.
             NotRunning: The app does not run.
             ProviderUnavailable: Nobody knows whether it happened; it is done before this
                 process reads them again.
@@ -133,15 +134,26 @@ class Action(HasRoute, Generic[P, R]):
         await self._route("invalidate").invalidate(arguments)
 
     async def invalidate_matching(self, pattern: str) -> None:
-        """Drop the responses whose `key()` matches *pattern*, where `*` is any text."""
+        """
+        Drop the responses whose `key()` matches *pattern*, where `*` is any text.
+
+        Raises:
+            InvalidOption: The pattern is no text, or the action has no cache.
+            NotRunning, ProviderUnavailable: As `invalidate`.
+        """
         await self._route("invalidate_matching").invalidate_matching(pattern)
 
     async def clear(self) -> None:
-        """Drop all responses of this action."""
+        """Drop all responses of this action. Raises as `invalidate`."""
         await self._route("clear").clear()
 
     def key(self, /, **arguments: object) -> str:
-        """Return the text of a call with these arguments, as `invalidate_matching` sees it."""
+        """
+        Return the text of a call with these arguments, as `invalidate_matching` sees it.
+
+        Raises:
+            TypeError, InvalidOption: As `invalidate`.
+        """
         return self._route().key_of(arguments)
 
     @property

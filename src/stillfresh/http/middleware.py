@@ -66,6 +66,9 @@ class HttpCacheMiddleware:
     """
     A cache in front of an ASGI application: add it once, and `@http_cache` to routes.
 
+        app.add_middleware(HttpCacheMiddleware)
+        app.add_middleware(HttpCacheMiddleware, profile="safe")  # or: the whole application
+
     With a *profile* it caches the whole application, as far as the responses mark themselves as
     fresh: "safe" fails closed, "rfc" is a plain shared cache (RFC 9111). *policy* is an
     `HttpCache.for_app(...)` with other options. *cache_app* is the `App` whose provider keeps the

@@ -98,7 +98,12 @@ Injected.look_up = staticmethod(_look_up)
 
 
 def provide(kind: type[T], use: T | type[T] | Callable[[], T]) -> None:
-    """Say what *kind* is in the default app; see `App.provide`."""
+    """
+    Say what *kind* is in the default app, the one of functions outside of any `App`.
+
+    Raises:
+        AlreadyResolved, InvalidOption: As `App.provide`.
+    """
     default_app().provide(kind, use)
 
 

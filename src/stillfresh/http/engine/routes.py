@@ -323,6 +323,7 @@ class CachedRoute:
 
     async def invalidate_matching(self, pattern: str) -> None:
         """Drop the responses to calls whose text matches."""
+        compile_pattern(pattern)  # a number would be one of the text
         whole = f"{pattern}|*"
         region = self.reader().region
         ops = ON_LOOP.ops(region.guard)
