@@ -338,6 +338,36 @@ async def test_a_version_that_is_no_entity_tag_says_what_to_return(lab, value):
             await lab.Client(app)("/page")
 
 
+@pytest.mark.parametrize("value", ["2026-01-01", True, 1_770_000_000_000.0, float("nan")])
+async def test_a_time_that_is_none_says_what_to_return(lab, value):
+    """Milliseconds are the usual mistake: there is no such year."""
+
+    class Api:
+        @action("/page", cache=True, last_modified=lambda: value)
+        async def page(self) -> None: ...
+
+    async with App(Api) as app:
+        with pytest.raises(InvalidOption, match=r"Return a datetime, or Unix seconds"):
+            await lab.Client(app)("/page")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, 0.9, datetime(1970, 1, 1, tzinfo=UTC), datetime.fromtimestamp(0)],
+    ids=["seconds", "a part of one", "aware", "naive"],
+)
+async def test_times_are_sent_in_one_form(lab, value):
+    """A naive datetime is local time; parts of a second are left out."""
+
+    class Api:
+        @action("/page", cache=True, last_modified=lambda: value)
+        async def page(self) -> None: ...
+
+    async with App(Api) as app:
+        got = await lab.Client(app)("/page")
+    assert got.get("last-modified") == "Thu, 01 Jan 1970 00:00:00 GMT"
+
+
 async def test_what_is_remembered_is_bounded(lab):
     """However many URLs there are."""
 

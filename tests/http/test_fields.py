@@ -49,22 +49,6 @@ def test_lists_are_split_at_commas_outside_of_quotes(value, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (b"a", b"a"),
-        (b'"a b"', b"a b"),
-        (b'"a\\"b\\\\"', b'a"b\\'),
-        (b'""', b""),
-        (b'"', b'"'),
-        (b'"a', b'"a'),
-    ],
-)
-def test_quoted_strings_are_opened(text, expected):
-    """RFC 9110 5.6.4."""
-    assert fields.unquoted(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
         (b"0", 0),
         (b"60", 60),
         (b"0060", 60),
@@ -291,7 +275,6 @@ def test_no_value_raises(value):
     """Bytes of any kind have a reading."""
     headers = ((b"age", value), (b"vary", value), (b"date", value))
     fields.members(value)
-    fields.unquoted(value)
     fields.delta_seconds(value)
     control = fields.cache_control([value, value])
     control.seconds(b"max-age")
@@ -315,7 +298,6 @@ def test_long_hostile_values_are_read_in_time(value):
     headers = ((b"age", value), (b"vary", value), (b"date", value))
     started = time.thread_time()
     fields.members(value)
-    fields.unquoted(value)
     fields.cache_control([value]).seconds(b"max-age")
     fields.age(headers)
     fields.vary(headers)

@@ -3,7 +3,6 @@
 import pytest
 
 from stillfresh.http.rules.message import (
-    Response,
     first,
     has,
     has_body,
@@ -45,11 +44,6 @@ def test_a_replaced_field_is_one_line_where_the_first_one_was():
 def test_names_become_lower_case():
     """RFC 9110 5.1: names are case-insensitive. Values stay."""
     assert lowered([(b"ETag", b'"A"')]) == ((b"etag", b'"A"'),)
-
-
-def test_a_response_can_wear_other_fields():
-    """Status and body stay."""
-    assert Response(203, LINES, b"x").with_headers(()) == Response(203, (), b"x")
 
 
 @pytest.mark.parametrize(

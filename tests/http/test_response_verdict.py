@@ -143,7 +143,6 @@ def test_a_request_that_may_not_fill_stores_nothing(asked):
     """http-rules.md A1, J: whatever the response says."""
     found = judge((b"cache-control", b"public, max-age=60"), asked=asked, policy=RFC)
     assert not found.store
-    assert not found.share
     assert found.why == asked.detail
     assert found.private is (asked is FORWARDED)
 
@@ -232,7 +231,6 @@ def test_windows(texts, policy, expected):
     """http-rules.md B, D2, D3: each counts from the end of freshness; `error` is within `keep`."""
     found = judge(*texts, DATE, policy=policy)
     assert (found.fresh, found.stale, found.error, found.keep) == expected
-    assert found.share is bool(found.fresh or found.stale)
 
 
 def test_age_and_lifetime_are_kept_for_hits():

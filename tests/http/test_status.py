@@ -10,7 +10,7 @@ from stillfresh.http.rules import status
 from stillfresh.http.rules.response_verdict import Verdict
 from stillfresh.http.rules.status import told
 
-STORED = Verdict(store=True, share=True, fresh=60, lifetime=60)
+STORED = Verdict(store=True, fresh=60, lifetime=60)
 REFUSED = Verdict(store=False, private=True)
 UNFIT = Verdict(store=False)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from ...entry import Windows
 from ...errors import InvalidOption
 from ..rules import conditional, key, status
+from ..rules.fields import format_date
 from ..rules.message import Headers, Response, first, has, joined, replaced, without
 from ..rules.response_verdict import VALIDATED
 from ..rules.unsafe import group
@@ -226,13 +226,15 @@ def as_date(value: object, title: str) -> bytes | None:
     """
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = datetime.fromtimestamp(value, UTC)
-    if not isinstance(value, datetime):
-        msg = f"{title}: last_modified= returned {value!r}. Return a datetime, or Unix seconds."
-        raise InvalidOption(msg)
-    moment = value.astimezone(UTC).replace(microsecond=0)
-    return format_datetime(moment, usegmt=True).encode()
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return format_date(datetime.fromtimestamp(value, UTC).timestamp())
+        if isinstance(value, datetime):
+            return format_date(value.timestamp())
+    except (OverflowError, OSError, ValueError):
+        pass  # milliseconds, say: no such year
+    msg = f"{title}: last_modified= returned {value!r}. Return a datetime, or Unix seconds."
+    raise InvalidOption(msg)
 
 
 def with_ttl(verdict: Verdict, seconds: float) -> Verdict:

@@ -158,15 +158,14 @@ def has_validator(headers: Headers) -> bool:
     return bool(first(headers, b"etag") or first(headers, b"last-modified"))
 
 
-def inward(request: Headers, stored: Headers | None = None) -> Headers:
+def inward(request: Headers) -> Headers:
     """
-    Return the fields of a request that fills the cache, conditional if *stored* can be validated.
+    Return the fields of a request that fills the cache.
 
     The client's own conditions and ranges are left out (C6). All other fields go along, and with
     them those that the response varies by (RFC 9111 section 4.3.1).
     """
-    kept = tuple([line for line in request if line[0] not in PRECONDITIONS])
-    return kept + validators(stored) if stored is not None else kept
+    return tuple([line for line in request if line[0] not in PRECONDITIONS])
 
 
 _NOT_UPDATED = frozenset(

@@ -60,14 +60,6 @@ def _trimmed(pieces: list[bytes]) -> list[bytes]:
     return [member for piece in pieces if (member := piece.strip(OWS))]
 
 
-def unquoted(text: bytes) -> bytes:
-    """Return what a quoted string says, and any other text as it is (RFC 9110 section 5.6.4)."""
-    if len(text) >= 2 and text[:1] == text[-1:] == b'"':
-        text = text[1:-1]
-        return re.sub(rb"\\(.)", rb"\1", text, flags=re.DOTALL) if b"\\" in text else text
-    return text
-
-
 def delta_seconds(text: bytes | None) -> int | None:
     """Return seconds, at most `FOREVER`; None unless all of it are digits (RFC 9111 1.2.2)."""
     if text is None or not text.isdigit():

@@ -7,7 +7,7 @@ here knows what a field means.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -40,10 +40,6 @@ class Response:
     status: int
     headers: Headers = ()
     body: bytes = b""
-
-    def with_headers(self, headers: Headers) -> Response:
-        """Return the same response under other fields."""
-        return replace(self, headers=headers)
 
 
 def values(headers: Headers, name: bytes) -> list[bytes]:

@@ -60,8 +60,6 @@ class Verdict:
     """It may be one client's alone: the caller told so by its fields, or its request did."""
     askable: bool = False
     """It is not stored for want of a validator: with a tag made here, clients can ask."""
-    share: bool = False
-    """Those who wait for the same request may have it, too."""
     fresh: float = 0.0
     """From the call inward; 0: it is asked about before each use."""
     stale: float = 0.0
@@ -160,7 +158,6 @@ def judge(
         return Verdict(store=False, why="stale when it came")
     return Verdict(
         store=True,
-        share=bool(fresh or stale),
         fresh=fresh,
         stale=stale,
         error=error,
