@@ -41,7 +41,7 @@ if find_spec("fastapi") is None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Declared:
     """What `@action` says."""
 
     path: str
@@ -75,9 +75,11 @@ class Action(HasRoute, Generic[P, R]):
 
     __wrapped__: Any
 
-    def __init__(self, function: Callable[P, R], plan: Plan, instance: object = None) -> None:
+    def __init__(
+        self, function: Callable[P, R], declared: Declared, instance: object = None
+    ) -> None:
         self.function = function
-        self.plan = plan
+        self.declared = declared
         self.instance = instance
         self.name = getattr(function, "__name__", "")
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
@@ -91,7 +93,7 @@ class Action(HasRoute, Generic[P, R]):
             forward(self.function, owner, name)
 
     def __repr__(self) -> str:
-        return f"<Action {self.plan.method} {self.plan.path}: {self.title}>"
+        return f"<Action {self.declared.method} {self.declared.path}: {self.title}>"
 
     @property
     def title(self) -> str:
@@ -112,7 +114,7 @@ class Action(HasRoute, Generic[P, R]):
         if instance is None:
             return self
         bound = cast("Any", self.function).__get__(instance, owner or type(instance))
-        action: Action[Any, Any] = Action(bound, self.plan, instance)
+        action: Action[Any, Any] = Action(bound, self.declared, instance)
         action.name = self.name
         return action
 
@@ -229,13 +231,13 @@ def action(
         raise InvalidOption(msg)
     if shown:
         route["tags"] = shown
-    plan = Plan(_checked_path(path), verb, policy, kept, drops, route)
+    declared = Declared(_checked_path(path), verb, policy, kept, drops, route)
 
     def decorate(function: Callable[P, R]) -> Action[P, R]:
         _check_method(function)
         if policy is not None and is_generator(function):
             raise InvalidOption(f"@action on {function!r}: a generator streams, and is not kept.")
-        return Action(function, plan)
+        return Action(function, declared)
 
     return decorate
 
@@ -306,7 +308,7 @@ def _checked_tags(path: str, cache: object, tags: object) -> tuple[list[str], li
 
 
 def checked_cache(
-    cache: object, etag: object = None, last_modified: object = None, tags: Iterable[str] = ()
+    cache: object, etag: object, last_modified: object, tags: Iterable[str]
 ) -> tuple[HttpCache | None, bool]:
     """
     Return the policy that the options ask for, and whether it stores.

@@ -119,7 +119,7 @@ def _reads_request(dependant: Any) -> bool:
 
 
 def results_text(
-    parameters: Parameters, values: Mapping[str, object], watched: Collection[str] = ()
+    parameters: Parameters, values: Mapping[str, object], watched: Collection[str]
 ) -> list[bytes]:
     """
     Return parts of a key: what dependencies have given the handler. *watched* are arguments that

@@ -11,8 +11,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Final
 
-from .engine.planning import is_litestar
 from .engine.routes import Parameters
+from .engine.scope import is_litestar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,11 +20,11 @@ from ..services.asgi import HasRoute
 from ..services.current import which_app
 from ..tags import checked_tags
 from .endpoints import is_generator, parameters_of
-from .engine.at_endpoint import MARK, Endpoints, run_under
+from .engine.at_endpoint import MARK, run_under
 from .engine.exchange import Answered, exchange_here
 from .engine.in_front import Engine
-from .engine.planning import is_litestar
 from .engine.routes import CachedRoute
+from .engine.scope import is_litestar
 from .fitting import of_a_route, of_whole_app
 from .injected import unnamed_parameters, watch_litestar
 from .policy import HttpCache
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ..durations import Duration
     from ..services.asgi import AsgiApp, Receive, Scope, Send
-    from .engine.exchange import Exchange
+    from .engine.exchange import AtEndpoint, Exchange
     from .engine.routes import Parameters
     from .profiles import Profile
 
@@ -216,7 +216,7 @@ class Endpoint:
         if not callable(policy.tags):
             for tag in policy.tags:
                 TagTemplate(tag, names)  # a wrong one is an error here, and not in a request
-        self._routes: WeakKeyDictionary[Endpoints, CachedRoute] = WeakKeyDictionary()
+        self._routes: WeakKeyDictionary[AtEndpoint, CachedRoute] = WeakKeyDictionary()
         self._context = copy_context()
         self._warned = False
         self.catches_all = False
@@ -251,7 +251,7 @@ class Endpoint:
         open_to_all = self.policy.public or self.policy.per is not None
         if unkeyed or (self.catches_all and not open_to_all):
             return await run_under(None, lambda: self._run(args, kwargs), exchange)
-        found = await exchange.engine.at_endpoint(exchange, route, values)
+        found = await exchange.endpoints.at_endpoint(exchange, route, values)
         if isinstance(found, Answered):
             return placeholder(exchange.scope)
         return await run_under(found, lambda: self._run(args, kwargs), exchange)
@@ -263,7 +263,7 @@ class Endpoint:
         return await in_thread(call)
 
     def _route(self, exchange: Exchange) -> CachedRoute:
-        endpoints = cast("Endpoints", exchange.engine)
+        endpoints = exchange.endpoints
         found = self._routes.get(endpoints)
         if found is None:
             dependant = getattr(exchange.scope.get("route"), "dependant", None)
@@ -305,7 +305,7 @@ class Endpoint:
 
 
 async def _drop(exchange: Exchange, tag: TagTemplate, values: dict[str, Any]) -> None:
-    await exchange.engine.find_app().invalidate_tags(tag.render(values))
+    await exchange.endpoints.find_app().invalidate_tags(tag.render(values))
 
 
 def placeholder(scope: Scope) -> Any:

@@ -78,12 +78,12 @@ def a_lifetime(value: object, option: str) -> float | None:
     return seconds(value, option)
 
 
-def a_fraction(value: object, option: str) -> float:
+def a_jitter(value: object) -> float:
     """Return *value* if it is a part of one, 0 for None."""
     if value is None:
         return 0.0
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        msg = f"{option}={value!r}: expected a fraction of the ttl between 0 and 1, such as 0.1."
+        msg = f"jitter={value!r}: expected a fraction of the ttl between 0 and 1, such as 0.1."
         raise InvalidOption(msg)
     return float(value)
 
@@ -262,9 +262,9 @@ def an_entity_tag(value: object) -> TagStrength | Callable[..., object]:
     raise InvalidOption(msg)
 
 
-def a_validator(value: object, option: str) -> Callable[..., object] | None:
+def a_date_function(value: object) -> Callable[..., object] | None:
     """Return a function, plain or async, that is asked before anything is computed."""
     if value is None or callable(value):
         return value
-    msg = f"{option}={value!r}: expected a function of the arguments, plain or async."
+    msg = f"last_modified={value!r}: expected a function of the arguments, plain or async."
     raise InvalidOption(msg)

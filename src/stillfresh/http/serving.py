@@ -120,7 +120,7 @@ class AppServer:
         """
         assert isinstance(action, Action)  # noqa: S101  # nobody else asks
         for (kind, name), registered in self._routes.items():
-            same = registered.action is action or registered.action.plan is action.plan
+            same = registered.action is action or registered.action.declared is action.declared
             if same or (isinstance(action.instance, kind) and name == action.name):
                 if registered.cached is None:
                     msg = f"{action.title} has no cache. Write @action(..., cache=True)."
@@ -136,9 +136,9 @@ class AppServer:
                 self._add(kind, name, registered)
 
     def _add(self, kind: type, name: str, registered: Registered) -> None:
-        plan = registered.action.plan
-        options: dict[str, Any] = {"name": name, **plan.options}
-        if plan.cache is not None:
+        declared = registered.action.declared
+        options: dict[str, Any] = {"name": name, **declared.options}
+        if declared.cache is not None:
             options["responses"] = {304: {"description": "Not Modified"}} | options.get(
                 "responses", {}
             )
@@ -146,31 +146,31 @@ class AppServer:
         router = self.http.router
         _check_options(registered.action, options, router.add_api_route)
         try:
-            router.add_api_route(plan.path, endpoint, methods=[plan.method], **options)
+            router.add_api_route(declared.path, endpoint, methods=[declared.method], **options)
         except FastAPIError as error:
             if "response_model" in options:
                 raise InvalidOption(f"{registered.action.title}: {error}") from error
             # A type of result that is not FastAPI's: its JSON is ours.
             options["response_model"] = None
             endpoint = _in_json(endpoint)
-            router.add_api_route(plan.path, endpoint, methods=[plan.method], **options)
+            router.add_api_route(declared.path, endpoint, methods=[declared.method], **options)
         route: Any = router.routes[-1]
-        if plan.cache is not None:
-            registered.cached = self._cached(registered.action, route.dependant, plan.cache)
-        if plan.method == "GET":
+        if declared.cache is not None:
+            registered.cached = self._cached(registered.action, route.dependant, declared.cache)
+        if declared.method == "GET":
             options["include_in_schema"] = False
-            router.add_api_route(plan.path, endpoint, methods=["HEAD"], **options)
+            router.add_api_route(declared.path, endpoint, methods=["HEAD"], **options)
         self.http.openapi_schema = None
 
     def _cached(self, action: Action[Any, Any], dependant: Any, policy: HttpCache) -> CachedRoute:
         parameters = parameters_of(dependant, action.title)
         cached = CachedRoute(lambda: self.app, action.__wrapped__, policy, parameters)
         cached.closed = self._is_closed
-        cached.kept = action.plan.kept
+        cached.kept = action.declared.kept
         cached.marked = lambda: any(
             _names(target, action)
             for one in self._routes.values()
-            for target in one.action.plan.invalidates
+            for target in one.action.declared.invalidates
         )
         return cached
 
@@ -211,10 +211,10 @@ class AppServer:
                 exchange.drops += [partial(drop, values) for drop in self._drops(registered)]
             if cached is None:
                 return await run()
-            if exchange is None or _catches_all(action.plan.path, cached):
+            if exchange is None or _catches_all(action.declared.path, cached):
                 return await run_under(None, run, exchange)
             watched(exchange, values)
-            found = await exchange.engine.at_endpoint(exchange, cached, values)
+            found = await exchange.endpoints.at_endpoint(exchange, cached, values)
             if isinstance(found, Answered):
                 return placeholder()
             return await run_under(found, run, exchange)
@@ -233,7 +233,7 @@ class AppServer:
         """
         if registered.drops is None:
             action = registered.action
-            registered.drops = [self._drop(action, one) for one in action.plan.invalidates]
+            registered.drops = [self._drop(action, one) for one in action.declared.invalidates]
         return registered.drops
 
     def _drop(self, action: Action[Any, Any], target: object) -> Drop:
@@ -313,7 +313,7 @@ def _catches_all(path: str, cached: CachedRoute) -> bool:
 
 def _names(target: object, action: Action[Any, Any]) -> bool:
     named = target.action if isinstance(target, Target) else target
-    return isinstance(named, Action) and named.plan is action.plan
+    return isinstance(named, Action) and named.declared is action.declared
 
 
 def placeholder() -> Response:

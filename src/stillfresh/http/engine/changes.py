@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 async def answer_unsafe(
-    inner: AsgiApp, engine: AtEndpoint, scope: Scope, receive: Receive, send: Send
+    inner: AsgiApp, endpoints: AtEndpoint, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Let *inner* answer, and invalidate what its success makes old (RFC 9111 section 4.4)."""
-    exchange = Exchange(engine, request_of(scope), scope)
+    exchange = Exchange(endpoints, request_of(scope), scope)
     token = exchange_here.set(exchange)
     try:
-        await inner(scope, receive, dropping(exchange, engine.find_app(), send))
+        await inner(scope, receive, dropping(exchange, endpoints.find_app(), send))
     finally:
         exchange_here.reset(token)
 

@@ -51,7 +51,7 @@ class Exchange:
 
     def __init__(
         self,
-        engine: AtEndpoint,
+        endpoints: AtEndpoint,
         request: Request,
         scope: Scope,
         *,
@@ -59,7 +59,8 @@ class Exchange:
         filling: Plan | None = None,
         keyed: int = 0,
     ) -> None:
-        self.engine = engine
+        self.endpoints = endpoints
+        """Where the endpoint asks."""
         self.request = request
         self.scope = scope
         """What was handed inward; routing writes into it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...keys.canonical import encode
 from ..rules import request_verdict, response_verdict, status
@@ -11,6 +11,7 @@ from ..rules.message import Response, has, without
 from ..rules.message import values as values_of
 from .coding import may_be_coded
 from .frame import merged
+from .scope import request_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -99,22 +100,6 @@ def _text(value: object, option: str) -> bytes:
 
 class NobodyError(Exception):
     """`per=` does not know whose response it is, so it is nobody's to keep."""
-
-
-def request_object(scope: Scope) -> Any:
-    """Return the request as the user's framework has it, for functions of the user."""
-    if is_litestar(scope):
-        from litestar import Request as LitestarRequest
-
-        return LitestarRequest(scope)  # type: ignore[arg-type]  # ASGI's
-    from starlette.requests import Request as StarletteRequest
-
-    return StarletteRequest(scope)
-
-
-def is_litestar(scope: Scope) -> bool:
-    """Tell whether Litestar serves this request."""
-    return "litestar_app" in scope or type(scope.get("app")).__module__.startswith("litestar")
 
 
 def added(plan: Plan, code: int, headers: Headers, verdict: Verdict) -> Headers:

@@ -23,10 +23,10 @@ from .crowd import read_patiently, read_stale
 from .filling import Fill, Unkept
 from .frame import Stored
 from .paths import Paths
-from .planning import member_of, request_object
+from .planning import member_of
 from .replies import FIRST_HAND, Reply, answer
 from .routes import Failure
-from .scope import target_of
+from .scope import request_object, target_of
 from .shortcut import book_of
 
 if TYPE_CHECKING:

@@ -128,6 +128,7 @@ class CachedRoute:
         """Nothing of the user's stands around the application."""
         self.kept = True
         """False for a route that only answers conditions."""
+        # How the path sees it; what the user wrote is `cache`.
         self.policy = Policy(
             fresh=max(1.0, policy.fresh or 0.0),
             keep=inf,

@@ -69,6 +69,22 @@ def inner_scope(scope: Scope, **changed: Any) -> Scope:
     return inner
 
 
+def request_object(scope: Scope) -> Any:
+    """Return the request as the user's framework has it, for functions of the user."""
+    if is_litestar(scope):
+        from litestar import Request as LitestarRequest
+
+        return LitestarRequest(scope)  # type: ignore[arg-type]  # ASGI's
+    from starlette.requests import Request as StarletteRequest
+
+    return StarletteRequest(scope)
+
+
+def is_litestar(scope: Scope) -> bool:
+    """Tell whether Litestar serves this request."""
+    return "litestar_app" in scope or type(scope.get("app")).__module__.startswith("litestar")
+
+
 async def send_reply(send: Send, reply: Reply) -> None:
     """Send a whole response."""
     await send(
