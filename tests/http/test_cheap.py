@@ -19,7 +19,7 @@ from stillfresh import (
     action,
     http_cache,
 )
-from stillfresh.http.engine.routes import MOST_SEARCHES
+from stillfresh.http.engine.routes import MOST_URLS
 from stillfresh.testing import VirtualClock
 
 HAS = {"if-none-match": '"v1"'}
@@ -378,6 +378,6 @@ async def test_what_is_remembered_is_bounded(lab):
 
     async with App(Api) as app:
         get = lab.Client(app)
-        for number in range(MOST_SEARCHES + 10):
+        for number in range(MOST_URLS + 10):
             await get(f"/{number}")
-        assert len(app.server.route_of(Api.page)._varies) <= MOST_SEARCHES
+        assert len(app.server.route_of(Api.page)._varies) <= MOST_URLS

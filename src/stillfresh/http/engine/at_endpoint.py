@@ -8,6 +8,7 @@ kept; or it runs, and nothing is kept.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -188,7 +189,7 @@ class Endpoints:
                 modified=modified,
                 behind=False,
             )
-            now = self.readings.wall()
+            now = time.time()
             return answer(
                 kept.stored, plan.request, policy, resident=0.0, how="miss", member=b"", now=now
             )

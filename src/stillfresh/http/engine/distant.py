@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 class Distant:
     """Where the response to one kind of request is."""
 
-    __slots__ = ("_key", "_reader", "_told", "alone", "wary")
+    __slots__ = ("_key", "_reader", "_told", "is_wary", "trusts_context")
 
     def __init__(self, plan: Plan, reader: Reader) -> None:
         self._key = plan.key
         self._reader = reader
         self._told = bool(plan.route.cache.cache_status)
-        self.wary = plan.route.is_wary
-        self.alone = plan.route.trusts_context
+        self.is_wary = plan.route.is_wary
+        self.trusts_context = plan.route.trusts_context
 
     async def reply(self, fields: Mapping[bytes, bytes]) -> Reply | None:
         """Answer a request with these fields, None where the long way has to."""

@@ -94,7 +94,6 @@ class Readings:
         self._used: dict[str, int] = {}
         self._deferred: dict[object, None] = {}
         self._paths = Paths()
-        self.wall = time.time
 
     def forget_all(self) -> None:
         """The app has changed: learn anew."""
@@ -205,7 +204,7 @@ class Readings:
             resident=resident,
             how="hit",
             member=member,
-            now=self.wall(),
+            now=time.time(),
         )
         return Found(reply, "hit", plan.key, reader)
 
@@ -324,7 +323,7 @@ class Readings:
             resident=resident,
             how=answered.status,
             member=member_of(plan, self._member(fill, call, answered, value, resident)),
-            now=self.wall(),
+            now=time.time(),
             inside=None if fill.led is None else fill.status,
         )
         if answered.status == "hit" and entry is not None and plan.target is not None:

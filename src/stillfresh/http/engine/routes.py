@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from ..rules.structured import SearchVariance
     from .replies import Reply
 
-MOST_SEARCHES: Final = 1_000
+MOST_URLS: Final = 1_000
+"""For so many it is remembered what their responses have said of queries, or in Vary."""
 LONGEST_TEXT: Final = 400
 """Characters of the arguments in a key; longer ones keep their beginning and a digest."""
 
@@ -245,7 +246,7 @@ class CachedRoute:
         if not has(headers, b"no-vary-search"):
             return
         variance = no_vary_search(headers)
-        if len(self._searches) >= MOST_SEARCHES:
+        if len(self._searches) >= MOST_URLS:
             self._searches.clear()
         if variance == WHOLE_QUERY:
             self._searches.pop((request.host, request.path), None)
@@ -261,7 +262,7 @@ class CachedRoute:
         asks = callable(self.cache.etag) or self.cache.last_modified is not None
         if code != 200 or not asks:
             return
-        if len(self._varies) >= MOST_SEARCHES:
+        if len(self._varies) >= MOST_URLS:
             self._varies.clear()
         self._varies[name] = joined(headers, b"vary")
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .frame import Stored
     from .planning import Plan
 
-SLOW: Final = frozenset(
+LONG_WAY: Final = frozenset(
     {
         b"authorization",
         b"content-length",
@@ -44,7 +44,7 @@ SLOW: Final = frozenset(
         b"upgrade",
     }
 )
-"""Fields that have to be looked at."""
+"""Fields that have to be looked at: requests with one of them take the long way."""
 MOST: Final = 10_000
 MOST_ACCEPTED: Final = 100
 Fields = list[tuple[bytes, bytes]]
@@ -55,19 +55,19 @@ class Shortcut:
 
     __slots__ = (
         "_told",
-        "alone",
         "book",
         "coding",
         "entry",
         "full",
+        "is_wary",
         "made",
         "near",
         "now",
         "status",
         "tag",
+        "trusts_context",
         "turns",
         "unchanged",
-        "wary",
     )
 
     def __init__(
@@ -86,8 +86,8 @@ class Shortcut:
         self.status = stored.status
         fields, _, _ = stored.sent_as(coding)
         self.tag = first(fields, b"etag") if stored.status == 200 else None
-        self.wary = plan.route.is_wary
-        self.alone = plan.route.trusts_context
+        self.is_wary = plan.route.is_wary
+        self.trusts_context = plan.route.trusts_context
         """Good as long as nothing outside says by a context variable who asks."""
         self._told = bool(plan.route.cache.cache_status)
         self.turns = -inf
@@ -114,7 +114,8 @@ class Shortcuts:
         self._ways: dict[object, Shortcut | dict[bytes | None, Shortcut]] = {}
         """By what a request looks like, and then by what it says of codings, if there are any."""
         self._distant: dict[object, Distant] = {}
-        self.set_outside: Callable[[], str] = str
+        self.set_outside: Callable[[], str] = lambda: ""
+        """The engine's: which context variable somebody outside has set for this request."""
 
     def clear(self) -> None:
         """Let every request take the long way once more."""
@@ -170,9 +171,9 @@ class Shortcuts:
             ]
         except KeyError:
             return None
-        if not SLOW.isdisjoint(fields) or (way.wary and b"cookie" in fields):
+        if not LONG_WAY.isdisjoint(fields) or (way.is_wary and b"cookie" in fields):
             return None
-        return None if way.alone and self.set_outside() else (way, fields)
+        return None if way.trusts_context and self.set_outside() else (way, fields)
 
     def ready(self, scope: Scope) -> tuple[Message, Message] | None:
         """Return the two messages that answer a request, None where the long way has to."""
@@ -194,9 +195,9 @@ class Shortcuts:
             if found is None:
                 return None
             way = found
-        if not SLOW.isdisjoint(fields) or (way.wary and b"cookie" in fields):
+        if not LONG_WAY.isdisjoint(fields) or (way.is_wary and b"cookie" in fields):
             return None
-        if way.alone and self.set_outside():
+        if way.trusts_context and self.set_outside():
             return None
         entry, now = way.entry, way.now()
         if entry.kind.epoch != way.book.epoch:
