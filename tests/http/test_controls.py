@@ -5,6 +5,7 @@ from typing import Annotated
 
 import pytest
 from fastapi import FastAPI, Header, Request, Response
+from gated import turns
 
 from stillfresh import (
     App,
@@ -317,6 +318,57 @@ async def test_a_change_that_does_not_reach_the_provider_is_remembered_whole(lab
         assert (await get("/", method="POST")).status == 200
         provider.fail = 0.0
         clock.advance("1 minute")  # the provider is asked again
+        assert [(await get(page)).text for page in ("/a", "/b")] == ['"new"'] * 2
+
+
+class SlowToDrop(MemoryCacheProvider):
+    """A provider whose changes end when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.gate = asyncio.Event(), asyncio.Event()
+
+    async def invalidate_tags(self, *args, **kwargs):
+        self.asked.set()
+        await self.gate.wait()
+        return await super().invalidate_tags(*args, **kwargs)
+
+
+async def test_a_client_that_goes_takes_no_invalidation_along(lab):
+    """
+    Each of `invalidates=` holds, although its request was cancelled.
+
+    1. the handler commits; the first drop is on its way to the provider
+    2. the client goes, and its server cancels the request
+    3. the first drop ends, and the second one is made
+    """
+    app, provider, state = App(), SlowToDrop(), ["old"]
+    app.provide(CacheProvider, provider)
+
+    class Pages:
+        @action("/a", cache=HttpCache("1 hour", tags=["a"]))
+        async def a(self) -> str:
+            return state[0]
+
+        @action("/b", cache=HttpCache("1 hour", tags=["b"]))
+        async def b(self) -> str:
+            return state[0]
+
+        @action("/", method="POST", invalidates=["a", "b"])
+        async def change(self) -> None:
+            state[0] = "new"
+
+    app.kinds.append(Pages)
+    async with app:
+        get = lab.Client(app)
+        assert [(await get(page)).text for page in ("/a", "/b")] == ['"old"'] * 2
+        request = asyncio.create_task(get("/", method="POST"))
+        await provider.asked.wait()
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        provider.gate.set()
+        await turns()
         assert [(await get(page)).text for page in ("/a", "/b")] == ['"new"'] * 2
 
 

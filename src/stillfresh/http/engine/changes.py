@@ -3,12 +3,14 @@ Requests that may change something: what a success makes old is dropped before i
 
     1. the handler has committed; its response begins
     2. what the response makes old is invalidated, here and in every process; each part for
-       itself, so that one that fails leaves none of the others out
+       itself, so that one that fails leaves none of the others out, and all of it although the
+       client goes meanwhile
     3. the response leaves; a request that its client sends now finds nothing old
 """
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,11 +18,12 @@ from ...errors import NotRunning, ProviderUnavailable
 from ...events import log
 from ..rules.message import Response, lowered
 from ..rules.unsafe import invalidated
+from .capture import note_end, until
 from .exchange import AtEndpoint, Exchange, exchange_here
 from .scope import request_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from ...app import App
     from ...services.asgi import AsgiApp, Message, Receive, Scope, Send
@@ -63,6 +66,22 @@ async def _invalidate(exchange: Exchange, app: App, message: Message) -> None:
         drops.append(partial(app.drop_tagged, tuple(sorted(tags)), blocking=False))
     if 200 <= response.status < 400:
         drops += exchange.drops
+    if not drops:
+        return
+    # A task of its own: the handler has committed, and a client that goes takes nothing along.
+    dropped = asyncio.create_task(_drop_all(drops, exchange))
+    _dropping.add(dropped)
+    dropped.add_done_callback(_dropping.discard)
+    dropped.add_done_callback(note_end)
+    await until(dropped)
+    dropped.result()
+
+
+_dropping: set[asyncio.Task[None]] = set()
+"""Those that run: their loop alone would not keep them."""
+
+
+async def _drop_all(drops: Iterable[Callable[[], Awaitable[None]]], exchange: Exchange) -> None:
     mistakes: list[Exception] = []
     for drop in drops:
         try:
