@@ -87,3 +87,9 @@ def middleware() -> None:
     HttpCacheMiddleware(App(ProductApi), "safe")
     HttpCacheMiddleware(App(ProductApi), profile="rfc")
     HttpCacheMiddleware(App(ProductApi), "fast")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def policies() -> None:
+    HttpCache("1 minute", vary_cookies=["theme"])
+    HttpCache(vary_cookie=["theme"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    HttpCache("1 minute", True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -56,6 +56,7 @@ async def writing() -> None:
     await sessions.delete(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await numbers.incr("k", 1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Cache[int](name="x", tll=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Cache[int]("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def make() -> Session:
