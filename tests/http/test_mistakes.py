@@ -1,8 +1,10 @@
 """What cannot be meant is refused where it is written, not obeyed, and not ignored."""
 
+from functools import partial
 from typing import Any
 
 import pytest
+from fastapi import Request
 from starlette.endpoints import HTTPEndpoint
 
 from stillfresh import (
@@ -158,6 +160,40 @@ async def test_arguments_of_what_is_dropped_are_checked_at_the_start(target, mes
             raise AssertionError
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"etag": lambda nam: "v1"}, r"Pages.page: etag= is called .*Write lambda name:"),
+        ({"last_modified": lambda: 0}, r"Pages.page: last_modified= is called with"),
+        (
+            {"cache": HttpCache(tags=lambda name: [])},
+            r"tags= is called .*Write lambda name, request:",
+        ),
+    ],
+    ids=range(3),
+)
+def test_functions_of_the_arguments_are_tried_at_the_start(options, message):
+    """One that takes others would fail in each request, instead of the handler."""
+
+    class Pages:
+        @action("/pages/{name}", **{"cache": True, **options})
+        async def page(self, name: str, request: Request) -> str:
+            return name
+
+    with pytest.raises(InvalidOption, match=message):
+        _ = App(Pages).http
+
+
+def test_functions_of_the_arguments_may_take_whatever_comes():
+    """And one of which Python does not know what it takes is asked when it is needed."""
+
+    class Pages:
+        @action("/{name}", cache=HttpCache(etag=max, tags=lambda **arguments: arguments["name"]))
+        async def page(self, name: str, request: Request) -> None: ...
+
+    _ = App(Pages).http
+
+
 async def page(name: str) -> str:
     return name
 
@@ -176,9 +212,13 @@ class Endpoint(HTTPEndpoint):
         (page, {"invalidates": ["x"], "methods": ["POST"]}, r"that is kept changes nothing"),
         (Endpoint, {"invalidates": ["x"]}, r"about get\(\), which changes nothing"),
         (Pages.page, {}, r"Write @action\(..., cache='30 seconds'\)"),
+        (partial(page, name="a"), {}, r"expected a function that returns. Wrap it in a def"),
+        (classmethod(page), {}, r"expected a function that returns"),
+        (page, {"tags": lambda nam: []}, r"tags= is called .*Write lambda name: ..."),
+        (page, {"etag": lambda: "v1"}, r"etag= is called .* unexpected keyword argument 'name'"),
     ],
 )
-def test_an_endpoint_names_what_it_drops(endpoint, options, message):
+def test_an_endpoint_is_what_its_options_speak_of(endpoint, options, message):
     """And its decorator is an error where it would take something away in silence."""
     with pytest.raises(InvalidOption, match=message):
         http_cache(**options)(endpoint)

@@ -1,13 +1,19 @@
-"""Whether a policy fits where it stands: on a route, or in front of a whole application."""
+"""
+Whether a policy fits where it stands: on a route, with its arguments, or in front of a whole
+application.
+"""
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, cast
 
 from ..errors import InvalidOption
 from .policy import HttpCache
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .profiles import Profile
 
 
@@ -24,6 +30,37 @@ def of_a_route(policy: HttpCache) -> HttpCache:
         )
         raise InvalidOption(msg)
     return policy
+
+
+def check_functions(
+    policy: HttpCache, names: Iterable[str], cheap: Iterable[str], title: str
+) -> None:
+    """
+    See that functions of the arguments can be called with those that there are.
+
+    *names* are what `tags=` gets, *cheap* what `etag=` and `last_modified=` get.
+
+    Raises:
+        InvalidOption: One cannot, and each request would fail.
+    """
+    for option, given in (("tags", names), ("etag", cheap), ("last_modified", cheap)):
+        function = getattr(policy, option)
+        if not callable(function):
+            continue
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):
+            continue
+        arguments = dict.fromkeys(given)
+        try:
+            signature.bind(**arguments)
+        except TypeError as error:
+            names = ", ".join(arguments)
+            msg = (
+                f"{title}: {option}= is called with the arguments by name, and {error}. Write "
+                f"lambda {names}: ..., or lambda **arguments: ..."
+            )
+            raise InvalidOption(msg) from None
 
 
 def of_whole_app(profile: Profile | None, policy: object) -> HttpCache:

@@ -25,7 +25,7 @@ from .engine.exchange import Answered, exchange_here
 from .engine.in_front import Engine
 from .engine.routes import CachedRoute
 from .engine.scope import is_litestar
-from .fitting import of_a_route, of_whole_app
+from .fitting import check_functions, of_a_route, of_whole_app
 from .injected import unnamed_parameters, watch_litestar
 from .policy import HttpCache
 from .startup import check_routes, decorated
@@ -197,8 +197,10 @@ def _decorated(endpoint: Any, policy: HttpCache, drops: tuple[str, ...]) -> Any:
             "Write @action(..., cache='30 seconds'), or cache=HttpCache(...)."
         )
         raise InvalidOption(msg)
-    if not callable(endpoint) or is_generator(endpoint):
-        raise InvalidOption(f"http_cache on {endpoint!r}: expected a function that returns.")
+    named = callable(endpoint) and hasattr(endpoint, "__qualname__")
+    if not named or is_generator(endpoint):
+        msg = f"http_cache on {endpoint!r}: expected a function that returns. Wrap it in a def."
+        raise InvalidOption(msg)
     return Endpoint(endpoint, policy, drops).wrapper()
 
 
@@ -213,6 +215,7 @@ class Endpoint:
         self._signature = inspect.signature(function)
         names = list(self._signature.parameters)
         self.drops = [TagTemplate(tag, names, option="invalidates") for tag in drops]
+        check_functions(policy, names, names, f"http_cache on {function!r}")
         if not callable(policy.tags):
             for tag in policy.tags:
                 TagTemplate(tag, names)  # a wrong one is an error here, and not in a request

@@ -31,6 +31,7 @@ from .engine.exchange import Answered, exchange_here
 from .engine.in_front import Engine
 from .engine.routes import CachedRoute
 from .engine.taint import watched
+from .fitting import check_functions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -164,6 +165,8 @@ class AppServer:
 
     def _cached(self, action: Action[Any, Any], dependant: Any, policy: HttpCache) -> CachedRoute:
         parameters = parameters_of(dependant, action.title)
+        _, *names = inspect.signature(action.__wrapped__).parameters
+        check_functions(policy, names, parameters.known, action.title)
         cached = CachedRoute(lambda: self.app, action.__wrapped__, policy, parameters)
         cached.closed = self._is_closed
         cached.kept = action.declared.kept
