@@ -149,6 +149,26 @@ async def test_a_failing_stop_hook_stops_the_others_all_the_same(services):
     assert not app.running
 
 
+async def test_a_failing_stop_hook_does_not_end_its_service():
+    """The other hooks of the same service run all the same: each frees something of its own."""
+    log = []
+
+    class Service:
+        @hook("stop")
+        async def first(self):
+            log.append("first")
+            raise OSError
+
+        @hook("stop")
+        def second(self):
+            log.append("second")
+
+    with pytest.raises(OSError):
+        async with App(Service):
+            pass
+    assert log == ["first", "second"]
+
+
 async def test_a_second_failure_of_the_stop_is_logged(caplog):
     """One error can be raised; none is lost."""
     one, two = failing("stop", OSError), failing("stop", KeyError)

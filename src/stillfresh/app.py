@@ -260,10 +260,10 @@ class App(Served):
             self.guard(self.get(CacheProvider, by=f"the start of {self!r}"))
             for service in services:
                 self._started.append(service)
-                await self._call_hooks(service, "start", wait)
+                await self._call(hooks_of(service, "start"), wait)
             self._open()
             for service in services:
-                await self._call_hooks(service, "ready", wait)
+                await self._call(hooks_of(service, "ready"), wait)
         except BaseException:
             try:
                 await self._stop(wait, blocking=blocking)
@@ -287,8 +287,8 @@ class App(Served):
             except BaseException as error:  # noqa: BLE001  # raised below, also a cancellation
                 errors.append(error)
 
-        for service in reversed(self._started):
-            await end(self._call_hooks(service, "stop", wait))
+        for hook in [hook for one in reversed(self._started) for hook in hooks_of(one, "stop")]:
+            await end(self._call([hook], wait))
         try:
             self._phase = "stopping"
             registry.forget_running(self)
@@ -312,10 +312,10 @@ class App(Served):
         if errors:
             raise errors[0]
 
-    async def _call_hooks(
-        self, service: object, moment: str, wait: Callable[[object], Awaitable[None]]
+    async def _call(
+        self, hooks: list[Callable[[], object]], wait: Callable[[object], Awaitable[None]]
     ) -> None:
-        for function in hooks_of(service, moment):
+        for function in hooks:
             token = current_app.set(self)
             try:
                 result = function()
