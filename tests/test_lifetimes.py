@@ -267,6 +267,37 @@ async def test_failures_back_off(app: IsolatedApp) -> None:
     assert source.calls == before + 1
 
 
+async def test_a_failure_that_no_caller_hears_of_is_logged(
+    app: IsolatedApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind an old value a function cannot fail in silence: one line says so."""
+    source = Source()
+
+    @cache(ttl=10, stale=10, stale_if_error=100, name="f")
+    async def f() -> int:
+        return await source.read()
+
+    def told() -> list[str]:
+        lines = [one.getMessage() for one in caplog.records]
+        caplog.clear()
+        return lines
+
+    await f()
+    source.error = OSError("the source is away")
+    app.advance(15)
+    for _ in range(3):  # the second one and the third let the key rest
+        assert await f() == 1
+        await app.settled()
+    assert told() == ["f(): a refresh failed: OSError: the source is away"]
+    app.advance(50)
+    assert await asyncio.gather(*(f() for _ in range(5))) == [1] * 5
+    assert told() == ["f(): it failed, and the old value is served: OSError: the source is away"]
+    app.advance(100)
+    with pytest.raises(OSError, match="away"):
+        await f()
+    assert told() == []  # the caller knows
+
+
 async def test_refresh_ahead(app: IsolatedApp) -> None:
     """After that fraction of the ttl a read starts one refresh, and is answered at once."""
     source = Source()

@@ -399,3 +399,34 @@ async def test_hanging_threads_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -
         finally:
             go.set()
         assert not hanging.acquire(blocking=False)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_what_fails_behind_an_impatient_caller_is_logged(
+    app: IsolatedApp, caplog: pytest.LogCaptureFixture, late: bool
+) -> None:
+    """After soft_timeout nobody waits for the function: a line says that it failed, or was late."""
+    fails, gate = False, asyncio.Event()
+
+    @cache(ttl=10, stale_if_error=100, soft_timeout=1, timeout=5, name="f")
+    async def f() -> int:
+        if fails:
+            await gate.wait()
+            raise OSError
+        return 1
+
+    await f()
+    fails = True
+    app.advance(15)
+    call = asyncio.create_task(f())
+    await asyncio.sleep(0)
+    app.advance(2)
+    assert await soon(call) == 1
+    assert not caplog.records
+    if late:
+        app.advance(5)
+    gate.set()
+    await soon(app.settled())
+    [record] = caplog.records
+    told = "f(): a refresh failed: " + ("ComputeTimeout: f() took" if late else "OSError: ")
+    assert record.getMessage().startswith(told)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from .app import current_app
 from .codecs import PLAIN
 from .computing.background import MOST_THREADS
-from .computing.calls import Answer
+from .computing.calls import Answer, tell
 from .computing.computation import Computation, current_computation
 from .computing.patience import Patience, holder_of
 from .entries.shelf import Shelf, refuse_one_shot
@@ -195,7 +195,7 @@ class Leading(Shelf):
         if self.policy.timeout == inf:
             flight.began = began = tick()
         else:
-            timer = self._limit(flight)
+            timer = self._limit(flight, call)
             began = flight.begin(born + self.policy.timeout)
         try:
             value = call.run(*call.args)
@@ -209,8 +209,8 @@ class Leading(Shelf):
                 with contextlib.suppress(ProviderUnavailable):
                     await (ops.settle(lease, call.tags) if failed else ops.release(lease))
             # Who was timed out before has had its failure noted then.
-            if isinstance(error, Exception) and not flight.over and self.policy.fails(error):
-                region.rest.failed(call.key, clock.now(), self.policy.fresh)
+            if isinstance(error, Exception) and not flight.over:
+                self._note(call, flight, error)
             if isinstance(error, _ENDS):
                 raise
             # Returned, since no StopIteration can be raised here.
@@ -242,9 +242,9 @@ class Leading(Shelf):
         # By position: names cost half as much again.
         return Outcome(value, None, began, asof, entry if accepted else None, leased)
 
-    def _limit(self, flight: Flight) -> Timer | None:
+    def _limit(self, flight: Flight, call: Call) -> Timer | None:
         """Say how *flight* is ended when its time is over; on a loop it is watched from there."""
-        flight.time_out = time_out = partial(self._too_late, flight)
+        flight.time_out = time_out = partial(self._too_late, flight, call)
         if flight.loop is None:
             return None
         return self.region.clock.call_later(flight.loop, self.policy.timeout, time_out)
@@ -286,7 +286,7 @@ class Leading(Shelf):
             self.region.emit("refused", call.key, str(error))
             return None, tags
 
-    def _too_late(self, flight: Flight) -> None:
+    def _too_late(self, flight: Flight, call: Call) -> None:
         message = (
             f"{flight.title} took longer than timeout={self.policy.timeout:g} s; it was "
             "cancelled and its key is free. Give it more time, or stale_if_error= for an old value."
@@ -294,9 +294,15 @@ class Leading(Shelf):
         error = ComputeTimeout(message)
         if flight.finish(Outcome(error=error, began=flight.began, asof=ALWAYS)):
             self.region.flights.leave(flight)
-            region = self.region
-            region.rest.failed(flight.key, region.clock.now(), self.policy.fresh)
+            self._note(call, flight, error, fails=True)
             flight.cancel()
+
+    def _note(self, call: Call, flight: Flight, error: Exception, *, fails: bool = False) -> None:
+        region = self.region
+        if call.behind:
+            tell(flight.title, "a refresh failed", error)
+        if fails or self.policy.fails(error):
+            region.rest.failed(flight.key, region.clock.now(), self.policy.fresh)
 
     def compute_alone(self, call: Call) -> Outcome:
         """Compute on a loop's thread, where waiting for the loop would stop it; not stored."""

@@ -26,7 +26,7 @@ from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from .computing.calls import Answer
+from .computing.calls import Answer, tell
 from .entry import MISSING, Entry, Verdict, judge, refresh_due
 from .errors import ComputeCancelled
 from .leading import Leading
@@ -101,7 +101,7 @@ class Reader(Leading):
                     if flight.outcome is None and not flight.over:  # the soft timeout
                         entry, value = await self.look(key, driver)
                         if value is not MISSING:
-                            return self.done("fallback", key, value, entry)
+                            return self._leave(call, key, value, entry)
                         await driver.follow(flight, region.clock)
             except BaseException:  # cancelled, or a circle: it was a call all the same
                 self._given_up(flight, driver, leads=leads)
@@ -121,6 +121,10 @@ class Reader(Leading):
                     self._remember(call, entry, region.clock.now())
                 status = _status(outcome, leads=leads)
                 return self.done(status, key, outcome.value, entry)
+
+    def _leave(self, call: Call, key: str, value: object, entry: Entry | None) -> Answer:
+        call.behind = True  # from here on, if it was this one's
+        return self.done("fallback", key, value, entry)
 
     def _given_up(self, flight: Flight, driver: Driver, *, leads: bool) -> None:
         if leads:
@@ -172,6 +176,9 @@ class Reader(Leading):
         if failed:
             entry, value = await self.look_as(_status(outcome, leads=leads), key, driver)
             if value is not MISSING:
+                if leads and error is not None:
+                    title = f"{self.region.namespace}({key})"
+                    tell(title, "it failed, and the old value is served", error)
                 return self.done("fallback", key, value, entry)
         self.done(_status(outcome, leads=leads), key, None)
         return Answer(None, error, outcome)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..events import log
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -97,3 +99,14 @@ class Counts:
                 self.fallback += 1
             case _:
                 self.bypass += 1
+
+
+class Told(Exception):  # internal, and named for what happened
+    """A failure that was logged where it happened."""
+
+
+def tell(title: str, what: str, error: BaseException) -> None:
+    """Log a failure that no caller hears of. There are few: after each the key rests."""
+    if not isinstance(error, Told):
+        # As a text: a handler that keeps records would keep frames, and what is in them.
+        log.warning("%s: %s: %s", title, what, f"{type(error).__name__}: {error}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from ...computing.calls import Told
 from ...computing.drivers import ON_LOOP
 from ...keys.canonical import encode_all
 from ...keys.patterns import compile_pattern
@@ -44,7 +45,7 @@ LONGEST_TEXT: Final = 400
 """Characters of the arguments in a key; longer ones keep their beginning and a digest."""
 
 
-class Failure(Exception):  # internal, and named for what happened
+class Failure(Told):  # internal, and named for what happened
     """The handler failed. `usable`: an old response is there, and may be served instead."""
 
     def __init__(
