@@ -3,7 +3,9 @@
 import time
 
 import pytest
+from fastapi import Response
 
+from stillfresh import App, CacheProvider, HttpCache, HttpCacheMiddleware, action, computation
 from stillfresh.http.rules.fields import format_date
 
 EARLY = format_date(time.time() - 86_400).decode()
@@ -30,6 +32,63 @@ async def test_a_304_lets_the_response_live_on(behind):
     assert three.hit
     assert three.get("age") == "19"
     assert len(origin.seen) == 2
+
+
+@pytest.fixture
+async def stored(provider):
+    """An app that runs, on memory or on a server."""
+    app = App()
+    if provider is not None:
+        app.provide(CacheProvider, provider)
+    async with app:
+        yield app
+
+
+async def test_what_was_confirmed_is_dropped_by_the_tags_of_its_making(lab, stored):
+    """
+    The handler adds a tag as it runs. Whoever confirms the response does not run it.
+
+    1. a response is made, with a tag that only the handler knows
+    2. it is asked about, and `etag=` says that it still holds: it lives on
+    3. that tag is dropped; whoever asks now gets a new one
+    """
+    runs = []
+
+    class Pages:
+        @action("/", cache=HttpCache("1 hour", etag=lambda: "v1"))
+        async def page(self) -> Response:
+            runs.append(0)
+            computation().tags.add("own")
+            fields = {"cache-control": "no-cache", "etag": 'W/"v1"'}
+            return Response(str(len(runs)), headers=fields)
+
+    stored.kinds.append(Pages)
+    get = lab.Client(stored)
+    assert [(await get("/")).text for _ in range(3)] == ["1"] * 3
+    await stored.invalidate_tags("own")
+    assert [(await get("/")).text for _ in range(3)] == ["2"] * 3
+
+
+async def test_what_was_confirmed_is_still_in_its_groups(lab, stored):
+    """RFC 9875 2: a 304 need not repeat Cache-Groups, and a change drops them all the same."""
+    runs = []
+
+    async def origin(scope, receive, send):
+        fields, body = {"etag": '"a"', "cache-control": "no-cache"}, b""
+        code = 304 if (b"if-none-match", b'"a"') in scope["headers"] else 200
+        if scope["method"] == "POST":
+            fields = {"cache-group-invalidation": '"g"'}
+        elif code == 200:
+            runs.append(0)
+            fields["cache-groups"], body = '"g"', b"%d" % len(runs)
+        lines = [(name.encode(), value.encode()) for name, value in fields.items()]
+        await send({"type": "http.response.start", "status": code, "headers": lines})
+        await send({"type": "http.response.body", "body": body})
+
+    get = lab.Client(HttpCacheMiddleware(origin, "rfc", cache_app=stored))
+    assert [(await get("/")).text for _ in range(3)] == ["1"] * 3
+    await get("/other", method="POST")
+    assert [(await get("/")).text for _ in range(3)] == ["2"] * 3
 
 
 async def test_the_age_of_a_304_counts(behind):

@@ -101,6 +101,8 @@ class Fill:
         """What came from inside."""
         self._usable = self._usable_if_raised = self._validating = False
         self._began = 0.0
+        self._tags: frozenset[str] = frozenset()
+        """Those of the old response: its handler and its groups have said some, and do not again."""
         self._tag: bytes | None = None
         self._modified: bytes | None = None
         self.exchange = inside
@@ -165,6 +167,7 @@ class Fill:
         if entry is None or value is MISSING or not isinstance(value, Stored):
             return None
         age = self.reader.region.clock.now() - entry.born
+        self._tags = entry.tags
         self._usable = age < entry.windows.fresh + value.after_error
         self._usable_if_raised = age < entry.windows.fresh + value.after_raise
         return value
@@ -203,6 +206,7 @@ class Fill:
         if not fresh:  # the user's functions have said so, and can say so again
             windows = windows._replace(keep=max(windows.keep, response_verdict.VALIDATED))
         computation.windows = windows
+        computation.tags |= self._tags
         return lived_on(old, verdict, verdict.headers if fresh else headers)
 
     # The way inward
