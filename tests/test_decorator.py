@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import dataclasses
 import functools
 import inspect
 import pickle
@@ -397,6 +399,37 @@ def test_a_module_function_is_pickled_by_name() -> None:
 
 
 # How it is called
+
+
+@dataclasses.dataclass
+class Pickled:
+    """A service that is found by its name."""
+
+    number: int
+
+    @cache
+    def get(self, x: int) -> int:
+        return self.number * x
+
+    @cache
+    @classmethod
+    def kind(cls) -> str:
+        return cls.__name__
+
+
+class PickledToo(Pickled):
+    """Inherits its functions."""
+
+
+def test_methods_are_pickled_and_copied_with_their_instance() -> None:
+    """As plain methods: what comes back is bound to a copy of the instance, or to the class."""
+    for how in (copy.deepcopy, copy.copy, lambda one: pickle.loads(pickle.dumps(one))):
+        assert how(Pickled.get) is Pickled.get
+        for kind in (Pickled, PickledToo):
+            method = how(kind(3).get)
+            assert isinstance(method, SyncCached)
+            assert method(2) == 6
+            assert how(kind.kind)() == kind.__name__
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,13 @@ class _Controls(metaclass=_Recognising):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._definition.title}>"
 
+    def __reduce__(self) -> str | tuple[object, ...]:
+        """Be pickled and copied as a method is: by name, on what it is bound to."""
+        function = self._definition.function
+        if self._instance is UNBOUND:
+            return function.__qualname__
+        return getattr, (self._instance, function.__name__)
+
     @property
     def definition(self) -> Definition:
         """What is behind it."""
