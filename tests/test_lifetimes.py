@@ -288,10 +288,10 @@ async def test_a_failure_that_no_caller_hears_of_is_logged(
     for _ in range(3):  # the second one and the third let the key rest
         assert await f() == 1
         await app.settled()
-    assert told() == ["f(): a refresh failed: OSError: the source is away"]
+    assert told() == ["f(): a refresh failed: OSError('the source is away')"]
     app.advance(50)
     assert await asyncio.gather(*(f() for _ in range(5))) == [1] * 5
-    assert told() == ["f(): it failed, and the old value is served: OSError: the source is away"]
+    assert told() == ["f(): it failed, and the old value is served: OSError('the source is away')"]
     app.advance(100)
     with pytest.raises(OSError, match="away"):
         await f()

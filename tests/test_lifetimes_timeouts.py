@@ -428,5 +428,5 @@ async def test_what_fails_behind_an_impatient_caller_is_logged(
     gate.set()
     await soon(app.settled())
     [record] = caplog.records
-    told = "f(): a refresh failed: " + ("ComputeTimeout: f() took" if late else "OSError: ")
+    told = "f(): a refresh failed: " + ("ComputeTimeout('f() took" if late else "OSError()")
     assert record.getMessage().startswith(told)

@@ -109,4 +109,4 @@ def tell(title: str, what: str, error: BaseException) -> None:
     """Log a failure that no caller hears of. There are few: after each the key rests."""
     if not isinstance(error, Told):
         # As a text: a handler that keeps records would keep frames, and what is in them.
-        log.warning("%s: %s: %s", title, what, f"{type(error).__name__}: {error}")
+        log.warning("%s: %s: %s", title, what, repr(error))
