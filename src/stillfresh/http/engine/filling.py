@@ -102,7 +102,7 @@ class Fill:
         self._usable = self._usable_if_raised = self._validating = False
         self._began = 0.0
         self._tags: frozenset[str] = frozenset()
-        """Those of the old response: its handler and its groups have said some, and do not again."""
+        """Those of the old response: its handler and its groups have said some, and not again."""
         self._tag: bytes | None = None
         self._modified: bytes | None = None
         self.exchange = inside
