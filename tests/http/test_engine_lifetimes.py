@@ -7,7 +7,7 @@ from contextvars import ContextVar
 import pytest
 from fastapi import Request, Response
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
 from stillfresh import (
@@ -240,6 +240,89 @@ async def test_a_computation_decides_about_its_response(clock):
         assert [(await get("/x")).text for _ in range(2)] == ["5", "5"]
         await app.invalidate_tags("own")
         assert (await get("/x")).text == "6"
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("say", "options", "told"),
+    [
+        (lambda said: said.tags.add("own"), {}, "no-cache"),
+        (lambda said: said.skip(), {}, "no-cache"),
+        (lambda said: said.skip(), {"client_max_age": 9, "cdn_ttl": 9}, "no-cache"),
+        (lambda said: said.tags.add("own"), {"client_max_age": 9}, "public, max-age=9"),
+        (lambda said: setattr(said, "ttl", 5), {}, "public, max-age=5"),
+        (lambda said: None, {}, "public, max-age=60"),
+    ],
+    ids=["tag", "skip", "skip anyway", "tag, and a max-age", "ttl", "nothing"],
+)
+async def test_clients_are_told_what_a_computation_has_decided(say, options, told, streamed):
+    """http-rules.md B5: what can be dropped, or is not to be stored, a browser asks about."""
+
+    async def pieces():
+        yield b"x"
+
+    class Api:
+        @action("/", cache=HttpCache(MINUTE, public=True, **options))
+        async def page(self) -> Response:
+            say(computation())
+            return StreamingResponse(pieces()) if streamed else Response("x")
+
+    async with App(Api) as app:
+        got = await Client(app)("/")
+        assert got.get("cache-control") == told
+        if told == "no-cache":
+            assert got.get("cdn-cache-control") is None
+
+
+async def test_what_one_client_gets_stays_its_own_whatever_is_decided():
+    """The words of a computation make nothing public."""
+
+    async def page(request: Request) -> Response:
+        computation().skip()
+        return Response("x")
+
+    async with App() as app:
+        site = Starlette(routes=[Route("/", http_cache(MINUTE)(page))])
+        got = await Client(HttpCacheMiddleware(site, cache_app=app))("/")
+        assert got.get("cache-control") == "private, no-cache"
+
+
+async def test_a_computation_ends_what_would_live_for_ever(clock):
+    """`ttl=None` of the route is a lifetime like any other."""
+
+    class Api:
+        runs = 0
+
+        @action("/", cache=HttpCache(None))
+        async def page(self) -> int:
+            Api.runs += 1
+            computation().ttl = "5 seconds"
+            return Api.runs
+
+    async with App(Api, clock=clock) as app:
+        get = Client(app)
+        assert [(await get("/")).text for _ in range(2)] == ["1", "1"]
+        clock.advance("5 seconds")
+        assert (await get("/")).text == "2"
+
+
+async def test_what_is_confirmed_lives_no_longer_than_its_handler_has_said(clock):
+    """The validator says that it holds, and not for how long."""
+    asked = []
+
+    class Api:
+        @action("/", cache=HttpCache("1 hour", etag=lambda: asked.append(0) or "v1"))
+        async def page(self) -> int:
+            computation().ttl = "5 seconds"
+            return 1
+
+    async with App(Api, clock=clock) as app:
+        get = Client(app)
+        for count in (1, 2, 3):
+            await get("/")
+            await get("/")
+            assert len(asked) == count
+            clock.advance("5 seconds")
 
 
 def speaking(world):

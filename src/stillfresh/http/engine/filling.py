@@ -101,6 +101,8 @@ class Fill:
         """What came from inside."""
         self._usable = self._usable_if_raised = self._validating = False
         self._began = 0.0
+        self._said: Computation | None = None
+        """What the handler decides about its response."""
         self._tags: frozenset[str] = frozenset()
         """Those of the old response: its handler and its groups have said some, and not again."""
         self._tag: bytes | None = None
@@ -130,6 +132,7 @@ class Fill:
 
     async def _made(self, call: Call, computation: Computation) -> Stored | Unkept:
         self._began = self.reader.region.clock.now()
+        self._said = computation
         guard = self.reader.region.guard
         if guard.down and self.plan.route.cache.fail_closed and not call.behind:
             computation.skip()
@@ -202,6 +205,9 @@ class Fill:
         if not verdict.store:
             computation.skip()
             return old
+        if not verdict.explicit:  # not longer than its handler has said of it, or says now
+            own = min(verdict.lifetime, old.lifetime)
+            verdict = with_ttl(verdict, own if computation.fresh is None else computation.fresh)
         windows = lifetimes(verdict, behind=self.plan.behind)
         if not fresh:  # the user's functions have said so, and can say so again
             windows = windows._replace(keep=max(windows.keep, response_verdict.VALIDATED))
@@ -319,9 +325,9 @@ class Fill:
         if not verdict.store:
             computation.skip()
             return Unkept(self, self._reply(response, verdict))
-        own = -1.0 if computation.fresh is None else computation.fresh
-        if own >= 0 and not verdict.explicit:
-            verdict = self.verdict = with_ttl(verdict, own)
+        if computation.fresh is not None and not verdict.explicit:
+            verdict = self.verdict = with_ttl(verdict, computation.fresh)
+        more = added(plan, response.status, response.headers, verdict, computation)
         if not self.admitted:
             computation.skip()
         kept: Kept = keep(
@@ -329,7 +335,7 @@ class Fill:
             response,
             verdict,
             policy,
-            added=added(plan, response.status, response.headers, verdict),
+            added=more,
             tag=self._tag,
             modified=self._modified,
             behind=plan.behind,
@@ -357,7 +363,10 @@ class Fill:
 
     def dress(self, code: int, headers: Headers) -> Headers:
         """Return the fields of a response that goes to a client as it comes."""
-        headers = dressed(self.plan, code, headers, self._judge(Response(code, headers)))
+        said, verdict = self._said, self._judge(Response(code, headers))
+        if said is not None and said.fresh is not None and verdict.store and not verdict.explicit:
+            verdict = with_ttl(verdict, said.fresh)
+        headers = dressed(self.plan, code, headers, verdict, said)
         self.plan.route.learn_vary(self.plan.key, code, headers)
         return headers
 

@@ -16,6 +16,7 @@ from .scope import request_object
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ...computing.computation import Computation
     from ...services.asgi import Scope
     from ..rules.message import Headers, Request
     from ..rules.request_verdict import Ask
@@ -102,16 +103,29 @@ class NobodyError(Exception):
     """`per=` does not know whose response it is, so it is nobody's to keep."""
 
 
-def added(plan: Plan, code: int, headers: Headers, verdict: Verdict) -> Headers:
-    """Return the fields that a client gets besides those of the response."""
+def added(
+    plan: Plan,
+    code: int,
+    headers: Headers,
+    verdict: Verdict,
+    said: Computation | None = None,
+) -> Headers:
+    """
+    Return the fields that a client gets besides those of the response.
+
+    *said* is what its handler has decided about it: with a tag of its own something can drop it,
+    and what is not to be stored here is not for clients to keep, either.
+    """
     route = plan.route
+    tags = said.late_tags() if said is not None else frozenset[str]()
     fields = status.told(
         headers,
         code,
         verdict,
         route.cache,
         pure=route.pure,
-        invalidated=route.invalidated,
+        invalidated=bool(tags) or route.invalidated,
+        skipped=said is not None and said.skipped,
     )
     wanted = [name for name in route.parameters.headers if name not in verdict.vary]
     if may_be_coded(route.cache, headers, verdict):
@@ -119,15 +133,21 @@ def added(plan: Plan, code: int, headers: Headers, verdict: Verdict) -> Headers:
     if wanted and code in route.cache.statuses:
         fields = merged(fields, ((b"vary", b", ".join(name.title() for name in wanted)),))
     if verdict.store and not has(headers, b"cache-groups"):
-        own = route.own_tags(plan.tags)
+        own = route.own_tags(plan.tags | tags)
         fields = (*fields, *status.cache_groups(own, emit=route.cache.emit_groups))
     return fields
 
 
-def dressed(plan: Plan, code: int, headers: Headers, verdict: Verdict) -> Headers:
+def dressed(
+    plan: Plan,
+    code: int,
+    headers: Headers,
+    verdict: Verdict,
+    said: Computation | None = None,
+) -> Headers:
     """Return the fields of a response that was not stored."""
     headers = without(headers, plan.route.cache.own_fields)
-    headers = merged(headers, added(plan, code, headers, verdict))
+    headers = merged(headers, added(plan, code, headers, verdict, said))
     member = member_of(plan, status.forwarded(plan.asked.reason or b"uri-miss"), verdict.why)
     return status.with_status(headers, member) if member else headers
 

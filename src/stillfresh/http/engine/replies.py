@@ -239,5 +239,4 @@ def as_date(value: object, title: str) -> bytes | None:
 
 def with_ttl(verdict: Verdict, seconds: float) -> Verdict:
     """Return the verdict on a response whose computation has set its own `ttl`."""
-    moved = seconds - verdict.lifetime
-    return replace(verdict, lifetime=seconds, fresh=max(0.0, verdict.fresh + moved))
+    return replace(verdict, lifetime=seconds, fresh=max(0.0, seconds - verdict.age))

@@ -87,6 +87,7 @@ def told(
     *,
     pure: bool = False,
     invalidated: bool = False,
+    skipped: bool = False,
 ) -> Headers:
     """
     Return the fields to add to a response, by the table of http-rules.md B5.
@@ -94,7 +95,8 @@ def told(
     A Cache-Control or Expires of the handler is neither overwritten nor widened; where `per=` or
     `private=True` has made the response one client's, and the handler has not said whose it is,
     `private` stands beside it. *pure*: an action that can depend on nothing but its parameters,
-    so it is public. *invalidated*: something can drop its responses.
+    so it is public. *invalidated*: something can drop its responses. *skipped*: the
+    handler has said that it is not to be stored.
     """
     added: list[tuple[bytes, bytes]] = []
     wanted = (*verdict.vary, *selecting(policy))
@@ -112,6 +114,9 @@ def told(
             added.append((b"cache-control", PERSONAL))
         return tuple(added)
     public = (policy.public or pure) and not (policy.personal or policy.private)
+    if skipped:
+        added.append((b"cache-control", b"no-cache" if public else PERSONAL))
+        return tuple(added)
     added.append(
         (
             b"cache-control",
