@@ -26,7 +26,7 @@ from .cheap import asked_validators, spared
 from .coding import coded
 from .frame import Stored
 from .planning import added, dressed
-from .replies import Kept, Reply, keep, lifetimes, lived_on, with_ttl
+from .replies import Kept, Reply, group_tags, keep, lifetimes, lived_on, with_ttl
 from .routes import Failure
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class Fill:
         if not fresh:  # the user's functions have said so, and can say so again
             windows = windows._replace(keep=max(windows.keep, response_verdict.VALIDATED))
         computation.windows = windows
-        computation.tags |= self._tags
+        computation.tags |= self._tags | group_tags(self.plan.request, verdict)
         return lived_on(old, verdict, verdict.headers if fresh else headers)
 
     # The way inward

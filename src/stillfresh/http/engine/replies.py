@@ -94,10 +94,12 @@ def keep(
     windows = lifetimes(verdict, behind=behind, shortened=shortened)
     if tag is not None or modified is not None:
         windows = windows._replace(keep=max(windows.keep, VALIDATED))
-    groups = frozenset(
-        f"url:{group(request.scheme, request.host, name)}" for name in verdict.groups
-    )
-    return Kept(stored, windows, groups)
+    return Kept(stored, windows, group_tags(request, verdict))
+
+
+def group_tags(request: Request, verdict: Verdict) -> frozenset[str]:
+    """Return the tags of a response that its Cache-Groups are (RFC 9875)."""
+    return frozenset(f"url:{group(request.scheme, request.host, name)}" for name in verdict.groups)
 
 
 def lifetimes(verdict: Verdict, *, behind: bool, shortened: float = 0.0) -> Windows:
