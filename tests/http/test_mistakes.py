@@ -74,6 +74,7 @@ class Pages:
             {"tags": "pages"},
             r"tags='pages'\): expected a list of tags. Write \['pages'\]",
         ),
+        ({"tags": lambda name: [name]}, r"write a function into cache=HttpCache\(tags=...\)"),
     ],
 )
 def test_an_action_names_what_it_drops(options, message):

@@ -287,6 +287,9 @@ def _checked_drops(invalidates: object) -> tuple[object, ...]:
 
 def _checked_tags(path: str, cache: object, tags: object) -> tuple[list[str], list[object]]:
     """Return the tags that drop the responses, and those that OpenAPI shows."""
+    if callable(tags):
+        msg = f"@action({path!r}, tags={tags!r}): write a function into cache=HttpCache(tags=...)."
+        raise InvalidOption(msg)
     if isinstance(tags, str) or not isinstance(tags, Iterable):
         msg = f"@action({path!r}, tags={tags!r}): expected a list of tags. Write [{tags!r}]."
         raise InvalidOption(msg)
