@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +13,11 @@ import pytest
 from stillfresh import App, Cache, CacheProvider, MemoryCacheProvider, cache
 from stillfresh.clock import Clock
 from stillfresh.entries.quick import QuickIndex
+from stillfresh.providers.guard import Guard
+from stillfresh.services.registry import Registry
 from stillfresh.sources import instances, shortcuts
 from stillfresh.sources.ledger import Ledger, ledger_of
+from stillfresh.sources.site import Site
 from stillfresh.testing import VirtualClock, isolated
 
 if TYPE_CHECKING:
@@ -138,6 +142,199 @@ async def test_a_provider_that_is_asked_for_while_the_app_stops_is_stopped() -> 
     assert not app.guards
 
 
+def test_an_app_that_starts_again_knows_no_reader_of_its_former_life(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A call that was let in before the stop may make a reader after it.
+
+    1. a call      finds that the app runs
+    2. the app     stops, and forgets its readers
+    3. the call    makes one, with the guard that is about to go
+    4. the app     starts again; what its new guard owes, the old one would not know
+    """
+    at, go = threading.Event(), threading.Event()
+    app = App(clock=VirtualClock())
+    find, stop = Site.reader, Guard.stop
+
+    @cache
+    def f(x: int) -> int:
+        return x
+
+    def held(self: Site, place: Any) -> Any:
+        if threading.current_thread() is caller:
+            at.set()
+            assert go.wait(PATIENCE)
+        return find(self, place)
+
+    async def late(self: Guard, *, blocking: bool) -> None:
+        go.set()
+        caller.join(PATIENCE)
+        await stop(self, blocking=blocking)
+
+    caller = threading.Thread(target=f, args=(5,))
+    monkeypatch.setattr(Site, "reader", held)
+    with app:
+        caller.start()
+        assert at.wait(PATIENCE)
+        monkeypatch.setattr(Guard, "stop", late)
+    monkeypatch.setattr(Guard, "stop", stop)
+    assert ledger_of(app).regions()  # it has made one
+    with app:
+        f(1)
+        assert [region.guard for region in ledger_of(app).regions()] == app.guards
+
+
+async def test_a_response_of_what_was_overridden_has_no_short_way() -> None:
+    """
+    A request that had its reader before an override offers nothing to those who come after it.
+
+    1. a request    has found its reader, and is about to read
+    2. override()   replaces the provider, and returns
+    3. the request  hits what the old one has
+    4. clear()      drops what the new one has
+    5. a request    computes
+    """
+    httpx = pytest.importorskip("httpx")
+    from stillfresh import HttpCache, action
+    from stillfresh.http.engine.reading import Readings
+
+    source = 1
+
+    class Api:
+        @action("/page", cache=HttpCache("1 hour", public=True))
+        async def page(self) -> int:
+            return source
+
+    app = App(Api)
+    read = Readings.read
+
+    async with (
+        app,
+        AsyncExitStack() as stack,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client,
+    ):
+
+        async def meanwhile(self: Readings, *given: Any) -> Any:
+            Readings.read = read  # type: ignore[method-assign]
+            stack.enter_context(app.override(CacheProvider, MemoryCacheProvider()))
+            return await read(self, *given)
+
+        assert (await client.get("/page")).text == "1"
+        Readings.read = meanwhile  # type: ignore[method-assign]
+        try:
+            assert (await client.get("/page")).text == "1"
+        finally:
+            Readings.read = read  # type: ignore[method-assign]
+        source = 2
+        await app.get(Api).page.clear()
+        assert (await client.get("/page")).text == "2"
+
+
+def test_what_the_default_app_computed_meanwhile_is_not_served_after_an_app(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    When an app stops, the default app serves unbound functions again, and has nothing old.
+
+    1. a call    knows that it is for the default app
+    2. an app    starts: what the default one has is dropped
+    3. the call  computes, and stores it there
+    4. f.invalidate() returns: it was for the app that runs
+    5. the app   stops; a call at any step of that computes
+    """
+    source, at, go = 1, threading.Event(), threading.Event()
+    find, forget = Site.reader, Registry.forget_running
+    got: list[int] = []
+
+    @cache
+    def f() -> int:
+        return source
+
+    def held(self: Site, place: Any) -> Any:
+        if threading.current_thread() is caller:
+            at.set()
+            assert go.wait(PATIENCE)
+        return find(self, place)
+
+    def watched(self: Registry[Any], app: Any) -> None:
+        forget(self, app)
+        thread = threading.Thread(target=lambda: got.append(f()))
+        thread.start()
+        thread.join(PATIENCE)
+
+    with isolated():
+        caller = threading.Thread(target=f)
+        monkeypatch.setattr(Site, "reader", held)
+        caller.start()
+        assert at.wait(PATIENCE)
+        with App(clock=VirtualClock()):
+            go.set()
+            caller.join(PATIENCE)
+            source = 2
+            f.invalidate()
+            monkeypatch.setattr(Registry, "forget_running", watched)
+        assert (got, f()) == ([2], 2)
+
+
+def test_what_a_provider_has_not_kept_is_in_no_short_cut() -> None:
+    """A provider with another clock may find that a new entry is over: then nobody serves it."""
+    memory, source = MemoryCacheProvider(), 1
+
+    @cache(provider=memory)
+    def f() -> int:
+        return source
+
+    with isolated():
+        f()
+        with isolated() as other:
+            f()
+            other.advance("1000 days")
+        assert f() == f() == 1
+        source = 2
+        f.invalidate()
+        assert f() == 2
+
+
+def test_an_override_that_is_interrupted_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler that raises while all are told leaves the old service in its place."""
+
+    def interrupted() -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with isolated() as app:
+        before = app.get(CacheProvider)
+        monkeypatch.setattr("stillfresh.sources.ledger.disconnect_all", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            app.override(CacheProvider, MemoryCacheProvider()).__enter__()
+        assert app.get(CacheProvider) is before
+
+
+def test_two_listeners_that_come_at_once_are_both_heard() -> None:
+    """Threads that call `app.on` in the same moment do not overwrite each other."""
+    heard: list[str] = []
+    with isolated() as app:
+        ends: list[Any] = []
+        begin = threading.Barrier(8)
+
+        def add(name: str) -> None:
+            begin.wait(PATIENCE)
+            ends.extend(app.on("miss", lambda _: heard.append(name)) for _ in range(200))
+
+        threads = [threading.Thread(target=add, args=(str(n),)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        Shop("Riga").price(1)
+        assert len(heard) == 1_600
+        for end in ends:
+            end()
+        Shop("Riga").price(2)
+        assert len(heard) == 1_600
+
+
 def locks() -> Iterator[tuple[str, Any]]:
     """Yield the locks on the way of a call, by the name of who has them."""
     yield "instances", lambda app, f: instances._lock
@@ -189,6 +386,36 @@ def test_a_fork_while_another_thread_holds_a_lock(lock: Any) -> None:
         let_go.set()
         thread.join(PATIENCE)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_fork_while_another_thread_builds_a_service() -> None:
+    """The child builds it: who was at it does not exist there, and is no circle."""
+    building, go = threading.Event(), threading.Event()
+    parent = os.getpid()
+
+    class Slow:
+        def __init__(self) -> None:
+            building.set()
+            assert os.getpid() != parent or go.wait(PATIENCE)
+
+    app = App()
+    thread = threading.Thread(target=lambda: app.get(Slow))
+    thread.start()
+    assert building.wait(PATIENCE)
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(int(PATIENCE))
+        try:
+            app.get(Slow)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    go.set()
+    thread.join(PATIENCE)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def use(app: App, f: Any) -> None:

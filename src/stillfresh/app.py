@@ -151,8 +151,8 @@ class App(Served):
         """Replace a service for the time of a `with` block, also while the app runs."""
         instance = cast("T", self._container.push(kind, use))
         provider = issubclass(kind, CacheProvider)
-        self._changed(provider=provider)
         try:
+            self._changed(provider=provider)
             yield instance
         finally:
             self._container.pop(kind, instance)
@@ -291,9 +291,9 @@ class App(Served):
             await end(self._call([hook], wait))
         try:
             self._phase = "stopping"
-            registry.forget_running(self)
             for extension in extensions:
                 extension.closed(self)
+            registry.forget_running(self)  # after it: until here nobody goes to the default app
             if blocking:
                 self.background.stop_blocking()
             else:

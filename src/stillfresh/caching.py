@@ -23,10 +23,10 @@ from weakref import WeakSet
 from .app import registry
 from .errors import InvalidOption
 from .options import Options, Policy, checked_name
+from .providers.base import checked_provider
 from .services.asgi import HasRoute
 from .sources.cached import Cached, SyncCached, controls_of, generated
 from .sources.definition import Definition
-from .sources.ledger import checked_provider
 from .sources.operations import RootHome
 from .sources.root import Root
 from .sources.store import Store

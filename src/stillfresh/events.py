@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from .errors import InvalidOption
+from .forks import free_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ class Listeners:
     """
 
     def __init__(self) -> None:
+        self._lock = free_in_child()
         self.by_kind: dict[str, tuple[Callable[[Event], object], ...]] = {}
         """Empty until somebody listens."""
 
@@ -79,13 +81,15 @@ class Listeners:
                 "would await it. Let a plain one start a task."
             )
             raise InvalidOption(msg)
-        self.by_kind[kind] = (*self.by_kind.get(kind, ()), listener)
+        with self._lock:
+            self.by_kind[kind] = (*self.by_kind.get(kind, ()), listener)
 
         def remove() -> None:
-            left = list(self.by_kind.get(kind, ()))
-            if listener in left:
-                left.remove(listener)
-            self.by_kind[kind] = tuple(left)
+            with self._lock:
+                left = list(self.by_kind.get(kind, ()))
+                if listener in left:
+                    left.remove(listener)
+                self.by_kind[kind] = tuple(left)
 
         return remove
 

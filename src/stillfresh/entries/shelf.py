@@ -39,6 +39,8 @@ class Shelf:
         self.policy = policy
         self.counts = Counts()
         self.index = QuickIndex()
+        self.forgotten = False
+        """Others are asked from now on: what it still finds is for calls that came before."""
         self.prefix = ""
         """What all keys begin with, where functions share the namespace."""
         self.packer = Packer(

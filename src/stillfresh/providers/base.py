@@ -277,3 +277,20 @@ def a_provider(found: object) -> CacheProvider:
         )
         raise InvalidOption(msg)
     return found
+
+
+def checked_provider(option: object) -> CacheProvider | type[CacheProvider] | str | None:
+    """
+    Return the option `provider=`.
+
+    Raises:
+        InvalidOption: It is no provider.
+    """
+    if option is None or isinstance(option, CacheProvider):
+        return option
+    if option == "memory":
+        return "memory"
+    if isinstance(option, type) and issubclass(option, CacheProvider):
+        return option
+    msg = f"provider={option!r}: expected a CacheProvider, its class, or 'memory'."
+    raise InvalidOption(msg)

@@ -126,6 +126,7 @@ class Table:
         gone_at = entry.quick_until if kind.simple else entry.dies_at()
         if now >= gone_at or (entry.quick_until == -inf and judge(entry, now) is Verdict.GONE):
             self.drop(address, after)
+            entry.quick_until = -inf  # by this clock; the short cut may have another
             return True
         if self.watchers:
             for written in self.watchers.get(namespace, ()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import AlreadyResolved, CannotBuild, InvalidOption
@@ -32,6 +33,8 @@ class Container:
         self._resolved_by: dict[type, str] = {}
         self._overrides: dict[type, tuple[object, ...]] = {}
         self._building: list[type] = []
+        self._builder = 0
+        """The thread that builds, or did."""
 
     def get(self, kind: type[T], by: str) -> T:
         """Return the service, and remember who asked for it."""
@@ -112,6 +115,9 @@ class Container:
         return self._instances[kind]
 
     def _make(self, kind: type, by: str) -> object:
+        here = threading.get_ident()
+        if self._builder != here:  # we have the lock: of another one only a fork leaves anything
+            self._builder, self._building = here, []
         if kind in self._building:
             circle = " -> ".join(k.__qualname__ for k in (*self._building, kind))
             msg = f"{circle}: the constructors need each other. Use inject() on one side."

@@ -125,4 +125,4 @@ def _without_bindings(state: Any, instance: object) -> Any:
     return state if len(kept) == len(state) else kept or None
 
 
-extensions.append(CachingExtension())
+extensions.insert(0, CachingExtension())  # what others keep of its readers they let go of after it

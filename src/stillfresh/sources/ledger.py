@@ -21,7 +21,7 @@ from ..entries.nearby import reader_for
 from ..entries.region import Region
 from ..errors import InvalidOption, ProviderUnavailable
 from ..forks import free_in_child
-from ..providers.base import CacheProvider
+from ..providers.base import CacheProvider, checked_provider
 from ..providers.memory import MemoryCacheProvider
 from ..services.current import default_app
 from .shortcuts import disconnect_all
@@ -106,6 +106,8 @@ class Ledger:
         self._readers: WeakKeyDictionary[Source, dict[Held, Reader]] = WeakKeyDictionary()
         self._counts: WeakKeyDictionary[Source, dict[str, Counts]] = WeakKeyDictionary()
         self._holders: dict[str, list[Holder]] = {}
+        self._taken: set[str] = set()
+        """Names that get another holder at this moment."""
         self._mortal: set[str] = set()
         self._dying: deque[tuple[Source | None, Claim]] = deque()
         self._local: MemoryCacheProvider | None = None
@@ -162,10 +164,11 @@ class Ledger:
         with self._lock:
             counts = self._counts.get(source, {})
             readers = self._readers.get(source, _NONE)
+            # Copies: a collection of garbage in between may end in `forget`.
             return [
-                (counts[one], [reader for held, reader in readers.items() if held[0] == one])
-                for one in (list(counts) if name is None else [name])
-                if one in counts
+                (counted, [reader for held, reader in list(readers.items()) if held[0] == one])
+                for one, counted in list(counts.items())
+                if name in {None, one}
             ]
 
     def sources(self) -> list[Source]:
@@ -184,6 +187,7 @@ class Ledger:
             # Copies: a collection of garbage in between may end in `forget`.
             for readers in list(self._readers.values()):
                 for reader in list(readers.values()):
+                    reader.forgotten = True
                     reader.counts.hit += reader.index.close()
             self._readers.clear()
 
@@ -262,6 +266,8 @@ class Ledger:
 
     def _number(self, claim: Claim) -> int:
         """Return the number under which the holder has the name, -1 if it does not have it."""
+        if claim.name in self._taken:
+            return -1
         for holder in self._holders.get(claim.name, ()):
             if holder.reference() is claim.holder:
                 return holder.number
@@ -283,17 +289,15 @@ class Ledger:
         if not claim.own_space:  # the store's namespace cannot be left: one after the other
             living, number = [], 0
         mine = Holder(weakref.ref(claim.holder), weakref.ref(source), number)
-        if had:
-            try:
-                # Nobody has it meanwhile, so that all who had it ask again, and wait for our lock.
-                self._holders[claim.name] = []
+        try:
+            if had:
+                self._taken.add(claim.name)  # all who had it ask again, and wait for our lock
                 disconnect_all()
                 if source.computes:
                     self._clear_away(claim, number)
-            except BaseException:  # a signal handler raises
-                self._holders[claim.name] = had
-                raise
-        self._holders[claim.name] = [*living, mine]
+            self._holders[claim.name] = [*living, mine]
+        finally:
+            self._taken.discard(claim.name)
         return number
 
     def _clear_away(self, claim: Claim, number: int) -> None:
@@ -316,23 +320,6 @@ class Ledger:
             if self._local is None:
                 self._local = MemoryCacheProvider()
             return self._local
-
-
-def checked_provider(option: object) -> CacheProvider | type[CacheProvider] | str | None:
-    """
-    Return the option `provider=`.
-
-    Raises:
-        InvalidOption: It is no provider.
-    """
-    if option is None or isinstance(option, CacheProvider):
-        return option
-    if option == "memory":
-        return "memory"
-    if isinstance(option, type) and issubclass(option, CacheProvider):
-        return option
-    msg = f"provider={option!r}: expected a CacheProvider, its class, or 'memory'."
-    raise InvalidOption(msg)
 
 
 Held = tuple[str, int]
@@ -378,6 +365,7 @@ class LedgerExtension(Extension):
     """Keeps the ledgers in step with the lives of their apps."""
 
     def opened(self, app: App) -> None:
+        ledger_of(app).forget_regions()  # a call that was let in before the stop may have made one
         disconnect_all()
         _drop_default(app)
 

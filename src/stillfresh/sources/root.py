@@ -9,7 +9,8 @@ from ..codecs import UNKNOWN, return_annotation
 from ..entry import MISSING
 from ..errors import InvalidOption
 from ..options import Policy
-from .ledger import Claim, checked_provider, ledger_of
+from ..providers.base import checked_provider
+from .ledger import Claim, ledger_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -59,8 +59,9 @@ class Route:
         value: object = MISSING
         try:
             found: object = None
-            if guard.memory is not None:  # as `look` does, without a coroutine
-                entry = guard.memory.find(region.address(key))
+            memory = guard.memory
+            if memory is not None:  # as `look` does, without a coroutine
+                entry = memory.find(region.address(key))
                 if entry is not None:
                     entry, value = reader.open(entry)
             elif self._hits is not None and driver.suspends and not guard.down:

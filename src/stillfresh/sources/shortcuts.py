@@ -55,8 +55,8 @@ class Shortcut:
         with _shortcuts_lock:
             if moment != _moment[0]:
                 return
+            _connected.add(self)  # first: a signal handler may raise after any step
             self.route = route
-            _connected.add(self)
             if self._waits:  # without asking the way each time
                 self.scope[self._names["slow"]] = route.answer
             if quick:

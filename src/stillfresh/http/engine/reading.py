@@ -328,6 +328,8 @@ class Readings:
         )
         if answered.status == "hit" and entry is not None and plan.target is not None:
             self._shortcuts.offer(plan, fill.reader, entry, value)
+            if fill.reader.forgotten:  # by a change that came before this: it has cleared already
+                self._shortcuts.clear()
         return Found(reply, answered.status, call.key, fill.reader)
 
     @staticmethod
