@@ -19,6 +19,7 @@ from stillfresh import (
     action,
     http_cache,
 )
+from stillfresh.http.engine import filling
 from stillfresh.http.engine.routes import MOST_URLS
 from stillfresh.testing import VirtualClock
 
@@ -323,6 +324,34 @@ async def test_who_knows_the_version_may_have_to_wait_for_it(lab, kept, validato
         assert ((await get("/page", condition)).status, len(runs)) == (304, 1)
         if kept:
             assert ((await get("/page")).status, len(runs)) == (200, 1)  # it still holds
+
+
+async def test_a_refresh_does_not_wait_for_ever_for_a_version(lab, monkeypatch):
+    """One that hangs behind an old response ends, so that a later one may try again."""
+    world, hung = lab.World(), []
+
+    async def version():
+        if hung == [0]:
+            hung.append(1)
+            await asyncio.Event().wait()
+        return f"v{world.runs}"
+
+    class Api:
+        @action("/page", cache=HttpCache("1 minute", etag=version, stale="1 day"))
+        async def page(self) -> Response:
+            return await world.answer()
+
+    async with App(Api, clock=(clock := VirtualClock())) as app:
+        get = lab.Client(app)
+        await get("/page")
+        for limit in (0.0, 30.0):
+            monkeypatch.setattr(filling, "BEHIND_SECONDS", limit)
+            hung.append(0)
+            clock.advance("1 hour")
+            assert (await get("/page")).text == "run 1"
+            await app.settled()
+        assert (await get("/page")).cache == "hit; ttl=60"  # the second one has confirmed it
+        assert hung == [0, 1, 0]
 
 
 @pytest.mark.parametrize("value", [datetime(2026, 1, 1, tzinfo=UTC), 'a "b'])
