@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -418,3 +419,65 @@ def test_a_failed_invalidation_of_one_thread_holds_in_all() -> None:
         for thread in threads:
             thread.join(PATIENCE)
         assert got == ["new"] * 8
+
+
+@pytest.mark.parametrize("begins", ["before", "after"])
+async def test_what_one_app_owes_all_owe_that_have_the_same_entries(begins: str) -> None:
+    """
+    Another app of the process does not read what the first one dropped in vain.
+
+    1. app A   invalidates; the provider does not answer; the call raises
+    2. app B   has the same entries, and a provider that answers, or starts only now
+    """
+    memory, clock = MemoryCacheProvider(), VirtualClock()
+
+    class Service:
+        value = "old"
+
+        @cache(name="shared", key="k", ttl=None)
+        async def f(self) -> str:
+            return self.value
+
+    chaos = ChaosProvider(memory)
+    first = App(Service, clock=clock).provide(CacheProvider, chaos)
+    second = App(Service, clock=clock).provide(CacheProvider, memory)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(first)
+        if begins == "before":
+            await stack.enter_async_context(second)
+            assert await second.get(Service).f() == "old"
+        a = first.get(Service)
+        assert await a.f() == "old"
+        Service.value, chaos.fail = "new", 1
+        with pytest.raises(ProviderUnavailable):
+            await a.f.invalidate()
+        if begins == "after":
+            await stack.enter_async_context(second)
+        assert [await second.get(Service).f() for _ in range(3)] == ["new"] * 3
+        chaos.fail = 0
+        clock.advance("2 seconds")
+        assert [await a.f(), await second.get(Service).f()] == ["new"] * 2
+        assert not [guard for app in (first, second) for guard in app.guards if guard.debts]
+
+
+def test_a_change_that_was_interrupted_on_memory_holds_for_the_short_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who is served without a look at any guard is so no more while something is owed."""
+    value = "old"
+
+    @cache
+    def g() -> str:
+        return value
+
+    async def interrupted(self: MemoryCacheProvider, addresses: object) -> int:
+        raise KeyboardInterrupt
+
+    with isolated():
+        assert g() == g() == "old"
+        value = "new"
+        with monkeypatch.context() as broken:
+            broken.setattr(MemoryCacheProvider, "delete", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                g.invalidate()
+        assert g() == g() == "new"

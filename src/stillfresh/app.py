@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .events import Event
-    from .providers.base import Address
 
 T = TypeVar("T")
 
@@ -169,12 +168,12 @@ class App(Served):
             if found is None:
                 found = Guard(a_provider(provider), self.clock, self.listeners)
                 drive(provider.start(self.clock))
-                found.on_stop = provider.add_evict_listener(self._evicted)
+                found.on_stop = provider.add_evict_listener(
+                    lambda address: self.listeners.emit("evict", *address)
+                )
+                found.join(lambda: self._changed(provider=False))
                 self._guards[id(provider)] = found
             return found
-
-    def _evicted(self, address: Address) -> None:
-        self.listeners.emit("evict", address.namespace, address.key)
 
     @property
     def guards(self) -> list[Guard]:

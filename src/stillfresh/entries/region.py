@@ -204,7 +204,6 @@ def _forget_other_threads() -> None:
         region.flights = Flights()
         region.rest = Rest()
         region.app.background.forget_all()
-        region.guard.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from ..errors import InvalidOption, ProviderUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from ..clock import Clock
     from ..entry import Entry, Windows
@@ -115,6 +115,11 @@ class CacheProvider:
     """How many it keeps, where it chooses itself which ones leave; None: it does not say."""
     deadline: float | None = None
     """Seconds after which a silent operation counts as failed; None: it never hangs."""
+
+    @property
+    def identity(self) -> Hashable:
+        """What it keeps entries in: one with an equal identity has the same entries."""
+        return id(self)
 
     @property
     def blocking(self) -> CacheProvider:

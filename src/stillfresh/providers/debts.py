@@ -3,13 +3,25 @@ Changes that failed, or whose outcome is unknown: they are owed.
 
 Not more than a bounded number is remembered one by one. Where there are more, whole namespaces are
 owed instead; where these are too many, or tags of all namespaces, everything.
+
+A process owes, not an app:
+
+    1. app A    invalidates k; the server does not hear of it; the call raises
+    2. app B    has the same entries, and reads k: it must not get what A dropped
 """
 
 from __future__ import annotations
 
-import threading
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
+
+from ..forks import free_in_child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .base import CacheProvider
 
 MOST_REMEMBERED: Final = 10_000
 _SHOWN: Final = 10
@@ -24,7 +36,7 @@ class Debts:
     def __init__(self, *, clears_all: bool) -> None:
         self._clears_all = clears_all
         """Everything can be dropped in one operation."""
-        self._lock = threading.RLock()
+        self._lock = free_in_child()
         self._owed: dict[Change, object] = {}
         """Each with a mark of its own, so that one that is owed anew is not taken for paid."""
 
@@ -35,10 +47,6 @@ class Debts:
         with self._lock:
             shown = ", ".join(map(repr, islice(self._owed, _SHOWN)))
         return f"{shown} and more" if len(self) > _SHOWN else shown
-
-    def after_fork(self) -> None:
-        """Get ready for the child of a fork: who held the lock does not exist."""
-        self._lock = threading.RLock()
 
     def marked(self) -> list[tuple[Change, object]]:
         """Return what is owed now, each with its mark."""
@@ -77,3 +85,57 @@ class Debts:
         if len(changes) > MOST_REMEMBERED and self._clears_all:
             return [("clear_all",)]
         return list(changes)
+
+
+class Debtor:
+    """What stands in front of *provider*, and owes it changes: what one owes, all owe."""
+
+    def __init__(self, provider: CacheProvider) -> None:
+        self.provider = provider
+        self.debts = Debts(clears_all=provider.clears_all)
+        """Changes that failed, or whose outcome is unknown; they come before any read."""
+        self._on_debt: Callable[[], object] = int
+
+    def join(self, on_debt: Callable[[], object]) -> None:
+        """
+        Owe what others owe to the same entries, now and from now on, until `leave`.
+
+        In memory a short cut looks at no guard: *on_debt* is called when it has to.
+        """
+        if not self.provider.shared:
+            self._on_debt = on_debt
+        with _joining:
+            _joined.add(self)
+        for other in self._others():
+            for change, _ in other.debts.marked():
+                self.owes(change)
+
+    def leave(self) -> None:
+        """Owe alone from now on."""
+        with _joining:
+            _joined.discard(self)
+
+    def owe(self, change: Change) -> None:
+        """Remember a change that failed, or whose outcome is unknown."""
+        self.owes(change)
+        for other in self._others():
+            other.owes(change)
+
+    def owes(self, change: Change) -> None:
+        """Remember *change*, whoever made it; carried out twice it drops no more than once."""
+        self.debts.add(change)
+        self.look_first()
+        self._on_debt()
+
+    def look_first(self) -> None:
+        """Let nothing pass any more before what is owed."""
+
+    def _others(self) -> list[Debtor]:
+        identity = self.provider.identity
+        with _joining:
+            joined = list(_joined)
+        return [one for one in joined if one is not self and one.provider.identity == identity]
+
+
+_joining: Final = free_in_child()
+_joined: Final[WeakSet[Debtor]] = WeakSet()

@@ -14,16 +14,16 @@ before anything else reaches the provider again, so this process cannot read wha
 from __future__ import annotations
 
 import asyncio
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from ..entry import Entry
 from ..errors import ProviderUnavailable, StillfreshError
 from ..events import log
+from ..forks import free_in_child
 from .base import Address, Busy, CacheProvider, Found, Lease, Refused
 from .deadlines import in_time
-from .debts import Debts
+from .debts import Debtor
 from .memory import MemoryCacheProvider
 from .tier import Tiered, tier_of
 
@@ -41,25 +41,23 @@ T = TypeVar("T")
 RETRY_SECONDS: Final = 1.0
 
 
-class Guard:
+class Guard(Debtor):
     """One provider, as the rest of the library sees it."""
 
     def __init__(self, provider: CacheProvider, clock: Clock, listeners: Listeners) -> None:
-        self.provider = provider
+        super().__init__(provider)
         self.tier = tier_of(provider)
         """What the provider keeps decoded in this process."""
         self.clock = clock
         self.on_stop: Callable[[], None] = lambda: None
         """Called when the app lets go of the provider."""
         self._listeners = listeners
-        self._lock = threading.RLock()
+        self._lock = free_in_child()
         self.down: bool
         """The breaker is open, or something is owed: nothing passes without a look at it."""
         self._silent = False
         """It has failed, everybody was told so, and it has not answered since."""
         self._retry_at = 0.0
-        self.debts = Debts(clears_all=provider.clears_all)
-        """Changes that failed, or whose outcome is unknown; they come before any read."""
         self.waiting = Operations(self, provider, blocking=False)
         """The operations for coroutines."""
         self.blocking = Operations(self, provider.blocking, blocking=True)
@@ -84,14 +82,10 @@ class Guard:
         if memory is not None:
             self.blocking_reads = memory.blocking
 
-    def after_fork(self) -> None:
-        """Get ready for the child of a fork: who held the lock does not exist."""
-        self._lock = threading.RLock()
-        self.debts.after_fork()
-
     async def stop(self, *, blocking: bool) -> None:
         """Let go of the provider. What is owed is tried once more, and said where that fails."""
         self.on_stop()
+        self.leave()
         ops = self.blocking if blocking else self.waiting
         if self.debts:
             with suppress(ProviderUnavailable, TimeoutError):
@@ -122,11 +116,16 @@ class Guard:
             self._retry_at = now + RETRY_SECONDS
             return True
 
-    def owe(self, change: Change) -> None:
-        """Remember a change that failed, or whose outcome is unknown."""
+    def owes(self, change: Change) -> None:
+        """Remember *change*, and let the near tier forget what it is about."""
+        super().owes(change)
+        if self.tier is not None:
+            self.tier.forget(change)
+
+    def look_first(self) -> None:
+        """Open the breaker, also where it was closed meanwhile: what is owed comes first."""
         with self._lock:
-            self.debts.add(change)
-            self._set(down=True)  # also when it was closed meanwhile: this one comes first
+            self._set(down=True)
 
     def answered(self) -> None:
         """Close the breaker, if nothing is owed."""

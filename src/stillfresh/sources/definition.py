@@ -96,7 +96,8 @@ class Definition(Site):
 
     def _may_connect(self, place: Place, reader: Reader) -> bool:
         """The short cut may answer; only where the way there stays the same."""
-        return self.quick and reader.quick and not place.app.listeners.wants("hit")
+        looks = reader.region.guard.down or place.app.listeners.wants("hit")
+        return self.quick and reader.quick and not looks
 
     async def _bypass(self, place: Place, values: Values, driver: Driver) -> Answer:
         ledger_of(place.app).bypassed(self, place.claim)

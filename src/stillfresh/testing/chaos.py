@@ -13,7 +13,7 @@ from ..errors import InvalidOption, ProviderUnavailable
 from ..providers.base import CacheProvider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
 
     from ..durations import Duration
     from ..entry import Entry, Windows
@@ -101,6 +101,11 @@ class ChaosProvider(CacheProvider):
     @delay.setter
     def delay(self, value: Duration | None) -> None:
         self._delay = 0.0 if value is None else seconds(value, "delay")
+
+    @property
+    def identity(self) -> Hashable:
+        """That of the provider behind it."""
+        return self.inner.identity
 
     @property
     def blocking(self) -> CacheProvider:

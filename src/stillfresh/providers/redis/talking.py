@@ -129,6 +129,11 @@ class Talking(Tiered):
         self._from_environment = url is None
         _living.add(self)
 
+    @property
+    def identity(self) -> tuple[Target | None, str]:
+        """The server and the prefix."""
+        return self._target, self.prefix
+
     def __repr__(self) -> str:
         where = urlsplit(self._target.url) if self._target else None
         place = f"{where.hostname or where.path}:{where.port or ''}" if where else "REDIS_URL"
