@@ -18,6 +18,7 @@ from stillfresh.events import Listeners
 from stillfresh.providers.base import Address, Lease
 from stillfresh.providers.debts import MOST_REMEMBERED
 from stillfresh.providers.guard import Guard
+from stillfresh.providers.redis.renewal import our_lease
 from stillfresh.testing import VirtualClock
 
 K = Address("space", "key")
@@ -138,6 +139,27 @@ async def test_a_thread_that_could_not_be_started_is_tried_again(provider, monke
         assert isinstance(await provider.acquire(K), Lease)
     assert isinstance(await provider.acquire(Address("space", "other")), Lease)
     assert provider.wires.renewals._thread.is_alive()
+
+
+async def test_a_lease_that_was_overtaken_is_forgotten_at_its_end(provider):
+    """An invalidation while a function runs leaves nothing behind, once both have ended."""
+    first = await provider.acquire(K)
+    await provider.delete([K])
+    second = await provider.acquire(K)
+    assert not await provider.store(first, entry())
+    assert our_lease(first.token.head) is None
+    assert our_lease(second.token.head) is second  # it is kept, and found by who waits for it
+    assert await provider.store(second, entry())
+    assert our_lease(second.token.head) is None
+
+
+async def test_a_lease_that_was_overtaken_is_forgotten_at_the_stop(provider):
+    """Also where its holder never came to an end."""
+    first = await provider.acquire(K)
+    await provider.delete([K])
+    await provider.acquire(K)
+    await provider.stop()
+    assert our_lease(first.token.head) is None
 
 
 async def test_a_busy_server_says_nothing_about_leases(own, prefix):

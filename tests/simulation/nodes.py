@@ -346,7 +346,8 @@ class Node:
         ]
         found += list(self.app.background._running)
         wires = self.provider._wires
-        return found + ([] if wires is None else list(wires.renewals._held))
+        held = [] if wires is None else wires.renewals._held.values()
+        return found + [lease.address for lease, _ in held]
 
     def counted(self) -> int:
         """Return how many calls were counted."""

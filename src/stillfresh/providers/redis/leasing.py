@@ -174,7 +174,7 @@ class Leasing(Reading):
         grant: object = lease.token
         if not isinstance(grant, Grant):
             return None
-        self.wires.renewals.drop(lease)
+        self.wires.renewals.drop(grant)
         return grant
 
     async def _let_go_of(self, address: Address, grant: Grant) -> None:

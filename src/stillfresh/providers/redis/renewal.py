@@ -58,7 +58,7 @@ class Grant:
 
 
 class Renewals:
-    """The leases that are held, by address, and their thread."""
+    """The leases that are held, and their thread."""
 
     def __init__(
         self,
@@ -71,7 +71,8 @@ class Renewals:
         self._most = most
         self._renew = renew
         self._release = release
-        self._held: dict[Address, tuple[Lease, Grant]] = {}
+        self._held: dict[bytes, tuple[Lease, Grant]] = {}
+        """By what they begin with: an invalidation lets one address have two at a time."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
@@ -79,7 +80,7 @@ class Renewals:
     def add(self, lease: Lease, grant: Grant) -> None:
         """Keep *lease* from now on."""
         with self._lock:
-            self._held[lease.address] = lease, grant
+            self._held[grant.head] = lease, grant
             _ours[grant.head] = lease
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="stillfresh-leases", daemon=True)
@@ -89,13 +90,11 @@ class Renewals:
                     return
                 self._thread = thread
 
-    def drop(self, lease: Lease) -> None:
-        """Do not keep *lease* any more."""
+    def drop(self, grant: Grant) -> None:
+        """Do not keep the lease that carries *grant* any more."""
         with self._lock:
-            held = self._held.get(lease.address)
-            if held is not None and held[0] is lease:
-                del self._held[lease.address]
-                _ours.pop(held[1].head, None)
+            self._held.pop(grant.head, None)
+            _ours.pop(grant.head, None)
 
     def close(self) -> list[tuple[Address, bytes]]:
         """Keep nothing any more; return what was held, and how it begins on the server."""
@@ -127,10 +126,10 @@ class Renewals:
         due: list[tuple[Lease, Grant]] = []
         for lease, grant in held:
             if not lease.alive():
-                self.drop(lease)
+                self.drop(grant)
                 self._give_back(lease.address, grant.head)
             elif now - grant.since > self._most:
-                self.drop(lease)
+                self.drop(grant)
             elif now - grant.renewed_at >= self._seconds / 6:
                 due.append((lease, grant))
         if not due:
@@ -139,8 +138,8 @@ class Renewals:
             kept = self._renew([(lease.address, grant.head) for lease, grant in due])
         except ProviderUnavailable:
             return  # there is time for another round
-        for (lease, grant), still in zip(due, kept, strict=True):
+        for (_, grant), still in zip(due, kept, strict=True):
             if still:
                 grant.renewed_at = now
             else:
-                self.drop(lease)
+                self.drop(grant)
