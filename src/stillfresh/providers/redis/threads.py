@@ -126,6 +126,7 @@ class Lines(OneServer):
             if line is not None:
                 line.close()
             if isinstance(error, FAULTS):
+                self.drop_idle()
                 raise unavailable(error) from error
             raise
         self.put_back(line)
@@ -161,13 +162,23 @@ class Lines(OneServer):
                 return
         line.close()
 
+    def drop_idle(self) -> None:
+        """
+        Cut the idle ones: what one of them has met, the others may meet.
+
+        Something in between may have forgotten them all, and tells nobody; tried one after the
+        other, each would cost its caller a time-out.
+        """
+        with self._lock:
+            lines, self._idle = self._idle, []
+        for line in lines:
+            line.close()
+
     def close(self) -> None:
         """Cut the idle ones; those in use are cut when they come back."""
         with self._lock:
             self._closed = True
-            lines, self._idle = self._idle, []
-        for line in lines:
-            line.close()
+        self.drop_idle()
 
 
 def talk_all(asked: Sequence[tuple[Lines, Sequence[Command | OnRun]]]) -> list[list[Any]]:
@@ -178,19 +189,21 @@ def talk_all(asked: Sequence[tuple[Lines, Sequence[Command | OnRun]]]) -> list[l
         ProviderUnavailable: One of them is away, or too slow.
     """
     taken: list[tuple[Lines, Line]] = []
+    replies: list[list[Any]] = []
+    at: Lines | None = None
     try:
-        for lines, commands in asked:
-            line = lines.take()
-            taken.append((lines, line))
+        for at, commands in asked:
+            line = at.take()
+            taken.append((at, line))
             line.send(pack(made(commands, line.run)))
-        replies = [
-            line.receive(len(commands))
-            for (_, line), (_, commands) in zip(taken, asked, strict=True)
-        ]
+        for (at, line), (_, commands) in zip(taken, asked, strict=True):  # noqa: B007  # below
+            replies.append(line.receive(len(commands)))
     except BaseException as error:
         for _, line in taken:
             line.close()
         if isinstance(error, FAULTS):
+            if at is not None:  # the others have done nothing
+                at.drop_idle()
             raise unavailable(error) from error
         raise
     for lines, line in taken:
