@@ -179,7 +179,7 @@ MUTANTS = [
         "the app is back to normal by itself after a failover",
         REDIS + "talking.py",
         "Talking._again",
-        "            self._look_for_primary()\n",
+        "            self._look_for_primary(wire)\n",
         "            pass\n",
         SENTINEL + "test_a_replica_is_left_when_it_refuses",
     ),

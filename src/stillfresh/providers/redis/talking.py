@@ -229,12 +229,19 @@ class Talking(Tiered):
                 self._wires = self._connected(self._target)
             return self._wires
 
-    def _look_for_primary(self) -> None:
-        """Connect anew: the server has become a replica, and the sentinels know another one."""
+    def _look_for_primary(self, asked: object) -> None:
+        """
+        Connect anew: the server that was *asked* over that has become a replica.
+
+        Sentinels know another one, and the name in a URL may lead there by now. A server that
+        was demoted and lives on cuts nobody: it would refuse for ever.
+        """
         with self._lock:
-            if self._target is None or not self._target.sentinels or self._wires is None:
+            wires = self._wires
+            # A replica in a cluster names its primary. Somebody else may have connected anew.
+            if self.clustered or wires is None or asked not in wires[:2]:
                 return
-            wires, self._wires = self._wires, None
+            self._wires = None
         wires.close()
 
     def _connected(self, target: Target) -> Wires:
@@ -281,15 +288,16 @@ class Talking(Tiered):
         Raises:
             ProviderUnavailable: The server is away or too slow, or refused a command.
         """
+        wire = self.wire
         try:
-            replies = await self.wire.talk(commands)
+            replies = await wire.talk(commands)
         except ClusterNode:
             self.become_cluster()
             replies = await self.wire.talk(commands)
         self._known = True
         for reply in replies:
             if isinstance(reply, Refusal):
-                return [expected(reply) for reply in await self._again(commands, replies)]
+                return [expected(one) for one in await self._again(wire, commands, replies)]
         return replies
 
     async def ask_as(self, make: Callable[[], Sequence[Command | OnRun]]) -> list[Any]:
@@ -297,14 +305,15 @@ class Talking(Tiered):
         commands = make()
         if not commands:
             return []
+        wire = self.wire
         try:
-            replies = await self.wire.talk_as(commands)
+            replies = await wire.talk_as(commands)
         except ClusterNode:
             self.become_cluster()
             commands = make()
             replies = await self.wire.talk_as(commands)
         self._known = True
-        return await self._again(commands, replies)
+        return await self._again(wire, commands, replies)
 
     async def ask_where(self, commands: Sequence[Command]) -> tuple[list[Any], list[bytes]]:
         """Send *commands*; return the replies, and for each the run of the server it is from."""
@@ -321,7 +330,9 @@ class Talking(Tiered):
         replies = await self.ask_as(lambda: noted)
         return [expected(reply) for reply in replies], runs
 
-    async def _again(self, sent: Sequence[Command | OnRun], replies: list[Any]) -> list[Any]:
+    async def _again(
+        self, wire: object, sent: Sequence[Command | OnRun], replies: list[Any]
+    ) -> list[Any]:
         """Send in full what the server did not know by name: it did not carry that out."""
         unknown = [
             number
@@ -329,7 +340,7 @@ class Talking(Tiered):
             if isinstance(reply, Refusal) and reply.code == "NOSCRIPT"
         ]
         if any(isinstance(reply, Refusal) and reply.code == "READONLY" for reply in replies):
-            self._look_for_primary()
+            self._look_for_primary(wire)
         if unknown:
             again = [in_full(sent[number]) for number in unknown]
             for number, reply in zip(unknown, await self.wire.talk_as(again), strict=True):
