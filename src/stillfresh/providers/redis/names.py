@@ -118,11 +118,14 @@ def packed(name: str) -> str:
 
 
 def key_in(name: bytes) -> str | None:
-    """Return the key in the *name* of a value or a lease; None where it was shortened."""
+    """Return the key in the *name* of a value or a lease; None where it does not say."""
     text = encoded_key(name)
-    if b"~" in text:
+    if b"~" in text:  # it was shortened
         return None
-    return unquote_to_bytes(text).decode("utf-8", "surrogatepass")
+    try:
+        return unquote_to_bytes(text).decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:  # nothing of ours has such a name
+        return None
 
 
 def encoded_key(name: bytes) -> bytes:
