@@ -31,3 +31,16 @@ async def test_a_name_that_no_key_has_keeps_nobody_from_a_pattern(url, prefix, r
     await provider.invalidate_matching("space", "*")
     assert not raw.exists(foreign)
     await provider.stop()
+
+
+@pytest.mark.parametrize("longer", [":v", ":l", ":x"])
+async def test_all_of_one_prefix_is_nothing_of_a_longer_one(url, prefix, longer):
+    """Also where the longer one goes on like our own names: `shop` and `shop:v`."""
+    one, other = [await started(url, name) for name in (prefix, prefix + longer)]
+    lease = await other.acquire(Address("space", "computed"))
+    await one.clear_all()
+    assert await one.look(K) is None
+    assert await other.look(K) is not None
+    assert await other.store(lease, Entry(b"x", Clock().now(), Windows(60.0), frozenset(), 1))
+    for provider in (one, other):
+        await provider.stop()

@@ -240,8 +240,9 @@ class Changing(Storing):
         )
 
     async def clear_all(self) -> None:
+        # With the brace: a prefix may begin like this one, and go on with ":v".
         await self._walk_all(
-            (f"{self.names.leases}*", self._unlink), (f"{self.names.values}*", self._unlink)
+            (f"{self.names.leases}{{*", self._unlink), (f"{self.names.values}{{*", self._unlink)
         )
 
     async def keys(self, namespace: str, pattern: str = "*") -> list[str]:
