@@ -198,6 +198,9 @@ class SimLock:
             thread.held -= 1
             thread.maybe_yield()
 
+    def _at_fork_reinit(self) -> None:
+        self._lock._at_fork_reinit()
+
     def __enter__(self) -> bool:
         return self.acquire()
 
