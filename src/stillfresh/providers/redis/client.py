@@ -16,6 +16,7 @@ import redis.asyncio.connection as async_connection
 import redis.connection as sync_connection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 from ...errors import ProviderUnavailable
@@ -199,6 +200,16 @@ def read_run(info: object, server: Server) -> bytes:
     return fields.get(b"run_id", b"")[:8].ljust(8, b"0")
 
 
+def refused(reply: object) -> ProviderUnavailable:
+    """Return the error of this library for a command that the server refused."""
+    text = f"the server refused a command: {reply}"
+    if "NOPERM" in text:  # it names the command
+        text += "; what a user of the server has to be allowed is in docs/redis.md, 'Rights'"
+    return ProviderUnavailable(text)
+
+
 def unavailable(error: BaseException) -> ProviderUnavailable:
     """Return the error of this library for a fault of the client."""
+    if isinstance(error, NoPermissionError):
+        return refused(f"NOPERM {error}")
     return ProviderUnavailable(f"{type(error).__name__}: {str(error) or 'it took too long'}")

@@ -25,7 +25,7 @@ from ...errors import InvalidOption, ProviderUnavailable
 from ..base import Refused
 from ..tier import Tiered
 from . import scripts
-from .client import ClusterNode, OnRun, Refusal, Server, key_of
+from .client import ClusterNode, OnRun, Refusal, Server, key_of, refused
 from .cluster import ClusterLines, ClusterLinks
 from .links import Links
 from .names import Names, checked_prefix
@@ -403,7 +403,7 @@ def expected(reply: Any) -> Any:
             return None
         if reply.code == "OOM":
             raise Refused(f"the server has no room: {reply}")
-        raise ProviderUnavailable(f"the server refused a command: {reply}")
+        raise refused(reply)
     return reply
 
 
