@@ -230,12 +230,7 @@ class Talking(Tiered):
             return self._wires
 
     def _look_for_primary(self, asked: object) -> None:
-        """
-        Connect anew: the server that was *asked* over that has become a replica.
-
-        Sentinels know another one, and the name in a URL may lead there by now. A server that
-        was demoted and lives on cuts nobody: it would refuse for ever.
-        """
+        """Connect anew, to where sentinels or a name lead: the server *asked* is a replica now."""
         with self._lock:
             wires = self._wires
             # A replica in a cluster names its primary. Somebody else may have connected anew.
