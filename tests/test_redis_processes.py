@@ -95,9 +95,7 @@ def test_one_computes_for_a_thousand_callers_in_four_processes(url, prefix, raw)
     with workers(url, prefix, *["crowd"] * 4) as processes:
         lines = [told(process) for process in processes]
     assert raw.get(f"{prefix}.computed") == b"1"
-    for [line] in lines:
-        assert line.startswith("{1} ")
-        assert float(line.split()[-1]) < 0.2 * 3  # the others notice soon
+    assert lines == [["{1}"]] * 4
 
 
 async def test_a_holder_that_is_killed_is_replaced_within_its_lease(url, prefix, raw):
