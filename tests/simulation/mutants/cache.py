@@ -36,7 +36,7 @@ MUTANTS = [
         "tags captured after the computation",
         "an invalidation by tag wins: versions are those from before the function was called",
         REDIS + "storing.py",
-        "Storing.store",
+        "Storing._stored",
         "            if late:\n                versions.update(await self._captured(address, late))",
         "            versions.update(await self._captured(address, sorted(entry.tags)))",
     ),

@@ -192,6 +192,15 @@ MUTANTS = [
         "elif False:",
     ),
     Mutant(
+        "a lease that is forgotten when its end was lost",
+        "R7: every end of a holder gives its lease back",
+        REDIS + "leasing.py",
+        "Leasing._ended",
+        "            self._give_back(lease.address, grant.head)\n",
+        "",
+        "tests/test_redis_lost_replies.py::test_a_lease_whose_end_was_lost_is_given_back_by_who_meets_it",
+    ),
+    Mutant(
         "a thread that does not join",
         "one computes, in a process: also for threads",
         "singleflight.py",

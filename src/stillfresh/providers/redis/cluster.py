@@ -295,11 +295,11 @@ class ClusterLinks(Cluster):
         """As `Links.bell`; nobody rings it."""
         return Bell()
 
-    def post(self, commands: Sequence[Command]) -> None:
-        """Send *commands* and ask for no reply: their caller is gone."""
-        if not self.slots.stale:
-            for command in commands:
-                self.node(self.slots.owner(slot_of(key_of(command)))).post([command])
+    def post(self, command: Command) -> asyncio.Future[list[Any]] | None:
+        """As `Links.post`."""
+        if self.slots.stale:
+            return None
+        return self.node(self.slots.owner(slot_of(key_of(command)))).post(command)
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -364,7 +364,7 @@ class ClusterLines(Cluster):
         """As `Lines.bell`; nobody rings it."""
         return ThreadBell()
 
-    def post(self, commands: Sequence[Command]) -> None:
+    def post(self, command: Command) -> None:
         """As `Lines.post`: whoever was interrupted has cut its line."""
 
     async def pause(self, seconds: float) -> None:

@@ -7,25 +7,30 @@ import os
 import time
 from base64 import urlsafe_b64encode
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ...entry import Entry, Verdict, judge
 from ...errors import ProviderUnavailable
 from ...events import log
 from ..base import Busy, Found, Lease, Refused
 from . import scripts
-from .client import OnRun
+from .client import OnRun, Refusal
 from .frame import RemoteEntry, mark_of
 from .reading import Reading
 from .renewal import Grant, our_lease
 from .talking import call, expected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    import asyncio
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from ..base import Address
     from .client import Command
     from .frame import Versions
+    from .renewal import Renewals
+
+T = TypeVar("T")
 
 HOLD_MS: Final = 3_600_000
 """How long a version lives at least, before the life of an entry is known."""
@@ -165,32 +170,58 @@ class Leasing(Reading):
         return lease
 
     async def release(self, lease: Lease) -> None:
-        grant = self._ending(lease)
-        if grant is not None:
-            await self._let_go_of(lease.address, grant)
-
-    def _ending(self, lease: Lease) -> Grant | None:
-        """Stop renewing *lease*, whatever comes of it, and return what it carries."""
         grant: object = lease.token
-        if not isinstance(grant, Grant):
-            return None
-        self.wires.renewals.drop(grant)
-        return grant
+        if isinstance(grant, Grant):
+            await self._ended(lease, grant, self._let_go_of(lease.address, grant))
+
+    async def _ended(self, lease: Lease, grant: Grant, ending: Coroutine[Any, Any, T]) -> T:
+        """Await *ending*, after which the server has no such lease; else it is given back."""
+        try:
+            found = await ending
+        except BaseException:
+            self._give_back(lease.address, grant.head)
+            raise
+        wires = self._wires
+        if wires is not None:
+            wires.renewals.drop(grant)
+        return found
 
     async def _let_go_of(self, address: Address, grant: Grant) -> None:
         await self.ask(call(scripts.RELEASE, [self.names.lease(address)], grant.head))
 
     def _give_back(self, address: Address, head: bytes) -> None:
-        if head:
-            command = ("EVAL", scripts.RELEASE.text, 1, self.names.lease(address), head)
-            with suppress(ProviderUnavailable, RuntimeError):  # stopped, or the loop has ended
-                self.wire.post([command])  # in full: nobody could send it again
+        """
+        See to it that the lease which begins with *head* ends, if the server has it.
+
+        On the connection that asked for it nothing overtakes the question. Where that was lost,
+        the thread of the leases goes on until the server has answered.
+        """
+        wires = self._wires
+        if wires is None or not head:  # stopped: nothing can be sent; or nothing was
+            return
+        grant = wires.renewals.owe(address, head)
+        # In full: nobody could send it again.
+        command = ("EVAL", scripts.RELEASE.text, 1, self.names.lease(address), head)
+        sent = None
+        with suppress(ProviderUnavailable, RuntimeError):  # stopped, or the loop has ended
+            sent = self.wire.post(command)
+        if sent is None:
+            wires.renewals.pay()
+        else:
+            sent.add_done_callback(partial(_given_back, wires.renewals, grant))
 
     def note_full(self, refusal: Exception) -> None:
         """Say once that the server takes nothing new."""
         if not self._full:
             self._full = True
             log.warning("%r has no room: %s. Functions compute, nothing is stored.", self, refusal)
+
+
+def _given_back(renewals: Renewals, grant: Grant, sent: asyncio.Future[list[Any]]) -> None:
+    if sent.cancelled() or sent.exception() is not None or isinstance(sent.result()[0], Refusal):
+        renewals.pay()
+    else:
+        renewals.drop(grant)
 
 
 class Attempt:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import ProviderUnavailable
 from .bells import Bell
 from .client import OneServer, made
-from .link import Link, retrieve
+from .link import Link
 from .listening import Listener
 from .names import packed
 
@@ -63,11 +63,10 @@ class Links(OneServer):
         found: tuple[Any, Any] = await link.fetch(packed(value), markers, life=True)
         return found
 
-    def post(self, commands: Sequence[Command]) -> None:
-        """Send *commands* and ask for no reply: their caller is gone."""
+    def post(self, command: Command) -> asyncio.Future[list[Any]] | None:
+        """Send *command* behind what was sent before; None where that connection is lost."""
         link = self.here()
-        if link.connected:
-            link.send(commands).add_done_callback(retrieve)
+        return link.send([command]) if link.connected else None
 
     async def pause(self, seconds: float) -> None:
         """Let others run for so long."""

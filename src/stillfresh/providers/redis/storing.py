@@ -12,6 +12,7 @@ from .client import OnRun
 from .frame import ANY_RUN, life_ms, seal
 from .leasing import HOLD_MS, Leasing, new_token, paired
 from .names import fence_number, is_long
+from .renewal import Grant
 from .talking import call, expected
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from .bells import Bell, ThreadBell
     from .client import Command
     from .frame import Versions
-    from .renewal import Grant
 
 _SHORTEST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.1
@@ -45,9 +45,12 @@ class Storing(Leasing):
 
     async def store(self, lease: Lease, entry: Entry) -> bool:
         entry.bar()  # other processes may change it
-        grant = self._ending(lease)
-        if grant is None:
+        grant: object = lease.token
+        if not isinstance(grant, Grant):
             return False
+        return await self._ended(lease, grant, self._stored(lease, grant, entry))
+
+    async def _stored(self, lease: Lease, grant: Grant, entry: Entry) -> bool:
         address, versions = lease.address, dict(grant.versions)
         late = sorted(entry.tags - lease.tags)
         try:
@@ -66,13 +69,13 @@ class Storing(Leasing):
             return False
 
     async def settle(self, lease: Lease, tags: frozenset[str]) -> bool:
-        grant = self._ending(lease)
-        if grant is None:
+        grant: object = lease.token
+        if not isinstance(grant, Grant):
             return False
         # Of tags that are known only now nothing was noted but their fences.
         late = tags - grant.versions.keys()
         decision = self.deciding(lease.address, grant, grant.versions, late=late)
-        return await self._decided(decision) and lease.alive()
+        return await self._ended(lease, grant, self._decided(decision)) and lease.alive()
 
     async def _captured(self, address: Address, tags: list[str]) -> dict[str, Versions]:
         """Get the versions of *tags*, which are known only now."""

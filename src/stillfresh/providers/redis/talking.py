@@ -352,9 +352,11 @@ class Talking(Tiered):
         # What was refused (the server is busy) says nothing about the lease.
         return [expected(reply) == 1 for reply in self._from_thread(lines, commands)]
 
-    def _let_go(self, lines: BlockingWire, address: Address, head: bytes) -> None:
-        command = call(scripts.RELEASE, [self.names.lease(address)], head)
-        self._from_thread(lines, [command])
+    def _let_go(self, lines: BlockingWire, leases: list[tuple[Address, bytes]]) -> list[bool]:
+        commands = [
+            call(scripts.RELEASE, [self.names.lease(address)], head) for address, head in leases
+        ]
+        return [expected(reply) == 1 for reply in self._from_thread(lines, commands)]
 
     def _from_thread(self, lines: BlockingWire, commands: list[Command]) -> list[Any]:
         replies = drive(lines.talk(commands))

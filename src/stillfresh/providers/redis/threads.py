@@ -132,7 +132,7 @@ class Lines(OneServer):
         self.put_back(line)
         return replies
 
-    def post(self, commands: Sequence[Command]) -> None:
+    def post(self, command: Command) -> None:
         """Nothing is sent behind a caller's back here: whoever was interrupted cut its line."""
 
     def bell(self) -> ThreadBell:
