@@ -271,6 +271,30 @@ async def test_leases_count_on_their_own_run(durable, prefix, mode):
     await provider.stop()
 
 
+async def test_a_store_that_is_sent_again_to_another_run_writes_nothing(own, prefix):
+    """A restart between a script's name, which the server does not know, and its text."""
+    provider = RedisCacheProvider(own.url, prefix=prefix)
+    await provider.start(Clock())
+    lease = await provider.acquire(address := Address("space", "key"))
+    links = provider.wires.links
+    talk_as = links.talk_as
+
+    async def restarting(commands):
+        replies = await talk_as(commands)
+        links.talk_as = talk_as
+        links.here().close()
+        own.kill()
+        own.start()
+        return replies
+
+    with own.client() as raw:
+        raw.script_flush()
+    links.talk_as = restarting
+    assert not await provider.store(lease, Entry(b"x", Clock().now(), Windows(60.0)))
+    assert await provider.look(address) is None
+    await provider.stop()
+
+
 def test_after_restart_is_checked():
     """What it cannot be is refused where it is written."""
     with pytest.raises(InvalidOption, match="after_restart='never'"):

@@ -8,7 +8,12 @@ nothing of it was carried out. Reading and dropping by key or tag need none.
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from .client import OnRun
+
+if TYPE_CHECKING:
+    from .client import Command
 
 
 class Script:
@@ -238,3 +243,21 @@ TEXTS: Final[dict[object, bytes]] = {
     script.sha: script.text for script in (ACQUIRE, STORE, CAPTURE, RELEASE, RENEW, EXPIRE, INCR)
 }
 """What to send instead when the server does not know a name."""
+
+
+def in_full(command: Command | OnRun) -> Command | OnRun:
+    """Return *command* with the text of its script instead of the name."""
+    if isinstance(command, OnRun):
+
+        def make(run: bytes) -> Command:
+            return _in_full(command.make(run))
+
+        return OnRun(command.key, make)
+    return _in_full(command)
+
+
+def _in_full(command: Command) -> Command:
+    name, sha, *rest = command
+    if name != "EVALSHA":  # what is sent instead to a server that was restarted meanwhile
+        return command
+    return ("EVAL", TEXTS[sha], *rest)

@@ -30,6 +30,7 @@ from .cluster import ClusterLines, ClusterLinks
 from .links import Links
 from .names import Names, checked_prefix
 from .renewal import Renewals, forget_our_leases
+from .scripts import in_full
 from .sentinel import Sentinels
 from .slots import SlotMap
 from .threads import Lines
@@ -369,22 +370,6 @@ class Talking(Tiered):
 def call(script: scripts.Script, keys: Sequence[str], *arguments: str | bytes | int) -> Command:
     """Return the command that runs *script* by its name."""
     return ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-
-
-def in_full(command: Command | OnRun) -> Command | OnRun:
-    """Return *command* with the text of its script instead of the name."""
-    if isinstance(command, OnRun):
-
-        def make(run: bytes) -> Command:
-            return _in_full(command.make(run))
-
-        return OnRun(command.key, make)
-    return _in_full(command)
-
-
-def _in_full(command: Command) -> Command:
-    _, sha, *rest = command
-    return ("EVAL", scripts.TEXTS[sha], *rest)
 
 
 def expected(reply: Any) -> Any:
