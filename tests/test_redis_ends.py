@@ -10,7 +10,7 @@ import time
 import pytest
 import redis
 
-from stillfresh import App, CacheProvider, ProviderUnavailable, RedisCacheProvider, cache
+from stillfresh import App, Cache, CacheProvider, ProviderUnavailable, RedisCacheProvider, cache
 from stillfresh.clock import Clock
 from stillfresh.computing.drivers import drive
 from stillfresh.entry import Entry, Windows
@@ -236,6 +236,33 @@ async def test_a_tag_of_any_length_is_one(provider):
         lease = await provider.acquire(K, tags=tags)
         await provider.invalidate_tags("space", [tag])
         assert not await provider.store(lease, kept)
+
+
+async def test_more_tags_than_can_be_kept_are_no_fault_of_the_server(url, prefix, raw, caplog):
+    """The value is returned and a log line says why it is not stored; no breaker opens."""
+    many = [f"t{number}" for number in range(65_536)]
+    down = []
+
+    class Service:
+        store = Cache[int](name="store")
+
+        @cache(name="f", tags=lambda _: many)
+        async def f(self) -> int:
+            return 1
+
+    app = App(Service).provide(CacheProvider, lambda: RedisCacheProvider(url, prefix=prefix))
+    app.on("provider_down", down.append)
+    async with app:
+        service = app.get(Service)
+        assert await service.f() == 1
+        [said] = [one.getMessage() for one in caplog.records]
+        assert "f() is not stored: it has 65,536 tags, and may have 65,535" in said
+        with pytest.raises(ProviderUnavailable, match="may have 65,535"):
+            await service.store.set("key", 1, tags=many)
+        await service.store.set("key", 2, tags=many[:3])
+        assert await service.store.get("key") == 2
+        assert not raw.keys(f"{prefix}:l:*")
+    assert not down
 
 
 async def test_a_counter_that_cannot_be_written_is_no_mistake_of_the_caller(own, prefix):

@@ -21,6 +21,7 @@ from ...keys.patterns import compile_pattern, literal_prefix
 from ..base import Address, Refused
 from . import scripts
 from .frame import (
+    MOST_TAGS,
     RemoteEntry,
     UnreadableEntry,
     mark_of,
@@ -30,7 +31,7 @@ from .frame import (
 from .leasing import Attempt, paired
 from .names import is_long, key_in
 from .renewal import Grant
-from .storing import Storing
+from .storing import Storing, too_many
 from .talking import call, expected
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ class Changing(Storing):
         its caller did not wait for. The second one needs the lease whose grant has arrived.
         """
         missing = dict(entries)
+        for address, entry in entries:
+            if len(entry.tags) > MOST_TAGS:  # nothing has changed
+                raise Refused(f"{address!r} cannot be stored: {too_many(entry)}")
         over = [address for address, entry in missing.items() if self.life_left(entry) == 0]
         if over:
             await self.delete(over)

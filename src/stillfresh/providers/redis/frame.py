@@ -40,6 +40,8 @@ WRITTEN: Final = b"F"
 EXPIRED: Final = b"E"
 TOKEN: Final = 25
 """Bytes of a version: 8 of the server's run, a colon, 16 of chance."""
+MOST_TAGS: Final = 65_535
+"""How many an entry may have: two bytes say it."""
 ANY_RUN: Final = b"0" * 8
 """The run in what was put there by hand: it counts on every one."""
 

@@ -6,10 +6,11 @@ import random
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ...events import log
 from ..base import Refused
 from . import scripts
 from .client import OnRun
-from .frame import ANY_RUN, life_ms, seal
+from .frame import ANY_RUN, MOST_TAGS, life_ms, seal
 from .leasing import HOLD_MS, Leasing, new_token, paired
 from .names import fence_number, is_long
 from .renewal import Grant
@@ -52,6 +53,10 @@ class Storing(Leasing):
 
     async def _stored(self, lease: Lease, grant: Grant, entry: Entry) -> bool:
         address, versions = lease.address, dict(grant.versions)
+        if len(entry.tags) > MOST_TAGS:
+            log.warning("%s(%s) is not stored: %s", *address, too_many(entry))
+            await self._let_go_of(address, grant)
+            return False
         late = sorted(entry.tags - lease.tags)
         try:
             if late:
@@ -223,3 +228,9 @@ class Storing(Leasing):
                 pause = min(pause, left / 1000)
             if await bell.rings_within(pause):
                 return False
+
+
+def too_many(entry: Entry) -> str:
+    """Say that *entry* has more tags than can be kept with it, and what to do."""
+    many = f"it has {len(entry.tags):,} tags, and may have {MOST_TAGS:,}"
+    return f"{many}. Give it fewer, each of a larger group."
