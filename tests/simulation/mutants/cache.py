@@ -225,9 +225,9 @@ MUTANTS = [
     Mutant(
         "a guard that forgets what is owed",
         "an invalidation that failed is carried out before anything is read",
-        "providers/guard.py",
-        "Guard.owe",
-        "            self.debts.add(change)\n",
+        "providers/debts.py",
+        "Debtor.owes",
+        "        self.debts.add(change)\n",
         "",
         "tests/test_promises_owed.py::test_an_invalidation_that_failed",
     ),
