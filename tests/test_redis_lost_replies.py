@@ -29,7 +29,7 @@ def entry() -> Entry:
 @pytest.fixture
 async def far(proxy, prefix):
     """A provider behind the proxy."""
-    provider = RedisCacheProvider(proxy.url, prefix=prefix, timeout="300 ms", lease="1 hour")
+    provider = RedisCacheProvider(proxy.url, prefix=prefix, timeout="2 seconds", lease="1 hour")
     await provider.start(Clock())
     await provider.release(await provider.acquire(K))  # connected; the server knows the scripts
     yield provider
