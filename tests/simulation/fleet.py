@@ -319,6 +319,10 @@ class Fleet(World):
             if not settled.done():
                 self.history.wrong(f"(e) {node.name} never settles")
         self.wait(3.0)  # what was timed out gives its lease back
+        # One whose end was not answered may arrive late, and is asked about for so long.
+        self.run(
+            lambda: not any(node.left() for node in self.nodes), until=self.now + HEALED_SECONDS
+        )
         for node in self.nodes:
             for what in node.left():
                 self.history.wrong(f"(e) {node.name} keeps {what}")
