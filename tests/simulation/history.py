@@ -100,7 +100,7 @@ class Running:
         """When its lease cannot have been asked for yet."""
         self.excused = excused
         self.leaseless = False
-        """The server that has handed out its lease has given the slot away."""
+        """It has no lease that counts: the provider is away, or its server gave the slot away."""
 
 
 class History:
@@ -146,7 +146,7 @@ class History:
         self.values.append(value)
         return len(self.values) - 1
 
-    def begin(self, node: str, key: str, time: float) -> Running:
+    def begin(self, node: str, key: str, time: float, *, leaseless: bool) -> Running:
         """Note that a computation is called; it may be the only one (b)."""
         tick, call = self.tick(), CALL.get()
         # A waiter whose holder ended without a value need not queue again.
@@ -161,13 +161,14 @@ class History:
             asked = other.tick if here else min(other.asked, tick if other.node == node else mine)
             if excused or other.excused or late or asked <= since:
                 continue
-            if other.node == node or (self.calm and not other.leaseless):
+            if other.node == node or (self.calm and not (other.leaseless or leaseless)):
                 self.wrong(
                     f"(b) {key} is computed twice: by {other.node} since {other.tick}, "
                     f"by {node} from {tick}"
                 )
         self.tell(f"    {tick}: {node} computes {key}")
         running = Running(node, key, tick, time, asked=mine, excused=excused)
+        running.leaseless = leaseless
         self._running[key].append(running)
         return running
 

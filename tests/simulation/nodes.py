@@ -154,7 +154,8 @@ class Node:
     async def compute(self, key: str, pause: Callable[[float], Any] = asyncio.sleep) -> int:
         """Read the source: it may take long, fail, or seem to hang."""
         history, rng = self.history, self.world.rng
-        running = history.begin(self.name, key, self.world.now)
+        away = any(guard.down for guard in self.app.guards)
+        running = history.begin(self.name, key, self.world.now, leaseless=away)
         is_late = history.lives.tagged and rng.random() < self.world.lateness
         late = frozenset({"late"}) if is_late else frozenset()
         number = history.value(key, self.world.now, late)
