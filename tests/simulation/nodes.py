@@ -385,12 +385,21 @@ def node_threads(world: Any) -> Iterator[None]:
         binding.cached_attributes = _find_attributes
 
 
+class OfOneProcess(RedisCacheProvider):
+    """Nodes stand for processes: what one owes no other one knows."""
+
+    @property
+    def identity(self) -> Any:
+        """Nobody else's."""
+        return id(self)
+
+
 def far_node(
     name: str, world: Any, history: History, way: type[Any], url: str, **options: Any
 ) -> Node:
     """Make a node of the simulated world."""
     loop = world.loop()
-    provider = RedisCacheProvider(url, prefix="sim", **options)
+    provider = OfOneProcess(url, prefix="sim", **options)
     node = Node(name, loop, history, world, way, provider, clock=NodeClock(loop))
     node.thread = SimThread
     loop.node = node

@@ -11,12 +11,10 @@ from typing import Any
 
 import redis.asyncio
 
-from stillfresh.providers.redis import RedisCacheProvider
-
 from .conditions import Conditions
 from .fleet import SIZE
 from .history import History
-from .nodes import KEYS, WAYS, Node
+from .nodes import KEYS, WAYS, Node, OfOneProcess
 
 FAULTS = ("CLIENT KILL", "SCRIPT FLUSH", "FLUSHALL", "lose", "cancel a change")
 
@@ -54,7 +52,7 @@ class RealFleet:
         # How long a push takes here nobody knows.
         self.history.calm = conditions.calm and not lives.near
         loop = asyncio.get_running_loop()
-        providers = [RedisCacheProvider(url, prefix=prefix) for _ in range(SIZE)]
+        providers = [OfOneProcess(url, prefix=prefix) for _ in range(SIZE)]
         self.nodes = [
             Node(f"n{number}", loop, self.history, self, self.way, provider)
             for number, provider in enumerate(providers)
