@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from .entry import MISSING
 from .errors import RecursiveComputation
+from .forks import free_in_child
 
 if TYPE_CHECKING:
     import asyncio
@@ -88,7 +89,7 @@ class Outcome:
 
 
 _NOBODY: Final[dict[Any, None]] = {}  # shared, and never written to
-_ending = threading.RLock()  # garbage may be collected anywhere, and call back
+_ending: Final = free_in_child()
 
 
 class Flight:
@@ -333,13 +334,7 @@ def flight_here() -> Flight | None:
     return None if found is None else found()
 
 
-_waiting = threading.RLock()
-
-
-def forget_waiters() -> None:
-    """Get ready for the child of a fork: who held the locks does not exist."""
-    global _waiting, _ending  # one for the process, whoever forks
-    _waiting, _ending = threading.RLock(), threading.RLock()
+_waiting: Final = free_in_child()
 
 
 class waiting_for:  # noqa: N801  # reads as a phrase: with waiting_for(flight)

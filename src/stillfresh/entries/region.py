@@ -20,7 +20,7 @@ from weakref import WeakSet
 
 from ..errors import ProviderUnavailable
 from ..providers.base import Address
-from ..singleflight import Flights, forget_waiters
+from ..singleflight import Flights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -198,7 +198,6 @@ class Rest:
 
 
 def _forget_other_threads() -> None:
-    forget_waiters()
     # In the child of a fork, whoever led a flight in another thread does not exist.
     for region in list(_all):
         region.flights = Flights()
