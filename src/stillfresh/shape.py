@@ -121,7 +121,7 @@ class Shape:
         return self.function(*args, **kwargs)
 
     def positional(self, values: Values) -> Values:
-        """Return *values* for a callable that takes them as they were passed by position."""
+        """Return *values* one after the other, without those that `named` returns."""
         if self.simple:
             return values
         flat: list[object] = []
@@ -137,6 +137,19 @@ class Shape:
         if self.parameters and self.parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
             return dict(sorted(cast("dict[str, object]", values[-1]).items()))
         return {}
+
+    def by_name(self, values: Values) -> tuple[Values, dict[str, object]]:
+        """Return *values* for a callable that takes them as the function itself does."""
+        by_position: list[object] = []
+        by_name: dict[str, object] = {}
+        for parameter, value in zip(self.parameters, values, strict=True):
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                by_position += cast("Values", value)
+            elif parameter.kind is parameter.KEYWORD_ONLY:
+                by_name[parameter.name] = value
+            elif parameter.kind is not parameter.VAR_KEYWORD:
+                by_position.append(value)
+        return tuple(by_position), by_name | self.named(values)
 
     def quick_key(self, values: Values) -> object:
         """Return the key in the short-cut index, or None where the values do not allow it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from ..errors import InvalidOption
 from ..tags import checked_tags
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ..shape import Shape, Values
+
+_BY_POSITION: Final = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+)
 
 
 class KeyRule:
@@ -33,6 +38,7 @@ class KeyRule:
             self._template = KeyTemplate(option, parameters)
         elif callable(option) and not inspect.iscoroutinefunction(option):
             self._callable = option
+            self._told = told(option, shape, "key")
         else:
             msg = f"key={option!r}: expected a template such as 'user:{{user_id}}', or a function."
             raise InvalidOption(msg)
@@ -56,8 +62,8 @@ class KeyRule:
         if self._template is not None:
             return self._template.render(_named(self._shape, values, instance))
         if self._callable is not None:
-            positional = self._shape.positional(values)
-            return _own_text(self._callable(*positional, **self._shape.named(values)))
+            args, kwargs = self._told(values)
+            return _own_text(self._callable(*args, **kwargs))
         if self.plain:
             return ",".join(map(encode, values, self._shape.names))
         texts = [encode_all(self._shape.positional(values), self._shape.names)]
@@ -92,6 +98,7 @@ class TagRule:
                 msg = f"tags={option!r}: expected a plain function, this one is async."
                 raise InvalidOption(msg)
             self._callable = option
+            self._told = told(option, shape, "tags", after=1)
             return
         names = checked_tags(option, "tags")
         templates = [TagTemplate(name, parameters) for name in sorted(names)]
@@ -120,10 +127,49 @@ class TagRule:
         function = self._callable
         if function is None:
             return None
-        arguments, extra = self._shape.positional(values), self._shape.named(values)
-        return lambda value: checked_tags(
-            function(value, *arguments, **extra), "what tags= returned"
+        args, kwargs = self._told(values)
+        return lambda value: checked_tags(function(value, *args, **kwargs), "what tags= returned")
+
+
+def told(
+    option: Callable[..., object], shape: Shape, word: str, after: int = 0
+) -> Callable[[Values], tuple[Values, dict[str, object]]]:
+    """
+    Return what makes of a call the arguments for *option*, a callable of the user's.
+
+    They are passed as the function takes them: by name what it takes by name only. To one that
+    does not know these names they come by position, in the order of the signature. *after* is how
+    many arguments stand in front of them.
+
+    Raises:
+        InvalidOption: It knows some of the names, and would get others' values under them.
+    """
+    if shape.by_position:
+        return lambda values: (values, {})
+    kinds = [parameter.kind for parameter in shape.parameters]
+    only = [each.name for each in shape.parameters if each.kind is each.KEYWORD_ONLY]
+    try:
+        own = list(inspect.signature(option).parameters.values()) if only else []
+    except (TypeError, ValueError):  # it is written in C, and says nothing
+        own = []
+    after += sum(kind in _BY_POSITION for kind in kinds)
+    places = [each for each in own if each.kind in _BY_POSITION][after:]
+    known = {each.name for each in places if each.kind is not each.POSITIONAL_ONLY}
+    known |= {each.name for each in own if each.kind is each.KEYWORD_ONLY}
+    if known.issuperset(only) or any(each.kind is each.VAR_KEYWORD for each in own):
+        return shape.by_name
+    in_place = {name for name, each in zip(only, places, strict=False) if each.name == name}
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        in_place = set()  # nobody knows how many stand in front
+    wrong = [name for name in only if name in known - in_place]
+    if wrong:
+        missing = next(name for name in only if name not in known)
+        msg = (
+            f"{word}={option!r}: it has {wrong[0]!r}, which comes by name, but not {missing!r}. "
+            f"Take all of {', '.join(only)} under these names, or **kwargs."
         )
+        raise InvalidOption(msg)
+    return lambda values: (shape.positional(values), shape.named(values))
 
 
 def vary_text(sources: tuple[Callable[[], object], ...]) -> str:
