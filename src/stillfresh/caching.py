@@ -26,6 +26,7 @@ from .options import Options, Policy, checked_name
 from .providers.base import checked_provider
 from .services.asgi import HasRoute
 from .sources.cached import Cached, SyncCached, controls_of, generated
+from .sources.claims import note_elsewhere
 from .sources.definition import Definition
 from .sources.operations import RootHome
 from .sources.root import Root
@@ -189,6 +190,8 @@ def _decorate(function: Any, *, policy: Policy, options: dict[str, Any], root: R
         root=root,
     )
     where = function.__qualname__.rpartition(".")[0]
+    if "<locals>" not in where and definition.kind != "method":
+        note_elsewhere(definition)
     if kind == "function":
         return staticmethod(generated(definition))
     if not where or where.endswith("<locals>"):
@@ -232,6 +235,8 @@ class Cache(Store[T]):
         )
         self._root = Root(checked_name(name), dict(options), module)
         self._settle(RootHome(self._root))
+        if frame is not None and frame.f_code.co_name == "<module>":
+            note_elsewhere(self._root)
 
     @property
     def root(self) -> Root:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 from ..app import App, extensions
 from ..caching import Cache, named_functions
 from .cached import Cached, SyncCached, generated
+from .claims import name_taken
 from .definition import Definition
 from .instances import BINDING, is_binding
-from .ledger import LedgerExtension, ledger_of, name_taken
+from .ledger import LedgerExtension, ledger_of
 from .operations import DefinitionHome, RootHome
 from .root import Root
 from .shortcuts import disconnect_all

@@ -1,8 +1,8 @@
 """
 What one app knows about caches: their regions, their readers, and how calls were answered.
 
-A *source* is what owns entries: a decorated function or a `Cache`. The same source has one
-reader per namespace, since an inherited method has a namespace for each concrete class.
+The same source has one reader per namespace, since an inherited method has a namespace for each
+concrete class.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import gc
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..app import App, Extension
@@ -19,66 +19,17 @@ from ..computing.calls import Counts
 from ..computing.drivers import drive
 from ..entries.nearby import reader_for
 from ..entries.region import Region
-from ..errors import InvalidOption, ProviderUnavailable
+from ..errors import ProviderUnavailable, StillfreshError
 from ..forks import free_in_child
 from ..providers.base import CacheProvider, checked_provider
 from ..providers.memory import MemoryCacheProvider
 from ..services.current import default_app
+from .claims import elsewhere, name_taken
 from .shortcuts import disconnect_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..codecs import Codec
-    from ..options import Policy
     from ..readthrough import Reader
-
-
-class Source(Protocol):
-    """What owns entries."""
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        """Module and qualified name, for people."""
-        ...
-
-    def goes_with(self, other: Source) -> bool:
-        """Tell whether both may have the same name: one is the other, written again."""
-        ...
-
-    @property
-    def policy(self) -> Policy:
-        """Its options."""
-        ...
-
-    @property
-    def computes(self) -> bool:
-        """Its values come from its code: what other code has computed is not its value."""
-        ...
-
-    @property
-    def lasting(self) -> bool:
-        """Its values are data, which no function could compute again."""
-        ...
-
-    def codec(self) -> Callable[[], Codec]:
-        """Return what makes its codec; must not hold the source."""
-        ...
-
-
-class Claim(NamedTuple):
-    """A name that a source wants for its entries."""
-
-    name: str
-    namespace: str
-    holder: object
-    """Whose entries they are: the source's, or those of a concrete class that inherited it."""
-    prefix: str = ""
-    """What all keys begin with."""
-    own_space: bool = True
-    """The namespace is nobody else's; False under a `Cache`."""
-    local: bool = False
-    """The entries stay in this process, whatever the provider is."""
+    from .claims import Claim, Source
 
 
 class Holder(NamedTuple):
@@ -341,17 +292,6 @@ def _stranger(holders: list[Holder], source: Source) -> Source | None:
     return None
 
 
-def name_taken(name: str, holder: Source, source: Source) -> InvalidOption:
-    """Return the error of two sources that want one name."""
-    shown = name.replace("\n", " ")
-    msg = (
-        f"the name {shown!r} belongs to {'.'.join(holder.identity)}, and "
-        f"{'.'.join(source.identity)} wants it too: each would be served the other's values. "
-        "Give one of them another name=, or declare one Cache and decorate both with it."
-    )
-    return InvalidOption(msg)
-
-
 def ledger_of(app: App) -> Ledger:
     """Return the ledger of *app*."""
     found = app.extras.get("caches")
@@ -385,8 +325,13 @@ class LedgerExtension(Extension):
 
     async def invalidate_tags(self, app: App, tags: frozenset[str], *, blocking: bool) -> None:
         ledger = ledger_of(app)
+        problem: Exception | None = None
         app.guard(app.get(CacheProvider))  # also where nothing was asked of it yet
-        problem: ProviderUnavailable | None = None
+        for source in list(elsewhere):
+            try:
+                ledger.start_provider(source.policy.provider)
+            except StillfreshError as error:
+                problem = error  # what can be reached is dropped all the same
         for guard in app.guards:
             ops = guard.blocking if blocking else guard.waiting
             try:

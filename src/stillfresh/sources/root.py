@@ -10,7 +10,8 @@ from ..entry import MISSING
 from ..errors import InvalidOption
 from ..options import Policy
 from ..providers.base import checked_provider
-from .ledger import Claim, ledger_of
+from .claims import Claim
+from .ledger import ledger_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

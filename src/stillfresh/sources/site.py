@@ -22,8 +22,9 @@ from ..keys.quoting import quoted
 from ..keys.rules import KeyRule, TagRule, vary_text
 from ..services.current import which_app
 from ..shape import Shape
+from .claims import Claim
 from .instances import has_state, serial_of, warn_once
-from .ledger import Claim, ledger_of
+from .ledger import ledger_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,8 @@ from ...keys.canonical import encode_all
 from ...keys.patterns import compile_pattern
 from ...keys.templates import TagTemplate
 from ...options import Policy
-from ...sources.ledger import Claim, ledger_of
+from ...sources.claims import Claim
+from ...sources.ledger import ledger_of
 from ...sources.report import Stats
 from ...tags import checked_tags
 from ..rules import key as keys
