@@ -71,6 +71,35 @@ async def test_a_copy_does_not_carry_the_binding(how: str, owned: Service) -> No
     assert (owned.calls, twin.calls) == (1, 2)
 
 
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy])
+async def test_a_way_of_copying_of_ones_own_does_not_carry_the_binding(how) -> None:
+    """A class that copies its whole `__dict__` has copies that are asked for themselves."""
+
+    class Tenants:
+        def __init__(self, tenant: str) -> None:
+            self.tenant = tenant
+
+        def __copy__(self) -> Tenants:
+            twin = object.__new__(type(self))
+            twin.__dict__.update(self.__dict__)
+            return twin
+
+        def __deepcopy__(self, memo: dict[int, object]) -> Tenants:
+            memo[id(self)] = twin = self.__copy__()
+            return twin
+
+        @cache
+        async def name(self) -> str:
+            return self.tenant
+
+    owned = App(Tenants("a")).get(Tenants)
+    assert "name" in vars(owned)
+    twin = how(owned)
+    twin.tenant = "b"
+    assert await twin.name() == "b"
+    assert await owned.name() == "a"
+
+
 def test_a_copy_keeps_what_only_looks_like_a_binding() -> None:
     """An attribute that is a cached function is data, and is copied."""
 

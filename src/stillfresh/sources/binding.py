@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+from functools import wraps
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -113,8 +114,25 @@ def _hide_bindings(kind: type) -> None:
     def __getstate__(self: object) -> object:  # noqa: N807  # it replaces the method
         return _without_bindings(original(self), self)
 
-    cast("Any", kind).__getstate__ = __getstate__
-    cast("Any", kind).__stillfresh_bindings_hidden__ = True
+    changed = cast("Any", kind)
+    changed.__getstate__ = __getstate__
+    for name in ("__copy__", "__deepcopy__"):  # of their own: they may take the whole __dict__
+        if hasattr(kind, name):
+            setattr(kind, name, _copying_no_binding(getattr(kind, name)))
+    changed.__stillfresh_bindings_hidden__ = True
+
+
+def _copying_no_binding(original: Any) -> Any:
+    @wraps(original)
+    def copied(self: object, *args: object) -> object:
+        twin = original(self, *args)
+        own = getattr(twin, "__dict__", None)
+        if twin is not self and own is not None:
+            for name in [name for name, value in own.items() if is_binding(value, self)]:
+                del own[name]
+        return twin
+
+    return copied
 
 
 def _without_bindings(state: Any, instance: object) -> Any:
