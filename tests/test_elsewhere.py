@@ -64,4 +64,3 @@ async def test_a_provider_that_cannot_be_made_keeps_no_other_from_a_tag(monkeypa
             await app.invalidate_tags("prices")
         assert await near.price(1) == 2
     del shop
-

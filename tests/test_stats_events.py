@@ -181,6 +181,23 @@ async def test_events_of_eviction() -> None:
     assert not left & set(evicted)
 
 
+async def test_evictions_are_told_from_when_somebody_listens() -> None:
+    """Also to who comes when the app runs; until then nobody pays for a report."""
+    app = App().provide(CacheProvider, MemoryCacheProvider(max_entries=10))
+    store = Cache[int](name="s")
+    async with app:
+        for n in range(12):
+            await store.set(f"k{n}", n)
+        told: list[str | None] = []
+        again: list[str | None] = []
+        app.on("evict", lambda event: told.append(event.key))
+        app.on("evict", lambda event: again.append(event.key))
+        for n in range(5):
+            await store.set(f"l{n}", n)
+        assert len(told) == 5
+        assert told == again
+
+
 async def test_a_call_of_a_stopped_app_is_a_bypass() -> None:
     """It is told like any other."""
 

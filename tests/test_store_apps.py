@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from stillfresh import (
+    AmbiguousApp,
     App,
     Cache,
     CacheProvider,
@@ -265,6 +266,50 @@ async def test_a_module_level_cache_is_on_the_only_app():
             await store.set("k", 2)
             assert await store.get("k") == 2
         assert await store.get("k") is None
+
+
+async def test_a_store_follows_its_app_wherever_it_goes():
+    """An app that starts, stops, is joined by another, or gets another provider: each counts."""
+    numbers = Cache[int](name="numbers")
+
+    class Service:
+        own = Cache[int]()
+
+    app = App(Service)
+    assert await numbers.get("k") is None  # the default app's
+    await numbers.set("k", 0)
+    async with app:
+        own = app.get(Service).own
+        for store in (numbers, own):
+            assert await store.get("k") is None
+            await store.set("k", 1)
+            assert await store.get("k") == 1
+            with app.override(CacheProvider, MemoryCacheProvider()):
+                assert await store.get("k") is None
+                await store.set("k", 2)
+            assert await store.get("k") == 1
+        async with App():
+            with pytest.raises(AmbiguousApp):
+                await numbers.get("k")
+            assert await own.get("k") == 1
+        assert await numbers.get("k") == 1
+    assert await own.get("k") is None
+    with pytest.raises(NotRunning):
+        await own.set("k", 3)
+    assert await numbers.get("k") is None  # the default app's once more, dropped at the start
+
+
+async def test_a_store_is_the_same_whenever_a_service_asks():
+    """`self.sessions` is one object per app, and another one in another app."""
+
+    class Service:
+        own = Cache[int]()
+
+    async with App(Service) as one, App(Service) as other:
+        assert one.get(Service).own is one.get(Service).own
+        assert one.get(Service).own is not other.get(Service).own
+        await one.get(Service).own.set("k", 1)
+        assert await other.get(Service).own.get("k") is None
 
 
 async def test_changes_need_a_running_app():

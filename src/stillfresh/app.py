@@ -168,9 +168,8 @@ class App(Served):
             if found is None:
                 found = Guard(a_provider(provider), self.clock, self.listeners)
                 drive(provider.start(self.clock))
-                found.on_stop = provider.add_evict_listener(
-                    lambda address: self.listeners.emit("evict", *address)
-                )
+                if self.listeners.wants("evict"):
+                    found.hear_evictions()
                 found.join(lambda: self._changed(provider=False))
                 self._guards[id(provider)] = found
             return found
@@ -248,8 +247,7 @@ class App(Served):
     async def _start(self, wait: Callable[[object], Awaitable[None]], *, blocking: bool) -> None:
         with self._guarding:
             if self._phase != "stopped":
-                msg = f"{self!r} was started before. Stop it first, or make a second App."
-                raise AlreadyRunning(msg)
+                raise AlreadyRunning(f"{self!r} was started before. Stop it, or make another App.")
             self._phase = "starting"
         self._started = []
         try:
@@ -369,6 +367,10 @@ class App(Served):
             InvalidOption: There is no such event, or the listener is no plain function.
         """
         remove = self.listeners.add(event, listener)
+        if event == "evict":
+            with self._guarding:
+                for guard in self._guards.values():
+                    guard.hear_evictions()
         self._changed(provider=False)  # a short cut tells nobody, so none may answer
         return remove
 
@@ -378,8 +380,7 @@ class App(Served):
 
         Raises:
             NotRunning: The app does not run.
-            ProviderUnavailable: Nobody knows whether it happened; it is done before this
-                process reads any of it again.
+            ProviderUnavailable: The outcome is unknown; it holds before this process reads again.
         """
         await self.drop_tagged(tags, blocking=False)
 

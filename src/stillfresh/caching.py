@@ -28,6 +28,7 @@ from .services.asgi import HasRoute
 from .sources.cached import Cached, SyncCached, controls_of, generated
 from .sources.claims import note_elsewhere
 from .sources.definition import Definition
+from .sources.ledger import ledger_of
 from .sources.operations import RootHome
 from .sources.root import Root
 from .sources.store import Store
@@ -266,11 +267,17 @@ class Cache(Store[T]):
 
     def __get__(self, instance: object, owner: type | None = None) -> Self:
         app = None if instance is None else registry.owner_of(instance)
-        if app is None or self._root is None:
+        root = self._root
+        if app is None or root is None:
             return self
+        stores = ledger_of(app).stores
+        found: Self | None = stores.get(root)
+        if found is not None:
+            return found
         bound = type(self).__new__(type(self))
-        bound._root = self._root  # noqa: SLF001  # its own twin
-        bound._settle(RootHome(self._root, app))  # noqa: SLF001
+        bound._root = root  # noqa: SLF001  # its own twin
+        bound._settle(RootHome(root, app))  # noqa: SLF001
+        stores[root] = bound
         return bound
 
     @overload

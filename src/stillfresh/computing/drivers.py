@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from ..clock import Clock, Timer
-    from ..providers.guard import Guard, Operations
+    from ..providers.guard import Guard
+    from ..providers.guarded import Operations
     from ..providers.memory import MemoryCacheProvider
     from ..singleflight import Flight
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from ..app import App
     from ..entry import Entry, Windows
-    from ..providers.guard import Guard, Operations
+    from ..providers.guard import Guard
+    from ..providers.guarded import Operations
     from ..singleflight import Flight
 
 T = TypeVar("T")
@@ -74,8 +75,9 @@ class Region:
         keys = {key for key, _ in entries}
         addressed = [(self.address(key), entry) for key, entry in entries]
         await self._change(ops.put(addressed), lambda flight: flight.key in keys)
-        for key in keys:
-            self.emit("store", key)
+        if self.heard:
+            for key in keys:
+                self.emit("store", key)
 
     async def delete(self, ops: Operations, keys: Sequence[str]) -> int:
         """Drop exact keys; answer how many were there."""
@@ -151,7 +153,8 @@ class Region:
         try:
             return await operation
         finally:
-            self.flights.drop(concerned)
+            if self.flights:
+                self.flights.drop(concerned)
 
 
 def has_tag(flight: Flight, tags: frozenset[str]) -> bool:

@@ -98,6 +98,20 @@ class Shelf:
         usable = judge(entry, region.clock.now()) in {Verdict.FRESH, Verdict.STALE}
         return self.hand_out(value) if usable else MISSING
 
+    async def get(self, key: str, driver: Driver) -> object:
+        """
+        Return the value that is there, or MISSING; it counts as a call.
+
+        Raises:
+            ProviderUnavailable: The provider did not answer.
+        """
+        memory = self.region.guard.memory
+        if memory is None:
+            [(entry, value)] = await self.look_many([key], driver)
+        else:  # as that does, without a coroutine
+            entry, value = self.open(memory.find(self.region.address(key)))
+        return self._got(key, entry, value)
+
     async def peek_many(self, keys: list[str], driver: Driver) -> dict[str, object]:
         """
         Return the values that are there, by key; each key counts as a call.
@@ -105,16 +119,21 @@ class Shelf:
         Raises:
             ProviderUnavailable: The provider did not answer.
         """
-        region = self.region
         found: dict[str, object] = {}
         for key, (entry, value) in zip(keys, await self.look_many(keys, driver), strict=True):
-            verdict = judge(entry, region.clock.now())
-            if verdict not in {Verdict.FRESH, Verdict.STALE}:
-                self.done("miss", key, None)
-                continue
-            status = "hit" if verdict is Verdict.FRESH else "stale"
-            found[key] = self.done(status, key, value).value
+            got = self._got(key, entry, value)
+            if got is not MISSING:
+                found[key] = got
         return found
+
+    def _got(self, key: str, entry: Entry | None, value: object) -> object:
+        verdict = judge(entry, self.region.clock.now())
+        if verdict is Verdict.FRESH:
+            return self.done("hit", key, value).value
+        if verdict is Verdict.STALE:
+            return self.done("stale", key, value).value
+        self.done("miss", key, None)
+        return MISSING
 
     def hand_out(self, value: object) -> object:
         """Return what a caller gets of a stored value."""

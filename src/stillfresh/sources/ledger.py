@@ -62,6 +62,8 @@ class Ledger:
         self._mortal: set[str] = set()
         self._dying: deque[tuple[Source | None, Claim]] = deque()
         self._local: MemoryCacheProvider | None = None
+        self.stores: dict[Source, Any] = {}
+        """The stores that are attributes of this app's services, as these see them."""
 
     def reader(self, source: Source, claim: Claim) -> Reader:
         """

@@ -10,10 +10,11 @@ from ..errors import InvalidOption, UnstableArgument
 from ..keys.patterns import compile_pattern
 from ..leading import past_the_cache
 from ..options import lifetime
-from ..services.current import which_app
+from ..services.current import only_one_app, which_app
 from ..tags import checked_tags
 from .ledger import ledger_of
 from .report import Stats
+from .shortcuts import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -40,6 +41,11 @@ class StoreHome(Protocol):
     @property
     def namespace(self) -> str:
         """What is in front of every key."""
+        ...
+
+    @property
+    def stays(self) -> bool:
+        """Whoever calls gets the same app, unless something starts, stops or changes."""
         ...
 
     def app(self) -> App:
@@ -73,6 +79,10 @@ class RootHome:
     @property
     def namespace(self) -> str:
         return self.root.name
+
+    @property
+    def stays(self) -> bool:
+        return self._owner is not None or only_one_app()
 
     def app(self) -> App:
         return self._owner or which_app(f"Cache {self.root.name!r}")
@@ -110,6 +120,10 @@ class DefinitionHome:
     def namespace(self) -> str:
         return self._place().namespace
 
+    @property
+    def stays(self) -> bool:
+        return False
+
     def app(self) -> App:
         return self._place().app
 
@@ -132,21 +146,34 @@ class StoreOperations:
 
     def __init__(self, home: StoreHome) -> None:
         self.home = home
+        self._known: tuple[int, Reader] | None = None
+        """The reader that was found last, and the moment when; see `shortcuts.moment`."""
 
     def _changing(self, what: str) -> Reader:
+        reader = self._reading()
+        if reader is not None:
+            return reader
         app = self.home.app()
         app.must_run(f"Cache {self.home.title!r}.{what}()")
         return self.home.reader(app)
 
     def _reading(self) -> Reader | None:
+        now, known = moment(), self._known
+        if known is not None and known[0] == now and known[1].region.app.running:
+            return known[1]
         app = self.home.app()
-        if app.running:
-            return self.home.reader(app)
-        return None
+        if not app.running:
+            return None
+        reader = self.home.reader(app)
+        if self.home.stays:
+            self._known = now, reader
+        return reader
 
     async def get(self, driver: Driver, key: str, default: object) -> object:
-        found = await self.get_many(driver, [key])
-        return found.get(key, default)
+        name = checked_key(key)
+        reader = self._reading()
+        value = MISSING if reader is None else await reader.get(name, driver)
+        return default if value is MISSING else value
 
     async def get_many(self, driver: Driver, keys: Iterable[str]) -> dict[str, object]:
         names = [checked_key(key) for key in keys]

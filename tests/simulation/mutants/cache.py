@@ -252,7 +252,7 @@ MUTANTS = [
     Mutant(
         "owed, and read all the same",
         "an invalidation that failed is carried out before anything is read",
-        "providers/guard.py",
+        "providers/guarded.py",
         "Operations._admitted",
         "            await self._pay()\n",
         "            pass\n",
@@ -260,10 +260,10 @@ MUTANTS = [
     Mutant(
         "a cancelled invalidation taken for done",
         "R6: an unknown outcome is a failure, and is remembered",
-        "providers/guard.py",
+        "providers/guarded.py",
         "Operations._checked",
         """            if change is not None:
-                self._guard.owe(change)
+                self._breaker.owe(change)
             raise""",
         """            raise""",
         "tests/test_promises_owed.py::test_a_cancelled_invalidation_is_remembered",
@@ -332,7 +332,7 @@ MUTANTS = [
     Mutant(
         "a near tier that keeps what its own process changes",
         "an invalidation holds in its own process at once",
-        "providers/guard.py",
+        "providers/guarded.py",
         "Operations._with_care",
         """        tier.forget(forgotten)
         try:""",

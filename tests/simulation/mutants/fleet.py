@@ -159,7 +159,7 @@ MUTANTS = [
     Mutant(
         "a refusal for want of room taken for a fault",
         "a server without memory serves what it has",
-        "providers/guard.py",
+        "providers/guarded.py",
         "Operations.fault",
         "isinstance(error, Refused)",
         "False",
