@@ -1,9 +1,7 @@
-"""What an app knows about its caches, while threads, collections of garbage and forks come in between."""
+"""What an app knows about its caches, while threads and collections of garbage come in between."""
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -15,13 +13,12 @@ from stillfresh.clock import Clock
 from stillfresh.entries.quick import QuickIndex
 from stillfresh.providers.guard import Guard
 from stillfresh.services.registry import Registry
-from stillfresh.sources import instances, shortcuts
 from stillfresh.sources.ledger import Ledger, ledger_of
 from stillfresh.sources.site import Site
 from stillfresh.testing import VirtualClock, isolated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 PATIENCE = 10.0
 
@@ -333,95 +330,3 @@ def test_two_listeners_that_come_at_once_are_both_heard() -> None:
             end()
         Shop("Riga").price(2)
         assert len(heard) == 1_600
-
-
-def locks() -> Iterator[tuple[str, Any]]:
-    """Yield the locks on the way of a call, by the name of who has them."""
-    yield "instances", lambda app, f: instances._lock
-    yield "short cuts", lambda app, f: shortcuts._shortcuts_lock
-    yield "ledger", lambda app, f: ledger_of(app)._lock
-    yield "app", lambda app, f: app._guarding
-    yield "container", lambda app, f: app._container._lock
-    yield "index", lambda app, f: index_of(app)._lock
-
-
-def index_of(app: App) -> QuickIndex:
-    """Return the index of the only function that *app* has answered."""
-    (readers,) = ledger_of(app)._readers.values()
-    return next(iter(readers.values())).index
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-@pytest.mark.parametrize("lock", [pytest.param(find, id=name) for name, find in locks()])
-def test_a_fork_while_another_thread_holds_a_lock(lock: Any) -> None:
-    """The child finds it free: it computes, stores, is served, and changes its provider."""
-    with isolated() as app:
-
-        @cache
-        def f(x: int) -> int:
-            return x
-
-        f(1)
-        f(1)
-        held, let_go = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            with lock(app, f):
-                held.set()
-                let_go.wait(PATIENCE)
-
-        thread = threading.Thread(target=hold)
-        thread.start()
-        assert held.wait(PATIENCE)
-        child = os.fork()
-        if not child:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(int(PATIENCE))  # ends who waits for ever
-            try:
-                use(app, f)
-                os._exit(0)
-            finally:
-                os._exit(1)
-        let_go.set()
-        thread.join(PATIENCE)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_fork_while_another_thread_builds_a_service() -> None:
-    """The child builds it: who was at it does not exist there, and is no circle."""
-    building, go = threading.Event(), threading.Event()
-    parent = os.getpid()
-
-    class Slow:
-        def __init__(self) -> None:
-            building.set()
-            assert os.getpid() != parent or go.wait(PATIENCE)
-
-    app = App()
-    thread = threading.Thread(target=lambda: app.get(Slow))
-    thread.start()
-    assert building.wait(PATIENCE)
-    child = os.fork()
-    if not child:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(int(PATIENCE))
-        try:
-            app.get(Slow)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    go.set()
-    thread.join(PATIENCE)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-def use(app: App, f: Any) -> None:
-    """Do what takes each of the locks once."""
-    f(2)
-    f(2)
-    Shop("Bern").price(1)
-    with app.override(CacheProvider, MemoryCacheProvider()):
-        f(3)

@@ -5,6 +5,7 @@ import os
 import threading
 
 import pytest
+from forking import in_child, many_threads, needs_fork
 
 from stillfresh import (
     App,
@@ -304,8 +305,8 @@ def test_a_foreign_loop_outside_of_a_running_app_is_no_matter():
     assert step(App(Service).get(Service).f()) == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@needs_fork
+@many_threads
 def test_use_after_a_fork():
     """The child finds the entries, and does not wait for a computation of the parent."""
     began, gate = threading.Event(), threading.Event()
@@ -326,14 +327,9 @@ def test_use_after_a_fork():
     thread = threading.Thread(target=busy)
     thread.start()
     assert began.wait(PATIENCE)
-    child = os.fork()
-    if child == 0:  # whatever happens, no second run of the tests
-        code = 1
-        try:
-            code = 0 if (warm(), busy()) == (parent, os.getpid()) else 2
-        finally:
-            os._exit(code)
-    gate.set()
-    thread.join(PATIENCE)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    try:
+        in_child(lambda: (warm(), busy()) == (parent, os.getpid()))
+    finally:
+        gate.set()
+        thread.join(PATIENCE)
     assert busy() == parent

@@ -676,7 +676,7 @@ async def test_nothing_runs_when_idle():
 
 
 FORK = """
-import os, sys, threading
+import os, signal, sys, threading
 from stillfresh.entry import Entry, Windows
 from stillfresh.providers.base import Address, Lease
 from stillfresh.providers.memory import MemoryCacheProvider
@@ -701,6 +701,7 @@ if sys.argv[1] == "held":
     busy.wait(20)
 pid = os.fork()
 if not pid:
+    signal.alarm(20)  # ends who waits for ever
     there = drive(face.look(a))
     kept = there is entry if sys.argv[1] == "free" else there is None and entry.expired
     free = isinstance(drive(face.acquire(a, take=True)), Lease)

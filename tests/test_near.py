@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import random
 import sys
 import threading
@@ -11,6 +10,7 @@ from functools import partial
 from math import inf
 
 import pytest
+from forking import in_child, many_threads, needs_fork
 
 from stillfresh.entry import Entry, Windows
 from stillfresh.options import MemoryTier
@@ -420,21 +420,32 @@ def test_another_clock_drops_everything(bench):
     assert bench.fill() is not None
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@needs_fork
+@many_threads
 def test_the_child_of_a_fork_serves_nothing_of_its_parent(bench):
     """Nobody in the child hears anything; also a short cut that holds an entry sees that."""
     kept = bench.fill()
     read = bench.begin()
-    child = os.fork()
-    if child == 0:
-        try:
-            bench.near.after_fork()
-            bench.beat()
-            good = bench.value() is None and kept.quick_until == -inf and bench.keep(read) is None
-            os._exit(0 if good else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold():
+        with bench.near._lock:
+            held.set()
+            assert let_go.wait(10)
+
+    def check():
+        bench.near.after_fork()
+        bench.beat()
+        return bench.value() is None and kept.quick_until == -inf and bench.keep(read) is None
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(10)
+    try:
+        in_child(check)
+    finally:
+        let_go.set()
+        thread.join(10)
     assert bench.value() == "old"
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import threading
 from typing import Any
 
 import pytest
+from forking import in_child, many_threads, needs_fork
 
 from stillfresh import App, cache
 from stillfresh.testing import VirtualClock, isolated
@@ -144,26 +144,6 @@ def test_a_run_that_ends_cancels_its_computations_and_frees_the_key() -> None:
         assert asyncio.run(again()) == 2
 
 
-def in_child(check: Any) -> None:
-    """Fork, run *check* in the child, and fail when it does not return True in time."""
-    child = os.fork()
-    if child == 0:  # pragma: no cover  # another process
-        code = 1
-        try:
-            # Here and not in a new thread: that may have the number of one which the parent has,
-            # and would be let in by the locks that this one holds.
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(int(PATIENCE))  # ends who waits for ever
-            code = 0 if check() is True else 1
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-many_threads = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-
-
 @needs_fork
 @many_threads
 @pytest.mark.parametrize("options", [{}, {"timeout": 60}], ids=["inline", "worker"])
@@ -198,39 +178,6 @@ def test_the_child_of_a_fork_waits_for_nobody_who_stayed_behind(options: dict[st
             thread.join(PATIENCE)
         assert got == ["parent"]
         assert f.peek(1) == "parent"
-
-
-@needs_fork
-@many_threads
-def test_locks_that_others_held_are_free_in_the_child() -> None:
-    """A fork may come while another thread holds a lock of the flights; the child is not stuck."""
-    from stillfresh import singleflight
-
-    with isolated():
-
-        @cache
-        def g() -> int:
-            return 1
-
-        @cache
-        def f() -> int:
-            return g() + 1
-
-        held, let_go = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            with singleflight._waiting:
-                held.set()
-                assert let_go.wait(PATIENCE)
-
-        thread = threading.Thread(target=hold)
-        thread.start()
-        assert held.wait(PATIENCE)
-        try:
-            in_child(lambda: f() == 2)
-        finally:
-            let_go.set()
-            thread.join(PATIENCE)
 
 
 @needs_fork

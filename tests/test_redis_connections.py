@@ -163,7 +163,7 @@ async def test_who_goes_away_takes_no_other_answer_along(url, prefix):
 
 
 FORK = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
 from stillfresh.clock import Clock
 from stillfresh.computing.drivers import drive
 from stillfresh.entry import Entry, Windows
@@ -180,6 +180,11 @@ async def parent():
 asyncio.run(parent())
 drive(face.look(K))
 child = os.fork()
+if not child:
+    signal.alarm(30)  # ends who waits for ever
+    assert provider._wires is None, "the child has connections of its parent"
+    from stillfresh.providers.redis import renewal
+    assert not renewal._ours, "the child holds leases of its parent"
 for n in range(50):
     assert drive(face.look(K)).value == b"1"
     drive(face.incr(Address("space", "n"), 1, Windows(60.0)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from contextlib import suppress
 
 import pytest
 import redis
+from forking import in_child, many_threads, needs_fork
 
 from stillfresh import App, CacheProvider, ProviderUnavailable, RedisCacheProvider, cache
 from stillfresh.clock import Clock
@@ -304,7 +304,8 @@ async def test_a_primary_that_becomes_a_replica_is_not_listened_to(
 # The process
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@needs_fork
+@many_threads
 async def test_the_child_of_a_fork_starts_without_anything_near(url, prefix):
     """Nobody pushes to the child; what it finds near would never be dropped."""
     async with made(url, prefix) as app:
@@ -314,18 +315,14 @@ async def test_the_child_of_a_fork_starts_without_anything_near(url, prefix):
             service.g()
             await asyncio.sleep(0.001)
         service.g()  # by the short cut
-        child = os.fork()
-        if child == 0:
-            good = False
-            try:
-                good = len(near_of(app)) == 0
-                with redis.Redis.from_url(url) as raw:
-                    raw.flushdb()
-                good = good and service.g() == [3]
-            finally:
-                os._exit(0 if good else 1)
-        _, status = await asyncio.to_thread(os.waitpid, child, 0)
-        assert os.waitstatus_to_exitcode(status) == 0
+
+        def check() -> bool:
+            good = len(near_of(app)) == 0
+            with redis.Redis.from_url(url) as raw:
+                raw.flushdb()
+            return good and service.g() == [3]
+
+        in_child(check)
         await until(lambda: len(near_of(app)) == 0)
         assert service.g() == [3]
 

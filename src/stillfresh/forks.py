@@ -5,7 +5,7 @@ Locks that the child of a fork finds free.
     2. thread B    forks: of the threads only B goes on in the child
     3. the child   wants the lock, which nobody will ever let go of
 
-What was half done under it stays so: whoever uses one keeps what it guards usable at every step.
+A half-made change is not undone, so code under such a lock leaves its data usable after every step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ _set_free = methodcaller("_at_fork_reinit")  # as the standard library does with
 
 
 def free_in_child() -> threading.RLock:
-    """Return a lock that its holder may take again: a collection of garbage may call back."""
+    """
+    Return a re-entrant lock that the child of a fork finds free.
+
+    Re-entrant, since garbage that is collected under it may call back.
+    """
     made = threading.RLock()
     _locks.add(made)
     return made

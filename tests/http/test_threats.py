@@ -131,6 +131,23 @@ async def test_a_field_that_is_not_in_the_key_poisons_nothing(serve, caplog):
         lambda request: request.scope["headers"],
         lambda request: request["client"],
         lambda request: request.state.name,
+        lambda request: request.scope["tenant"],
+        lambda request: request["state"]["name"],
+        lambda request: request.scope.pop("tenant"),
+        lambda request: request.scope.pop("headers"),
+        lambda request: request.scope.setdefault("tenant", "nobody"),
+        lambda request: "tenant" in request.scope,
+        lambda request: dict(request)["tenant"],
+        lambda request: (request.scope | {})["tenant"],
+        lambda request: ({} | request.scope)["tenant"],
+        lambda request: len(request.scope),
+        lambda request: list(reversed(request.scope)),
+        lambda request: request.scope.popitem(),
+        lambda request: request.scope != {},
+        lambda request: len(request.headers),
+        lambda request: request.cookies.pop("x", None),
+        lambda request: bool(request.cookies),
+        lambda request: request.scope["extensions"]["tls"]["client_cert_name"],
     ],
 )
 async def test_every_way_to_read_who_asks_is_seen(serve, read):
@@ -143,7 +160,38 @@ async def test_every_way_to_read_who_asks_is_seen(serve, read):
     page.runs = 0
     get = serve(page)
     for _ in range(2):
-        await get("/", state={"name": "x"})
+        tls = {"tls": {"client_cert_name": "CN=ann"}}
+        got = await get("/", state={"name": "x"}, tenant="ann", extensions=tls)
+        assert got.status == 200
+    assert page.runs == 2
+
+
+@pytest.mark.parametrize("key", ["path", "query_string", "app", "extensions", "path_params"])
+async def test_what_tells_no_clients_apart_may_be_read(serve, key):
+    """The URL is in the key, and the application is everybody's."""
+
+    async def page(request):
+        page.runs += 1
+        return PlainTextResponse(str(type(request.scope.get(key))))
+
+    page.runs = 0
+    get = serve(page)
+    for _ in range(2):
+        await get("/", extensions={"http.response.debug": {}})
+    assert page.runs == 1
+
+
+async def test_what_a_middleware_noted_may_be_read_where_an_identity_is_in_the_key(serve):
+    """With `per=` the response is kept for one, who has a tenant."""
+
+    async def page(request):
+        page.runs += 1
+        return PlainTextResponse(request.scope["tenant"])
+
+    page.runs = 0
+    get = serve(page, per=lambda request: request.scope["tenant"])
+    texts = [(await get("/", tenant=who)).text for who in ("ann", "bob", "ann")]
+    assert texts == ["ann", "bob", "ann"]
     assert page.runs == 2
 
 

@@ -75,5 +75,5 @@ def watch_litestar(exchange: Exchange, values: dict[str, Any]) -> None:
             scope = seen = WatchedScope(value)
         else:
             continue
-        scope.reads, scope.secret = exchange.reads, (*scope.secret, "state")
+        scope.reads = exchange.reads
         values[name] = seen

@@ -33,7 +33,7 @@ class Container:
         self._resolved_by: dict[type, str] = {}
         self._overrides: dict[type, tuple[object, ...]] = {}
         self._building: list[type] = []
-        self._builder = 0
+        self._builder: threading.Thread | None = None
         """The thread that builds, or did."""
 
     def get(self, kind: type[T], by: str) -> T:
@@ -115,8 +115,8 @@ class Container:
         return self._instances[kind]
 
     def _make(self, kind: type, by: str) -> object:
-        here = threading.get_ident()
-        if self._builder != here:  # we have the lock: of another one only a fork leaves anything
+        here = threading.current_thread()  # not its number, which another one gets after it
+        if self._builder is not here:  # the lock is ours: another one's is left by a fork
             self._builder, self._building = here, []
         if kind in self._building:
             circle = " -> ".join(k.__qualname__ for k in (*self._building, kind))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 T = TypeVar("T")
+
+_left_behind: Final[list[object]] = []
 
 
 class Portal:
@@ -21,6 +23,7 @@ class Portal:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run *coroutine* on the private loop, and block until it is done."""
+        self._leave_behind()
         if self._loop is None:
             loop = self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
@@ -36,11 +39,19 @@ class Portal:
 
     def close(self) -> None:
         """End the loop and its thread; what still runs on it is cancelled."""
+        self._leave_behind()
         loop, thread = self._loop, self._thread
         self._loop = self._thread = None
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
+
+    def _leave_behind(self) -> None:
+        # The child of a fork has the loop without its thread. What the loop waits on is the
+        # parent's as well, so it is not used, and not closed either.
+        if self._thread is not None and not self._thread.is_alive():
+            _left_behind.append(self._loop)
+            self._loop = self._thread = None
 
     @staticmethod
     def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import threading
 from typing import TYPE_CHECKING
 
 from ..clock import LIVENESS_SECONDS, Clock
 from ..durations import seconds
+from ..forks import free_in_child
 
 if TYPE_CHECKING:
     import asyncio
+    import threading
     from collections.abc import Callable
 
     from ..durations import Duration
@@ -26,7 +27,7 @@ class VirtualClock(Clock):
     """
 
     def __init__(self, start: float = 1_000.0) -> None:
-        self._lock = threading.RLock()
+        self._lock = free_in_child()
         self._time = start
         self._order = itertools.count()
         self._due: list[tuple[float, int, _VirtualTimer]] = []

@@ -8,7 +8,7 @@ and dependencies, and says what it is: which route, with which arguments.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     import asyncio
@@ -106,6 +106,8 @@ class Exchange:
         for read in sorted(self.reads - allowed - cookies):
             if read.startswith("cookie ") and (cache.per is not None or "cookie" in allowed):
                 continue
+            if read.startswith(NOTED) and cache.per is not None:
+                continue
             return f"the handler reads {read!r} of the request, which is not in the key"
         return ""
 
@@ -113,6 +115,8 @@ class Exchange:
 _HARMLESS = frozenset({"host", "content-type", "content-length"})
 _OF_ONE = frozenset({"authorization", "cookie", "session", "user", "auth", "state"})
 """What says who asks; where an identity is in the key, it may be read."""
+NOTED: Final = "scope key "
+"""In front of the name of what a middleware has noted in the scope: that may say it as well."""
 
 exchange_here: ContextVar[Exchange | None] = ContextVar("stillfresh_exchange", default=None)
 """The request that this code answers."""

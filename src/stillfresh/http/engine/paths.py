@@ -11,7 +11,6 @@ counted; a hit comes nowhere near.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from ...computing.drivers import ON_LOOP
 from ...errors import ProviderUnavailable
 from ...events import log
+from ...forks import free_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ class Paths:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, dict[str, float]] = OrderedDict()
         self._count = 0
-        self._lock = threading.Lock()
+        self._lock = free_in_child()
 
     def __len__(self) -> int:
         return self._count

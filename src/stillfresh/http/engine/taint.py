@@ -13,6 +13,8 @@ from starlette.datastructures import URL, Headers, MutableHeaders
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 
+from .exchange import NOTED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -20,8 +22,21 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
-_SECRET: Final = ("client", "session", "user", "auth")
-"""What middleware puts into a scope about whoever asks."""
+_ROUTING: Final = frozenset(
+    (
+        *("type", "asgi", "http_version", "method", "scheme", "server", "root_path"),
+        *("path", "raw_path", "query_string", "path_params", "extensions"),
+        *("app", "router", "route", "endpoint", "app_root_path"),  # of Starlette and FastAPI
+        *("litestar_app", "route_handler", "path_template"),
+    )
+)
+"""
+What a scope has about the application and the URL. The key has the URL; anything else that
+stands there may say who asks: a server or a middleware has put it there.
+"""
+_FRAMEWORKS: Final = ("starlette.", "fastapi_", "_ls_")
+"""How names begin under which frameworks keep notes for themselves."""
+_KNOWN: Final = frozenset({"client", "session", "user", "auth", "state"})
 
 
 class WatchedHeaders(Headers):
@@ -44,6 +59,10 @@ class WatchedHeaders(Headers):
     def __contains__(self, key: object) -> bool:
         self.reads.add(str(key).lower())
         return super().__contains__(key)
+
+    def __len__(self) -> int:
+        self._all()
+        return super().__len__()
 
     def _all(self) -> None:
         self.reads.update(name.decode("latin-1").lower() for name, _ in self._list)
@@ -92,9 +111,51 @@ class _Watched(dict[str, V]):
         self._note(key)
         return super().get(key, default)
 
+    def __contains__(self, key: object) -> bool:
+        self._note(key)
+        return super().__contains__(key)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        self._note(key)
+        return super().pop(key, *default)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        self._note(key)
+        return super().setdefault(key, default)
+
+    def popitem(self) -> tuple[str, V]:
+        self._all()
+        return super().popitem()
+
+    def __len__(self) -> int:
+        self._all()
+        return super().__len__()
+
+    def __eq__(self, other: object) -> bool:
+        self._all()
+        return super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        self._all()
+        return super().__ne__(other)
+
+    __hash__ = None  # as of every dictionary
+
+    def __or__(self, other: Any) -> Any:
+        self._all()
+        return super().__or__(other)
+
+    def __ror__(self, other: Any) -> Any:
+        self._all()
+        return super().__ror__(other)
+
     def __iter__(self) -> Iterator[str]:
         self._all()
         return super().__iter__()
+
+    def __reversed__(self) -> Iterator[str]:
+        self._all()
+        return super().__reversed__()
 
     def keys(self) -> Any:
         self._all()
@@ -124,10 +185,6 @@ class WatchedCookies(_Watched[str]):
         super().__init__(cookies)
         self._reads = reads
 
-    def __contains__(self, key: object) -> bool:
-        self._note(key)
-        return super().__contains__(key)
-
     def _note(self, key: object) -> None:
         self._reads.add(f"cookie {key}")
 
@@ -136,16 +193,21 @@ class WatchedCookies(_Watched[str]):
 
 
 class WatchedScope(_Watched[Any]):
-    """Notes when the parts that tell clients apart are read past the request."""
+    """Notes when the parts that may tell clients apart are read past the request."""
 
     reads: set[str]
-    secret: tuple[str, ...] = _SECRET
 
     def _note(self, key: object) -> None:
-        if key == "headers":
+        name = str(key)
+        if name == "headers":
             self.reads.add("all fields")
-        elif isinstance(key, str) and key in self.secret:
-            self.reads.add(key)
+        elif name in _KNOWN:
+            self.reads.add(name)
+        elif name == "extensions":
+            if "tls" in dict.get(self, name, ()):  # the certificate of a client
+                self.reads.add("client")
+        elif name not in _ROUTING and not name.startswith(_FRAMEWORKS):
+            self.reads.add(NOTED + name)
 
     def _all(self) -> None:
         for key in dict.__iter__(self):

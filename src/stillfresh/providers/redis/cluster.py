@@ -12,12 +12,12 @@ There is no order between them: what needs one takes two trips.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from ...errors import ProviderUnavailable
+from ...forks import free_in_child
 from .bells import Bell, ThreadBell
 from .client import Layout, OnRun, Refusal, key_of, text_of
 from .hearing import Hearing
@@ -251,7 +251,7 @@ class ClusterLinks(Cluster):
         self._tier = tier
         self._hearings: dict[asyncio.AbstractEventLoop, Hearing] = {}
         self._nodes: dict[Place, Links] = {}
-        self._lock = threading.Lock()
+        self._lock = free_in_child()
         self._closed = False
         self._gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
             WeakKeyDictionary()
@@ -346,7 +346,7 @@ class ClusterLines(Cluster):
     def __init__(self, server: Server, slots: SlotMap) -> None:
         super().__init__(server, slots)
         self._nodes: dict[Place, Lines] = {}
-        self._lock = threading.Lock()
+        self._lock = free_in_child()
         self._closed = False
 
     def node(self, place: Place) -> Lines:

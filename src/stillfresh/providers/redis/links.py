@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ProviderUnavailable
+from ...forks import free_in_child
 from .bells import Bell
 from .client import OneServer, made
 from .link import Link
@@ -32,7 +32,7 @@ class Links(OneServer):
         """By the loop to which each belongs."""
         self._closed = False
         self._reason = ProviderUnavailable
-        self._lock = threading.Lock()
+        self._lock = free_in_child()
 
     async def talk(self, commands: Sequence[Command]) -> list[Any]:
         """

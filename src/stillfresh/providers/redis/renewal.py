@@ -24,6 +24,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ...errors import ProviderUnavailable
+from ...forks import free_in_child
 from ..base import Lease
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Renewals:
         self._release = release
         self._held: dict[bytes, tuple[Lease, Grant]] = {}
         """By what they begin with: an invalidation lets one address have two at a time."""
-        self._lock = threading.Lock()
+        self._lock = free_in_child()
         self._thread: threading.Thread | None = None
         self._bell = threading.Event()
         self._closed = False
@@ -105,11 +106,11 @@ class Renewals:
             _ours[grant.head] = lease
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="stillfresh-leases", daemon=True)
+                self._thread = thread  # first: garbage that is collected may call back
                 try:
                     thread.start()
                 except RuntimeError:  # no room, or the end of the process: the next one tries again
-                    return
-                self._thread = thread
+                    self._thread = None
 
     def drop(self, grant: Grant) -> None:
         """Do not keep the lease that carries *grant* any more."""

@@ -11,7 +11,6 @@ leaves the child without any.
 from __future__ import annotations
 
 import os
-import threading
 from asyncio import get_running_loop
 from contextlib import suppress
 from functools import partial
@@ -22,6 +21,7 @@ from weakref import WeakSet
 from ...clock import Clock
 from ...computing.drivers import drive
 from ...errors import InvalidOption, ProviderUnavailable
+from ...forks import free_in_child
 from ..base import Refused
 from ..tier import Tiered
 from . import scripts
@@ -112,7 +112,7 @@ class Talking(Tiered):
         self._max_hold = max_hold
         self._clock = Clock()
         self._starts = 0
-        self._lock = threading.Lock()
+        self._lock = free_in_child()
         self._wires: Wires | None = None
         self._together: Known[tuple[str, tuple[str, ...]], Markers] = Known()
         """The versions of tags that were asked for together."""
@@ -191,7 +191,6 @@ class Talking(Tiered):
         LEFT_BEHIND.append(self._wires)
         forget_our_leases()
         self._wires = None
-        self._lock = threading.Lock()
         if self.tier is not None:
             self.tier.near.after_fork()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from ...forks import free_in_child
 from .bells import ThreadBell
 from .client import FAULTS, OneServer, Refusal, made, pack, pack_read, read_run, unavailable
 from .sentinel import checked_role
@@ -94,7 +94,7 @@ class Lines(OneServer):
         self._server = server
         self._idle: list[Line] = []
         self._closed = False
-        self._lock = threading.Lock()
+        self._lock = free_in_child()
 
     async def talk(self, commands: Sequence[Command]) -> list[Any]:
         """Send *commands* and wait for their replies; see `talk_as`."""
