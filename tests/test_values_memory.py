@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from stillfresh import CacheProvider, MemoryCacheProvider, NotSerializable, cache
+from stillfresh import (
+    MISSING,
+    Cache,
+    CacheProvider,
+    MemoryCacheProvider,
+    NotSerializable,
+    cache,
+    computation,
+)
 from stillfresh.testing import IsolatedApp, isolated
 
 
@@ -212,6 +220,108 @@ async def test_iterators_are_refused_by_hand() -> None:
     with pytest.raises(NotSerializable, match="read only once"):
         await get.cache.set("", iter([1]))
     assert await get() == 1
+
+
+# No value
+
+
+@pytest.mark.parametrize("kept", ["as it is", "as bytes"])
+async def test_missing_is_returned_and_not_stored(
+    kept: str, app: IsolatedApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A function that answers MISSING, for what it asked has no value, runs once per call."""
+    if kept == "as bytes":
+        app.provide(CacheProvider, Remote())
+    refused: list[str | None] = []
+    app.on("refused", lambda event: refused.append(event.key))
+    calls: list[str] = []
+
+    @cache(key="inner")
+    async def inner() -> int:
+        return 1
+
+    @cache(key="async", tags=lambda value: [f"of {value + 1}"])
+    async def look() -> Any:
+        calls.append("async")
+        await asyncio.sleep(0)
+        return await inner.peek()
+
+    @cache(key="sync", when=lambda value: value + 1)
+    def sync() -> Any:
+        calls.append("sync")
+        return MISSING
+
+    @cache(key="worker", timeout=5)
+    def worker() -> Any:
+        calls.append("worker")
+        return MISSING
+
+    assert await asyncio.gather(look(), look()) == [MISSING, MISSING]
+    assert (await look(), await look.refresh()) == (MISSING, MISSING)
+    assert (sync(), sync(), sync.refresh()) == (MISSING, MISSING, MISSING)
+    assert (worker(), worker.refresh()) == (MISSING, MISSING)
+    assert calls == ["async"] * 3 + ["sync"] * 3 + ["worker"] * 2
+    assert refused == calls
+    assert [one.message for one in caplog.records] == [
+        f"{__name__}.test_missing_is_returned_and_not_stored.<locals>.{name}: {key} is not "
+        "stored: MISSING means that there is no value. Return None where None is the value."
+        for key, name in zip(calls, ["look"] * 3 + ["sync"] * 3 + ["worker"] * 2, strict=True)
+    ]
+    assert look.stats.entries == sync.stats.entries == worker.stats.entries == 0
+    stats = look.stats
+    assert (stats.misses, stats.coalesced) == (2, 1)
+    await inner()
+    assert await look() == 1
+    assert await look.peek() == 1
+
+
+async def test_missing_that_was_to_be_skipped_is_no_news(
+    app: IsolatedApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who says `skip` knows that nothing is stored."""
+    refused: list[str | None] = []
+    app.on("refused", lambda event: refused.append(event.key))
+
+    @cache
+    async def f() -> Any:
+        computation().skip()
+        return MISSING
+
+    assert await f() is MISSING
+    assert (refused, caplog.records) == ([], [])
+
+
+async def test_a_strict_provider_raises_for_missing(strict: MemoryCacheProvider) -> None:
+    """It says of every value that could not be stored."""
+
+    @cache
+    async def f() -> Any:
+        return MISSING
+
+    for _ in range(2):
+        with pytest.raises(NotSerializable, match="MISSING means that there is no value"):
+            await f()
+
+
+async def test_missing_is_refused_by_hand() -> None:
+    """store(), set() and set_many() would write what no read can tell from nothing."""
+    store = Cache[Any](name="s")
+
+    @cache(tags=lambda value: [f"of {value + 1}"])
+    async def f() -> Any:
+        return 1
+
+    await store.set("a", 1)
+    for write in (
+        lambda: f.store(MISSING),
+        lambda: store.set("a", MISSING),
+        lambda: store.set_many({"b": 1, "a": MISSING}),
+    ):
+        with pytest.raises(NotSerializable, match="Store None, or delete the key"):
+            await write()
+    assert await store.get_many("a", "b") == {"a": 1}
+    assert await store.get_or_set("c", lambda: MISSING) is MISSING
+    assert not await store.contains("c")
 
 
 # What production would do

@@ -25,8 +25,8 @@ from .computing.background import MOST_THREADS
 from .computing.calls import Answer, tell
 from .computing.computation import Computation, current_computation
 from .computing.patience import Patience, holder_of
-from .entries.shelf import Shelf, refuse_one_shot
-from .entry import Entry
+from .entries.shelf import Shelf, no_value, refuse_one_shot
+from .entry import MISSING, Entry
 from .errors import ComputeTimeout, NotSerializable, ProviderUnavailable
 from .events import log
 from .providers.base import Address, Found, Lease
@@ -253,11 +253,15 @@ class Leading(Shelf):
         self, call: Call, computation: Computation, value: object, born: float
     ) -> tuple[Entry | None, frozenset[str]]:
         """Make the entry of a computed value, or None where it is not to be stored; its tags."""
-        if type(value) not in PLAIN:
-            refuse_one_shot(value, self.region.namespace)
         tags = call.tags
         if computation.tags:
             tags |= computation.late_tags()
+        if type(value) not in PLAIN:
+            if value is MISSING:
+                if not computation.skipped:
+                    self._refuse(call, no_value("Return None where None is the value."))
+                return None, tags
+            refuse_one_shot(value, self.region.namespace)
         if call.late_tags is not None:
             tags |= call.late_tags(value)
         windows = computation.windows
@@ -271,20 +275,24 @@ class Leading(Shelf):
             or (spent >= windows.fresh and spent >= windows.life)
         ):
             return None, tags
-        packer, title = self.packer, self.region.namespace
+        packer = self.packer
         try:
             if not packer.tried:
-                packer.try_once(value, title)
+                packer.try_once(value, self.region.namespace)
             # Mostly it is nothing but the value.
             if not packer.serialized and packer.measure is None and not packer.copies:
                 return Entry(value, born, windows, tags), tags
             return packer.pack(value, born, windows, tags), tags
         except NotSerializable as error:
-            if self.region.guard.provider.strict:
-                raise
-            log.warning("%s: %s is not stored: %s", title, call.key, str(error))
-            self.region.emit("refused", call.key, str(error))
+            self._refuse(call, error)
             return None, tags
+
+    def _refuse(self, call: Call, error: NotSerializable) -> None:
+        """Say that a computed value is not stored; raise it where the provider is strict."""
+        if self.region.guard.provider.strict:
+            raise error
+        log.warning("%s: %s is not stored: %s", self.region.namespace, call.key, str(error))
+        self.region.emit("refused", call.key, str(error))
 
     def _too_late(self, flight: Flight, call: Call) -> None:
         message = (

@@ -31,7 +31,7 @@ from .entry import MISSING, Entry, Verdict, judge, refresh_due
 from .errors import ComputeCancelled
 from .leading import Leading
 from .providers.memory import MemoryCacheProvider
-from .singleflight import NEVER, Flight, Outcome, inside, tick, waiting_for
+from .singleflight import NEVER, NOTHING, Flight, Outcome, inside, tick, waiting_for
 
 if TYPE_CHECKING:
     from .computing.calls import Call
@@ -108,7 +108,7 @@ class Reader(Leading):
                 raise
 
             outcome = flight.outcome or Outcome()
-            if outcome.error is None and outcome.value is MISSING:  # it was cancelled
+            if outcome.error is None and outcome.value is NOTHING:  # it was cancelled
                 if cancelled:
                     self.done("miss" if leads else "coalesced", key, None)
                     return Answer(None, _twice_cancelled(flight))

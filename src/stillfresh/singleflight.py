@@ -29,7 +29,6 @@ from contextvars import ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from .entry import MISSING
 from .errors import RecursiveComputation
 from .forks import free_in_child
 
@@ -53,6 +52,10 @@ tick: Final[Callable[[], int]] = itertools.count(1).__next__
 """Return the next moment. Later calls, in any thread, return larger numbers."""
 
 
+NOTHING: Final = object()
+"""No answer. Nobody else has it, where a function may return whatever is public."""
+
+
 class Outcome:
     """What a flight ended with: a value, an error, or neither when it was cancelled."""
 
@@ -60,7 +63,7 @@ class Outcome:
 
     def __init__(  # noqa: PLR0917  # names cost half as much again
         self,
-        value: object = MISSING,
+        value: object = NOTHING,
         error: BaseException | None = None,
         began: int = NEVER,
         asof: int = NEVER,
@@ -85,7 +88,7 @@ class Outcome:
     @property
     def cancelled(self) -> bool:
         """Somebody outside cancelled the computation: there is no answer."""
-        return self.error is None and self.value is MISSING
+        return self.error is None and self.value is NOTHING
 
 
 _NOBODY: Final[dict[Any, None]] = {}  # shared, and never written to

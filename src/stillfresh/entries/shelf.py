@@ -167,7 +167,7 @@ class Shelf:
         born = region.clock.now()
         entries: list[tuple[str, Entry]] = []
         for key, value in values.items():
-            refuse_one_shot(value, region.namespace)
+            refuse_unfit(value, region.namespace)
             self.packer.try_once(value, region.namespace)
             windows = self.policy.windows(fresh)
             entries.append((key, self.packer.pack(value, born, windows, tags)))
@@ -187,6 +187,24 @@ class Shelf:
             value = self.packer.hand_out(value)
         # In half the time that its constructor takes.
         return _new(Answer, (value, None, None, status, entry))
+
+
+def refuse_unfit(value: object, title: str) -> None:
+    """
+    Let a value pass that may be written by hand for *title*.
+
+    Raises:
+        NotSerializable: As `refuse_one_shot`, or there is no value at all.
+    """
+    if value is MISSING:
+        error = no_value("Store None, or delete the key.")
+        raise NotSerializable(f"{title}: {error}")
+    refuse_one_shot(value, title)
+
+
+def no_value(advice: str) -> NotSerializable:
+    """Return what is wrong with MISSING as a value."""
+    return NotSerializable(f"MISSING means that there is no value. {advice}")
 
 
 def refuse_one_shot(value: object, title: str) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..computing.calls import Call
+from ..entries.shelf import refuse_unfit
 from ..entry import MISSING
 from ..keys.patterns import compile_pattern
 from ..leading import past_the_cache
@@ -180,6 +181,7 @@ class Definition(Site):
     ) -> None:
         """Write *value* as the result of a call."""
         place, values = self._where(instance, args, kwargs, "store")
+        refuse_unfit(value, self.title)  # before a callable of tags gets it
         late = self.tag_rule.late(values)
         tags = self.tag_rule.early(values, place.instance)
         if late is not None:
