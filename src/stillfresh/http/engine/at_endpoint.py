@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from contextvars import ContextVar
 
     from ...app import App
-    from ...services.asgi import AsgiApp, Message, Scope, Send
+    from ...services.asgi import AsgiApp, Message, Receive, Scope, Send
     from ..rules.message import Headers, Request, Response
     from .reading import Readings
     from .replies import Reply
@@ -198,9 +198,20 @@ class Endpoints:
         return None
 
     def inward(
-        self, request: Request, scope: Scope, send: Send, fill: Fill, conditions: Headers
+        self,
+        request: Request,
+        scope: Scope,
+        send: Send,
+        fill: Fill,
+        conditions: Headers,
+        *,
+        ear: Receive | None = None,
     ) -> Capture:
-        """Make a request of our own, for whoever waits for its response."""
+        """
+        Make a request of our own, for whoever waits for its response.
+
+        *ear* hears the client go, if the response goes to it live.
+        """
         headers = inward(request.headers)
         if fill.call is not None and fill.call.behind:
             headers = request_verdict.background(headers, fill.plan.route.cache)
@@ -212,6 +223,8 @@ class Endpoints:
         capture.given = fill.plan.body
         if fill.call is not None and fill.call.behind:
             capture.context = self._clean_context()
+        else:
+            capture.ear = ear
         keyed = 0 if method == "GET" else fill.plan.route.cache.max_body
         exchange = Exchange(self, request, inner, filling=fill.plan, keyed=keyed)
         fill.exchange = exchange

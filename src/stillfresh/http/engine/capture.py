@@ -49,6 +49,8 @@ class Capture:
         """A body that comes in pieces may be kept, too."""
         self.given = b""
         """The body of a request that nobody sends."""
+        self.ear: Receive | None = None
+        """Where the client of such a request is heard to go, once its response goes live."""
         self.status = 0
         self.headers: Headers = ()
         self.live = False
@@ -119,7 +121,7 @@ class Capture:
             if not self._began:
                 self._began = True
                 return {"type": "http.request", "body": self.given, "more_body": False}
-            await self._over.wait()
+            await self._client_has_gone()
             return {"type": "http.disconnect"}
         message = self._ahead.pop(0) if self._ahead else await self._received(self._receive)
         if message["type"] == "http.disconnect" and self.keep is not None:
@@ -128,6 +130,21 @@ class Capture:
             if not self._direct:
                 await self._over.wait()
         return message
+
+    async def _client_has_gone(self) -> None:
+        """Wait for the end of the run; of a client, only where nobody else waits for the same."""
+        await until(self.whole)
+        if self.ear is None or not self._direct:
+            await self._over.wait()
+            return
+        ends = [self._loop.create_task(one) for one in (self._over.wait(), hung_up(self.ear))]
+        for one in ends:
+            one.add_done_callback(note_end)
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in ends:
+                one.cancel()
 
     async def _received(self, receive: Receive) -> Message:
         message = await receive()
@@ -272,6 +289,12 @@ class Capture:
         for variable, value in self.context.items():
             if variable not in but and _value(variable) is not value:
                 variable.set(value)
+
+
+async def hung_up(receive: Receive) -> None:
+    """Wait until a client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def until(future: asyncio.Future[Any]) -> None:

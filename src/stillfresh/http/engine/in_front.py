@@ -142,7 +142,7 @@ class Engine:
     # Before routing
 
     async def _early(self, plan: Plan, scope: Scope, receive: Receive, send: Send) -> None:
-        way = partial(self.endpoints.inward, plan.request, scope, send)
+        way = partial(self.endpoints.inward, plan.request, scope, send, ear=receive)
         fill = Fill(plan, plan.route.reader(), inward=way)
         reading = asyncio.get_running_loop().create_task(self.readings.read(plan, fill))
         try:
