@@ -1,5 +1,9 @@
 """Pydantic models: whole, or not at all."""
 
+import os
+import subprocess
+import sys
+import types
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -204,3 +208,117 @@ def test_a_changed_model_is_another_type() -> None:
     assert codec_for(order(int)).fingerprint == codec_for(old).fingerprint
     with pytest.raises(UnreadableFrame):
         codec_for(new).decode(frame)
+
+
+def changed(before: str, after: str, value: str) -> object:
+    """Store *value* under the classes that *before* defines, and read it under those of *after*."""
+    old, new = [_module(source) for source in (before, after)]
+    return codec_for(new["X"]).decode(codec_for(old["X"]).encode(eval(value, old)))
+
+
+def _module(source: str) -> dict[str, Any]:
+    module = types.ModuleType("shop")
+    sys.modules["shop"] = module  # where forward references look
+    exec(PREAMBLE + source, vars(module))
+    return vars(module)
+
+
+PREAMBLE = """
+from __future__ import annotations
+import enum, typing as t
+from dataclasses import dataclass
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+from pydantic.dataclasses import dataclass as checked
+from typing_extensions import TypedDict
+"""
+FLAG = "class X(BaseModel):\n is_banned: bool = {}\n"
+PAIR = "class X(BaseModel):\n a: int = Field(alias={!r})\n b: int = Field(alias={!r})\n"
+INNER = "\nclass X(BaseModel):\n it: Y\n"
+COLORS = "class Y(enum.Enum):\n A = {}\n B = {}\n" + INNER
+WORDS = "class Y(enum.StrEnum):\n A = {!r}\n B = {!r}\n"
+RENAMED: list[tuple[str, str, str]] = [
+    (
+        FLAG.format("False"),
+        FLAG.format("False") + " model_config = ConfigDict(alias_generator=to_camel)\n",
+        "X(is_banned=True)",
+    ),
+    (FLAG.format("Field(False, alias='x')"), FLAG.format("Field(False, alias='y')"), "X(x=True)"),
+    (
+        FLAG.format("Field(False, alias='x')"),
+        FLAG.format("Field(False, alias='x')")
+        + " model_config = ConfigDict(validate_by_alias=False, validate_by_name=True)\n",
+        "X(x=True)",
+    ),
+    (PAIR.format("x", "y"), PAIR.format("y", "x"), "X(x=1, y=2)"),
+    (
+        "class Y(BaseModel):\n q: int = Field(0, alias='Q')\n" + INNER,
+        "class Y(BaseModel):\n q: int = 0\n" + INNER,
+        "X(it=Y(Q=1))",
+    ),
+    (
+        "class Y(BaseModel):\n q: int = Field(0, alias='Q')\n next: t.Optional[Y] = None" + INNER,
+        "class Y(BaseModel):\n q: int = 0\n next: t.Optional[Y] = None" + INNER,
+        "X(it=Y(Q=1, next=Y(Q=2)))",
+    ),
+    (
+        "@checked\nclass Y:\n q: int = Field(0, alias='Q')\n" + INNER,
+        "@checked\nclass Y:\n q: int = 0\n" + INNER,
+        "X(it=Y(Q=1))",
+    ),
+    (
+        "class Y(TypedDict, total=False):\n q: t.Annotated[int, Field(alias='Q')]\n" + INNER,
+        "class Y(TypedDict, total=False):\n q: int\n" + INNER,
+        "X(it={'Q': 1})",
+    ),
+    *(
+        (
+            "class Y(BaseModel):\n q: int = Field(0, alias='Q')\n" + holder,
+            "class Y(BaseModel):\n q: int = 0\n" + holder,
+            f"X({word}=Y(Q=1))",
+        )
+        for word in ("metadata", "default", "cls", "config", "type", "name", "fields")
+        for holder in [f"class X(BaseModel):\n {word}: Y\n"]
+    ),
+    (COLORS.format(1, 2), COLORS.format(2, 1), "X(it=Y.A)"),
+    (COLORS.format("'a'", "'b'"), COLORS.format("'b'", "'a'"), "X(it=Y.A)"),
+    (
+        WORDS.format("a", "b") + "class X(BaseModel):\n it: t.Literal[Y.A, Y.B]\n",
+        WORDS.format("b", "a") + "class X(BaseModel):\n it: t.Literal[Y.A, Y.B]\n",
+        "X(it=Y.A)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "value"), RENAMED)
+def test_what_the_json_is_written_with_is_part_of_the_type(
+    before: str, after: str, value: str
+) -> None:
+    """Another alias, or another value of an enum, makes older frames a miss, not a wrong hit."""
+    assert repr(changed(before, before, value)) == repr(eval(value, _module(before)))
+    with pytest.raises(UnreadableFrame):
+        changed(before, after, value)
+
+
+def test_names_and_values_are_spelled_alike_in_every_process() -> None:
+    """What a fingerprint is made of holds no address and no order of a set."""
+    source = PREAMBLE + (
+        "class Y(enum.Enum):\n A = object()\n B = frozenset('abc')\n C = (1, 'a')\n"
+        "class Z(BaseModel):\n"
+        " model_config = ConfigDict(alias_generator=to_camel, arbitrary_types_allowed=True)\n"
+        " one_two: int = Field(0, validation_alias=AliasChoices('x', AliasPath('y', 0)))\n"
+        " again: t.Optional[Z] = None\n"
+        "class X(BaseModel):\n it: Y\n a: Z\n b: list[Z]\n c: t.Set[t.Literal['a', 'b']] = {'a', 'b'}\n"
+        "from stillfresh.codecs import codec_for\n"
+        "print(codec_for(X).fingerprint.hex())\n"
+    )
+    prints = {
+        subprocess.run(
+            [sys.executable, "-c", source],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(prints) == 1

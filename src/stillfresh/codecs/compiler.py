@@ -34,7 +34,7 @@ from .annotations import (
     word_of,
 )
 from .containers import DefaultDictNode, DequeNode, DictNode, ItemsNode, TupleNode
-from .models import ModelNode, is_model, model_fields
+from .models import ModelNode, aliases_of, is_model, model_fields
 from .node import BadShape, Book, Later, Misfit, Node, Walk, derives, full_name, name_of
 from .records import FieldsNode, NamedTupleNode, ObjectNode, StructNode, TypedDictNode
 from .scalars import LEAVES, EnumNode, LiteralNode
@@ -73,7 +73,8 @@ class Compiler:
     """
     Makes nodes, and keeps one per type.
 
-    *lenient*: what could never be stored becomes a node that only has a name.
+    *lenient*: the values are written by somebody else. The nodes only describe, and what could
+    never be stored becomes one that only has a name.
     """
 
     def __init__(self, *, lenient: bool = False) -> None:
@@ -110,7 +111,7 @@ class Compiler:
         if is_union(origin):
             return self._union(arguments, path)
         if origin is Literal:
-            return LiteralNode(arguments)
+            return LiteralNode(arguments, valued=self._lenient)
         if annotation is tuple or annotation is OLD_TUPLE:
             return ItemsNode(tuple, UnknownNode())
         if word_of(annotation) == "LiteralString":
@@ -183,7 +184,7 @@ class Compiler:
             members: type[Enum] = cast("type[Enum]", cls)
             if not members.__members__:
                 raise refused(name_of(cls), path)
-            return EnumNode(members)
+            return EnumNode(members, valued=self._lenient)
         try:
             known = self._memo.get((cls, arguments))
         except TypeError as error:
@@ -250,7 +251,9 @@ class Compiler:
             fields = model_fields(cls)
         except Exception as error:
             raise refused(name_of(cls), path) from error
-        return ModelNode("model", cls, tuple(fields)), fields.__getitem__
+        # One below another is in the schema of that one.
+        aliases = [] if self._lenient else aliases_of(cls)
+        return ModelNode(cls, tuple(fields), aliases), fields.__getitem__
 
 
 class NamedNode(Node):

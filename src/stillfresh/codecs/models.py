@@ -12,16 +12,21 @@ Nothing here imports pydantic. A type can only be a model if somebody has.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from .identical import held_by
-from .node import BadShape, Misfit, Walk, exact, mismatch, name_of, shaped_list
+from .node import BadShape, Book, Misfit, Walk, exact, full_name, mismatch, name_of, shaped_list
 from .records import FieldsNode, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FIELDS_SET = "__pydantic_fields_set__"
+
+ALIASES: Final = ("validation_alias", "serialization_alias")
+READ_BY: Final = ("populate_by_name", "validate_by_name", "validate_by_alias")
+ASIDE: Final = frozenset({"metadata", "config", "default", "expected", "members"})
+"""Parts of a schema that hold no schema, and maybe values of the user's."""
 
 
 def is_model(cls: type) -> bool:
@@ -37,10 +42,47 @@ def model_fields(cls: type[Any]) -> dict[str, object]:
     return {name: field.annotation for name, field in cls.model_fields.items()}
 
 
-class ModelNode(FieldsNode):
-    """A pydantic model; its field nodes only describe it."""
+def aliases_of(cls: type[Any]) -> list[str]:
+    """
+    The names in the JSON of a model and of all that it holds, where they are not those of fields.
 
-    __slots__ = ()
+    A frame that was written with other names would be read without what stands under them, and
+    defaults would take its place. Everything that has aliases is looked for where pydantic keeps
+    them for itself: models, dataclasses and typed dicts, whoever made the aliases.
+    """
+    found: set[str] = set()
+    settings: set[str] = set()
+    # From outside to inside: a schema, its class, its name there. Without end it never is:
+    # what repeats is a reference.
+    waiting: list[tuple[object, str, str]] = [(cls.__pydantic_core_schema__, "", "")]
+    while waiting:
+        schema, where, name = waiting.pop()
+        if isinstance(schema, list | tuple):
+            waiting += [(each, where, name) for each in cast("list[object]", schema)]
+        if not isinstance(schema, dict):
+            continue
+        parts = cast("dict[str, object]", schema)
+        if not isinstance(parts.get("type"), str):  # schemas by names of the user's
+            waiting += [(part, where, key) for key, part in parts.items()]
+            continue
+        kind, named = parts.get("cls"), parts.get("name")
+        where = full_name(kind) if isinstance(kind, type) else where
+        place = f"{where}.{named if isinstance(named, str) else name}"
+        found |= {f"{place} {word}={parts[word]!r}" for word in ALIASES if word in parts}
+        says = parts | cast("dict[str, object]", parts.get("config") or {})
+        settings |= {f"{place} {word}={says[word]!r}" for word in READ_BY if word in says}
+        waiting += [(part, where, "") for key, part in parts.items() if key not in ASIDE]
+    return sorted(found | settings) if found else []
+
+
+class ModelNode(FieldsNode):
+    """A pydantic model; its field nodes only describe it, and *aliases* are part of that."""
+
+    __slots__ = ("_aliases",)
+
+    def __init__(self, cls: type[Any], names: tuple[str, ...], aliases: list[str]) -> None:
+        super().__init__("model", cls, names)
+        self._aliases = aliases
 
     def lower(self, value: object, walk: Walk) -> object:
         if type(value) is not self.cls:
@@ -76,6 +118,10 @@ class ModelNode(FieldsNode):
                 raise BadShape("a field that does not exist")
             object.__setattr__(model, FIELDS_SET, fields)
         return value
+
+    def describe(self, book: Book) -> str:
+        spelled = super().describe(book)
+        return f"{spelled} aliases({','.join(self._aliases)})" if self._aliases else spelled
 
 
 def _extra(model: object) -> set[str]:

@@ -34,7 +34,7 @@ from .plain import plain_int, plain_text
 from .times import TIMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
 
 class Scalar(Node):
@@ -143,12 +143,17 @@ class PathNode(Node):
 
 
 class EnumNode(Node):
-    """A member of an enum, by name; a combination of flags by the names of its parts."""
+    """
+    A member of an enum, by name; a combination of flags by the names of its parts.
 
-    __slots__ = ("_cls",)
+    *valued*: somebody else writes it, and may write the value.
+    """
 
-    def __init__(self, cls: type[Enum]) -> None:
+    __slots__ = ("_cls", "_valued")
+
+    def __init__(self, cls: type[Enum], *, valued: bool = False) -> None:
         self._cls = cls
+        self._valued = valued
 
     def takes(self, value: object) -> bool:
         return type(value) is self._cls
@@ -178,16 +183,18 @@ class EnumNode(Node):
         return members[exact(str, plain)]
 
     def describe(self, book: Book) -> str:
-        names = ",".join(self._cls.__members__)
+        members = self._cls.__members__
+        names = ",".join(_valued(members.values()) if self._valued else members)
         return book.seen(self) or f"enum {full_name(self._cls)}({names})"
 
 
 class LiteralNode(Node):
-    """One of a few values, by its place in their sorted list."""
+    """One of a few values, by its place in their sorted list. *valued*: see `EnumNode`."""
 
-    __slots__ = ("_choices",)
+    __slots__ = ("_choices", "_valued")
 
-    def __init__(self, choices: tuple[object, ...]) -> None:
+    def __init__(self, choices: tuple[object, ...], *, valued: bool = False) -> None:
+        self._valued = valued
         # Sorted, since typing treats Literal[1, 2] and Literal[2, 1] as one.
         self._choices = sorted(choices, key=_spell)
 
@@ -211,7 +218,10 @@ class LiteralNode(Node):
         return self._choices[place]
 
     def describe(self, book: Book) -> str:  # noqa: ARG002 - its values have no types inside
-        return f"literal({','.join(map(_spell, self._choices))})"
+        choices = [_spell(choice) for choice in self._choices]
+        if self._valued:
+            choices += _valued(each for each in self._choices if isinstance(each, Enum))
+        return f"literal({','.join(choices)})"
 
     def _place(self, value: object) -> int:
         for place, choice in enumerate(self._choices):
@@ -225,6 +235,20 @@ def _spell(value: object) -> str:
     if isinstance(value, Enum):
         return f"{full_name(type(value))}.{value.name}"
     return f"{type(value).__name__} {value!r}"
+
+
+def _valued(members: Iterable[Enum]) -> list[str]:
+    """The members of an enum with their values."""
+    return [f"{each.name}={_plainly(each.value)}" for each in members]
+
+
+def _plainly(value: object) -> str:
+    """A value as text; of one that JSON does not know only its class, since its repr may differ."""
+    if isinstance(value, tuple):
+        return f"({','.join(map(_plainly, cast('tuple[object, ...]', value)))})"
+    if isinstance(value, Enum):
+        return _spell(value)
+    return _spell(value) if type(value) in _IN_JSON else full_name(type(value))
 
 
 def _same(plain: object) -> object:
@@ -264,6 +288,8 @@ def _uuid_up(plain: object) -> UUID:
 def _bytearray(plain: object) -> bytearray:
     return bytearray(exact(bytes, plain))
 
+
+_IN_JSON: Final = frozenset({str, int, float, bool, bytes, NoneType})
 
 LEAVES: Final[dict[type, Node]] = {
     NoneType: Scalar(NoneType, _same, _same),
