@@ -142,6 +142,57 @@ async def test_an_acquire_that_arrives_after_its_time_out_lets_nobody_store(prox
     assert await value(near) == b"new"
 
 
+async def test_an_invalidation_by_arguments_is_one_command(url, prefix, raw):
+    """Nothing is read for it: what happens to a second trip cannot make it fail."""
+
+    class Service:
+        @cache(ttl="1 minute", tags=["t"])
+        async def f(self) -> int:
+            return 1
+
+    app = App(Service).provide(CacheProvider, RedisCacheProvider(url, prefix=prefix))
+    async with app:
+        service = app.get(Service)
+        await service.f()
+        raw.config_resetstat()
+        await service.f.invalidate()
+        asked = {name.removeprefix("cmdstat_") for name in raw.info("commandstats")}
+        assert asked - {"info", "config|resetstat", "ping"} == {"unlink"}
+
+
+async def test_a_delete_that_cannot_be_counted_is_done(proxy, prefix, url):
+    """
+    What tells whether the tags of an entry held is asked for in a second trip.
+
+    1. delete(k)   the entry is read and dropped; the reply arrives
+    2. delete(k)   asks for the versions of the tags: the network is cut
+    """
+
+    class Service:
+        store = Cache[int](name="store")
+
+    def app(at: str) -> App:
+        return App(Service).provide(
+            CacheProvider, RedisCacheProvider(at, prefix=prefix, timeout="150 ms")
+        )
+
+    async with app(url) as other, app(proxy.url) as here:
+        await other.get(Service).store.set("k", 1, tags=["t"])
+        store = here.get(Service).store
+        assert not await store.contains("else")
+        provider = here.get(CacheProvider)
+        held = provider.held
+
+        async def cut(*args):
+            proxy.replies.clear()
+            return await held(*args)
+
+        provider.held = cut
+        assert await store.delete("k") == 1
+        proxy.replies.set()
+        assert await other.get(Service).store.get("k") is None
+
+
 @pytest.mark.parametrize("change", ["put", "delete"])
 async def test_a_put_whose_first_trip_arrives_late_writes_nothing(proxy, far, near, change):
     """

@@ -89,14 +89,13 @@ class Region:
             self.emit("invalidate", key)
         return count
 
-    async def evict(self, ops: Operations, keys: Sequence[str]) -> None:
-        """Drop exact keys for want of room."""
-        named = set(keys)
+    async def drop(self, ops: Operations, keys: Sequence[str], why: str = "invalidate") -> None:
+        """Drop exact keys, and tell *why*: `invalidate`, or `evict` for want of room."""
         await self._change(
-            ops.delete([self.address(key) for key in keys]), lambda flight: flight.key in named
+            ops.drop([self.address(key) for key in keys]), lambda flight: flight.key in keys
         )
         for key in keys:
-            self.emit("evict", key)
+            self.emit(why, key)
 
     async def incr(self, ops: Operations, key: str, amount: int, windows: Windows) -> int:
         """Add to a counter; what is being computed for its key is unwelcome."""

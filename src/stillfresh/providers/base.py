@@ -212,6 +212,10 @@ class CacheProvider:
         """Drop exact addresses; answer how many usable entries there were."""
         raise NotImplementedError(_missing(self, "delete"))
 
+    async def drop(self, addresses: Sequence[Address]) -> None:
+        """Do what `delete` does, for who does not ask how many there were."""
+        await self.delete(addresses)
+
     async def expire(self, address: Address) -> None:
         """Make the entry stale from now on, and what is being computed unwelcome."""
         raise NotImplementedError(_missing(self, "expire"))

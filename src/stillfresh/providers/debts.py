@@ -71,7 +71,7 @@ class Debts:
         changes: dict[Change, None] = {}
         for change in self._owed:
             match change:
-                case ("delete", addresses):
+                case ("drop", addresses):
                     for address in addresses:
                         changes["clear", address.namespace] = None
                 case ("expire", address):

@@ -93,7 +93,7 @@ class Operations:
 
     async def store(self, lease: Lease, entry: Entry) -> bool:
         """Write under the lease, if it holds."""
-        change = ("delete", (lease.address,))
+        change = ("drop", (lease.address,))
         return await self._run(self._provider.store(lease, entry), forgets=change) is True
 
     async def settle(self, lease: Lease, tags: frozenset[str]) -> bool:
@@ -110,17 +110,21 @@ class Operations:
         return await self._checked(self._provider.wait(address, seconds), None) is True
 
     async def put(self, entries: Sequence[tuple[Address, Entry]]) -> None:
-        """Write by hand. What fails is remembered as a delete: the old value must not stay."""
+        """Write by hand. Where that fails a drop is owed: the old value must not stay."""
         addresses = tuple([address for address, _ in entries])  # in half the time of a generator
-        await self._run(self._provider.put(entries), ("delete", addresses))
+        await self._run(self._provider.put(entries), ("drop", addresses))
 
     async def delete(self, addresses: Sequence[Address]) -> int:
-        """Drop exact addresses."""
-        change = ("delete", tuple(addresses))
+        """Drop exact addresses, and answer how many usable entries there were."""
+        change = ("drop", tuple(addresses))
         count: object = await self._run(self._provider.delete(addresses), change)
         if isinstance(count, int):
             return count
         raise self._garbage("delete", count, change)
+
+    async def drop(self, addresses: Sequence[Address]) -> None:
+        """Drop exact addresses."""
+        await self._run(self._provider.drop(addresses), ("drop", tuple(addresses)))
 
     async def expire(self, address: Address) -> None:
         """Make the entry stale."""
@@ -149,7 +153,7 @@ class Operations:
         total: object = await self._run(
             self._provider.incr(address, amount, windows),
             counting=True,
-            forgets=("delete", (address,)),
+            forgets=("drop", (address,)),
         )
         if isinstance(total, int):
             return total

@@ -76,7 +76,7 @@ class Tier:
         """
         near, names = self.near, self._names
         match change:
-            case ("delete", addresses):
+            case ("drop", addresses):
                 near.changed([names.value(address) for address in addresses])
             case ("expire", address):
                 near.changed([names.value(address)])

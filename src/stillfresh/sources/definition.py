@@ -142,7 +142,7 @@ class Definition(Site):
         """Drop the entry of a call."""
         place, values = self._where(instance, args, kwargs, "invalidate")
         region = self.reader(place).region
-        await region.delete(driver.ops(region.guard), [self.key(place, values)])
+        await region.drop(driver.ops(region.guard), [self.key(place, values)])
 
     async def expire(
         self, instance: object, args: Values, kwargs: Mapping[str, object], driver: Driver

@@ -164,6 +164,9 @@ class ChaosProvider(CacheProvider):
     async def delete(self, addresses: Sequence[Address]) -> int:
         return await self._change(self.inner.delete(addresses))
 
+    async def drop(self, addresses: Sequence[Address]) -> None:
+        await self._change(self.inner.drop(addresses))
+
     async def expire(self, address: Address) -> None:
         await self._change(self.inner.expire(address))
 

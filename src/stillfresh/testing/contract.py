@@ -96,6 +96,17 @@ class ProviderContract(ChangesContract):
         assert await b.provider.keys(b.space) == ["two"]
         assert await b.provider.delete([]) == 0
 
+    @on_both_faces
+    async def test_drop_is_a_delete_that_counts_nothing(self, b: Bench) -> None:
+        """`drop` drops exact keys, and ends what is being computed for them."""
+        await b.put("one", "two", "*")
+        lease = await b.provider.acquire(b.at("one"), take=True)
+        assert isinstance(lease, Lease)
+        await b.provider.drop([b.at("one"), b.at("none"), b.at("*")])
+        assert not await b.provider.store(lease, b.entry(1))
+        assert await b.provider.keys(b.space) == ["two"]
+        await b.provider.drop([])
+
     # Time
 
     @on_both_faces

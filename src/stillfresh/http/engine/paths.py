@@ -65,7 +65,7 @@ class Paths:
             return
         _tell_once(plan, most)
         with suppress(ProviderUnavailable):  # what comes next will say so
-            await region.evict(ON_LOOP.ops(region.guard), leaving)
+            await region.drop(ON_LOOP.ops(region.guard), leaving, "evict")
 
     def note(  # noqa: PLR0917  # a decision, and all that it depends on
         self,

@@ -384,7 +384,7 @@ class Readings:
         """Drop a response whose application raised after it was whole."""
         if found.reader is not None:
             region = found.reader.region
-            await region.delete(ON_LOOP.ops(region.guard), [found.key])
+            await region.drop(ON_LOOP.ops(region.guard), [found.key])
 
 
 def _resident(entry: Entry | None, value: Stored, now: float, *, how: str) -> float:

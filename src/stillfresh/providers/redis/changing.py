@@ -69,7 +69,7 @@ class Changing(Storing):
                 raise Refused(f"{address!r} cannot be stored: {too_many(entry)}")
         over = [address for address, entry in missing.items() if self.life_left(entry) == 0]
         if over:
-            await self.delete(over)
+            await self.drop(over)
             for address in over:
                 del missing[address]
         until = time.monotonic() + _PUT_SECONDS
@@ -79,7 +79,7 @@ class Changing(Storing):
                 for address in await self._put_once(list(missing.items())):
                     del missing[address]
             except Refused:  # what was there before must not be served any more
-                await self.delete([address for address, _ in entries])
+                await self.drop([address for address, _ in entries])
                 raise
             if not missing:
                 return
@@ -136,7 +136,16 @@ class Changing(Storing):
             self._read_start(data, left, now, run)
             for left, data, run in zip(replies[::3], replies[1::3], runs[::3], strict=True)
         ]
-        return sum(await self._usable(list(zip(addresses, found, strict=True)), now))
+        gone = list(zip(addresses, found, strict=True))
+        try:
+            return sum(await self._usable(gone, now))
+        except ProviderUnavailable:  # all is dropped; only whether their tags held is not known
+            return sum(judge(entry, now) is not Verdict.GONE for entry in found)
+
+    async def drop(self, addresses: Sequence[Address]) -> None:
+        if addresses:
+            names = self.names
+            await self.ask(*[("UNLINK", names.value(one), names.lease(one)) for one in addresses])
 
     async def _usable(
         self, entries: list[tuple[Address, RemoteEntry | None]], now: float
