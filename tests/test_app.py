@@ -193,6 +193,91 @@ async def test_app_caches_lists_what_the_app_serves():
         assert len(app.caches) == 4
 
 
+async def test_caches_lists_a_store_for_all_functions_under_it():
+    """Each store and each function apart is there once, and a store has counted its functions."""
+    users = Cache[int](name="users")
+
+    @users(key="u:{x}")
+    async def one(x: int) -> int:
+        return x
+
+    @users(provider="memory")
+    async def two(x: int) -> int:
+        return x
+
+    class Service:
+        own = Cache[int](name="own")
+
+        @own(key="k:{x}")
+        async def of_own(self, x: int) -> int:
+            return x
+
+        @users
+        async def of_users(self, x: int) -> int:
+            return x
+
+        @cache(name="apart")
+        async def apart(self, x: int) -> int:
+            return x
+
+    async with App(Service) as app:
+        service = app.get(Service)
+        for function, times in (
+            (one, 2),
+            (two, 3),
+            (service.of_own, 4),
+            (service.of_users, 5),
+            (service.apart, 6),
+        ):
+            for _ in range(times):
+                await function(1)
+        await service.own.get("k:1")
+        await users.get("nothing")
+        numbers = {one.name: one.stats for one in app.caches}
+        assert {
+            name: (stats.hits, stats.misses, stats.entries) for name, stats in numbers.items()
+        } == {"own": (4, 1, 1), "users": (1 + 2 + 4, 4, 3), "apart": (5, 1, 1)}
+        assert [one.name for one in app.caches].count("users") == 1
+        for store in (users, service.own):
+            assert repr(store.stats) == repr(numbers[store.name])
+        assert (one.stats.hits, service.of_own.stats.hits) == (1, 3)  # and each has its own
+
+
+async def test_a_store_that_only_functions_have_used_past_the_cache_is_listed():
+    """Also their calls past the cache count for it."""
+    users = Cache[int](name="users")
+
+    @users(enabled=False)
+    def get_user() -> int:
+        return 1
+
+    with App() as app:
+        get_user()
+        [store] = app.caches
+        assert (store.name, store.stats.bypasses, users.stats.bypasses) == ("users", 1, 1)
+
+
+async def test_caches_are_those_of_this_app_also_where_several_run():
+    """Class methods and static methods of its services need nobody to say which app is meant."""
+
+    class Service:
+        @cache(name="of the class")
+        @classmethod
+        def of_class(cls) -> int:
+            return 1
+
+        @cache(name="static")
+        @staticmethod
+        def static() -> int:
+            return 1
+
+    async with App(Service) as one:
+        one.get(Service).of_class()
+        async with App(Service) as other:
+            misses = [{each.name: each.stats.misses for each in app.caches} for app in (one, other)]
+    assert misses == [{"of the class": 1, "static": 0}, {"of the class": 0, "static": 0}]
+
+
 async def test_listeners_hear_events_until_they_are_removed():
     """Kind, cache and key are told before the call returns; what `on` returns ends it."""
     async with App(Counter) as app:

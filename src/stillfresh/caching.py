@@ -16,6 +16,7 @@ from typing import (
     ParamSpec,
     Protocol,
     TypeVar,
+    cast,
     overload,
 )
 from weakref import WeakSet
@@ -28,7 +29,6 @@ from .services.asgi import HasRoute
 from .sources.cached import Cached, SyncCached, controls_of, generated
 from .sources.claims import note_elsewhere
 from .sources.definition import Definition
-from .sources.ledger import ledger_of
 from .sources.operations import RootHome
 from .sources.root import Root
 from .sources.store import Store
@@ -218,8 +218,6 @@ class Cache(Store[T]):
         InvalidDuration, InvalidOption: As `@cache`.
     """
 
-    _root: Root | None = None
-
     def __init__(
         self, *unnamed: Never, name: str | None = None, **options: Unpack[Options]
     ) -> None:
@@ -267,18 +265,9 @@ class Cache(Store[T]):
 
     def __get__(self, instance: object, owner: type | None = None) -> Self:
         app = None if instance is None else registry.owner_of(instance)
-        root = self._root
-        if app is None or root is None:
+        if app is None or self._root is None:
             return self
-        stores = ledger_of(app).stores
-        found: Self | None = stores.get(root)
-        if found is not None:
-            return found
-        bound = type(self).__new__(type(self))
-        bound._root = root  # noqa: SLF001  # its own twin
-        bound._settle(RootHome(root, app))  # noqa: SLF001
-        stores[root] = bound
-        return bound
+        return cast("Self", Store.of(self._root, app, type(self)))
 
     @overload
     def __call__(

@@ -15,10 +15,11 @@ from .claims import name_taken
 from .definition import Definition
 from .instances import BINDING, is_binding
 from .ledger import LedgerExtension, ledger_of
-from .operations import DefinitionHome, RootHome
+from .operations import DefinitionHome
 from .root import Root
 from .shortcuts import disconnect_all
 from .site import UNBOUND
+from .store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,19 +82,30 @@ class CachingExtension(LedgerExtension):
                 claim(definition)
 
     def caches(self, app: App) -> list[object]:
-        found: dict[str, object] = {}
+        found: dict[str, Store[Any]] = {}
+
+        def add(source: Root | Definition, instance: object = UNBOUND) -> None:
+            # Those of all functions under one store are the store's.
+            root = source if isinstance(source, Root) else source.root
+            if root is not None:
+                one = Store.of(root, app)
+            else:
+                one = Store.over(DefinitionHome(cast("Definition", source), instance, app))
+            found.setdefault(one.name, one)
+
         for instance in app.services():
             for _, attribute in cached_attributes(type(instance)):
+                if isinstance(attribute, Cache):
+                    add(attribute.root)
+                    continue
                 # Not getattr: a fake may stand in its place.
                 bound: Any = attribute.__get__(instance, type(instance))
-                cache = bound if isinstance(bound, Cache) else bound.cache
-                found.setdefault(cache.name, cache)
+                add(bound.definition, bound.instance)
         for source in ledger_of(app).sources():
-            if isinstance(source, Root):
-                found.setdefault(source.name, Cache.over(RootHome(source, app)))
-            if isinstance(source, Definition) and source.kind == "function":
-                unbound = Cache.over(DefinitionHome(source, UNBOUND, app))
-                found.setdefault(unbound.name, unbound)
+            if isinstance(source, Root) or (
+                isinstance(source, Definition) and (source.root or source.kind == "function")
+            ):
+                add(source)
         return list(found.values())
 
 

@@ -63,7 +63,7 @@ class Ledger:
         self._dying: deque[tuple[Source | None, Claim]] = deque()
         self._local: MemoryCacheProvider | None = None
         self.stores: dict[Source, Any] = {}
-        """The stores that are attributes of this app's services, as these see them."""
+        """The stores that were declared, as this app has them and its services see them."""
 
     def reader(self, source: Source, claim: Claim) -> Reader:
         """

@@ -15,12 +15,13 @@ from ..tags import checked_tags
 from .ledger import ledger_of
 from .report import Stats
 from .shortcuts import moment
+from .site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ..app import App
-    from ..computing.calls import Answer
+    from ..computing.calls import Answer, Counts
     from ..computing.drivers import Driver
     from ..readthrough import Reader
     from .definition import Definition
@@ -91,14 +92,26 @@ class RootHome:
         return self.root.reader(app)
 
     def stats(self) -> Stats:
+        """Return live numbers: of the store, and of the functions under it."""
+
+        def seen() -> list[tuple[Counts, list[Reader]]]:
+            ledger = ledger_of(self.app())
+            found = ledger.seen(self.root, None)
+            for source in ledger.sources():
+                if isinstance(source, Site) and source.root is self.root:
+                    found += ledger.seen(source, None)
+            return found
+
         def count() -> int:
             app = self.app()
             if not app.running:
                 return 0
-            region = self.reader(app).region
-            return region.guard.provider.count(region.namespace)
+            # Functions may have a provider of their own, and free instances a namespace.
+            regions = {reader.region for _, readers in seen() for reader in readers}
+            regions.add(self.reader(app).region)
+            return sum(region.guard.provider.count(region.namespace) for region in regions)
 
-        return Stats(lambda: ledger_of(self.app()).seen(self.root, self.root.name), count)
+        return Stats(seen, count)
 
     def count_bypass(self) -> None:
         ledger_of(self.app()).bypassed(self.root, self.root.own_claim)

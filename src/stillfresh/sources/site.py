@@ -156,18 +156,19 @@ class Site:
 
     def place(self, instance: object, app: App | None = None) -> Place:
         """
-        Say where the entries for *instance* are; *app* is for an unbound function.
+        Say where the entries for *instance* are; *app* is for where no instance belongs to one.
 
         Raises:
             AmbiguousApp: Several apps run, and nothing says which one is meant.
             InvalidOption: A class method needs its class, and got something else.
         """
         if self.kind == "class":
-            return self._placed(which_app(self.title), self._suffix(instance), instance)
+            app = app or which_app(self.title)
+            return self._placed(app, self._suffix(instance), instance)
         if self.kind == "function" or instance is UNBOUND:
             return self._placed(app or which_app(self.title), "", UNBOUND)
         owner = registry.owner_of(instance)
-        app = owner or which_app(self.title)
+        app = owner or app or which_app(self.title)
         place = self._placed(app, self._suffix(type(instance)), instance)
         if self.root is not None and self.key_rule.written:
             return place

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, overloa
 
 from ..computing.drivers import IN_THREAD, ON_LOOP, drive
 from ..entry import MISSING
-from .operations import UNSET, StoreOperations, flat
+from .ledger import ledger_of
+from .operations import UNSET, RootHome, StoreOperations, flat
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from ..app import App
     from ..durations import Duration
     from .operations import StoreHome
     from .report import Stats
+    from .root import Root
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -25,13 +28,28 @@ class Store(Generic[T]):
     cache_class: ClassVar[type[Store[Any]]]
     """`Cache`, set from above, where functions are known."""
 
+    _root: Root | None = None
+    """What was declared; None where it holds the entries of one function."""
     _home: StoreHome
     _ops: StoreOperations
 
     @classmethod
-    def over(cls, home: StoreHome) -> Store[Any]:
-        """Return the store over the entries of something else."""
-        self = cls.cache_class.__new__(cls.cache_class)
+    def of(cls, root: Root, app: App, kind: type[Store[Any]] | None = None) -> Store[Any]:
+        """Return the store that was declared as *root*, as *app* has it: always the same one."""
+        stores: dict[Any, Store[Any]] = ledger_of(app).stores
+        found = stores.get(root)
+        if found is not None:
+            return found
+        return stores.setdefault(root, cls.over(RootHome(root, app), root, kind))
+
+    @classmethod
+    def over(
+        cls, home: StoreHome, root: Root | None = None, kind: type[Store[Any]] | None = None
+    ) -> Store[Any]:
+        """Return a store over the entries of something else."""
+        kind = kind or cls.cache_class
+        self = kind.__new__(kind)
+        self._root = root
         self._settle(home)
         return self
 
