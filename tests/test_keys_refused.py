@@ -4,7 +4,7 @@ import dataclasses
 import gc
 import math
 import weakref
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from datetime import datetime, timedelta, tzinfo
 
 import attrs
@@ -118,6 +118,12 @@ def with_attribute(value, name="extra"):
             with_attribute(OrderedDict()),
             "collections:OrderedDict holds more than the OrderedDict in it.",
         ),
+        (
+            defaultdict(lambda: 0),
+            "collections:defaultdict has a default_factory that is no builtin",
+        ),
+        (defaultdict(Plain), "has a default_factory that is no builtin class."),
+        (defaultdict(deque), "has a default_factory that is no builtin class."),
         (Mixed(1), f"{HERE}:Mixed holds more than the dict in it."),
         (Late(), f"{HERE}:Late has no value in its field 'id'."),
         (

@@ -262,6 +262,15 @@ def _counter(value: Counter[object], depth: int) -> str:
     return f"Counter{_dict(cast('dict[object, object]', value), depth)}"
 
 
+def _defaultdict(value: defaultdict[object, object], depth: int) -> str:
+    # It decides what a key that is not there reads as.
+    factory: object = value.default_factory
+    if factory is not None and (not isinstance(factory, type) or factory not in _EXACT):
+        raise _Refused(value, "has a default_factory that is no builtin class")
+    made = "" if factory is None else f"({factory.__name__})"
+    return f"defaultdict{made}{_dict(cast('dict[object, object]', value), depth)}"
+
+
 _EXACT: dict[type, _Encoder] = {
     str: _str,
     int: _int,
@@ -283,7 +292,7 @@ _EXACT: dict[type, _Encoder] = {
     dict: _dict,
     OrderedDict: _ordered,
     Counter: _counter,
-    defaultdict: lambda value, depth: f"defaultdict{_dict(value, depth)}",
+    defaultdict: _defaultdict,
 }
 # Classes of modules that few need: as long as nobody has loaded one, no value has them.
 _PATHS = "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath"
