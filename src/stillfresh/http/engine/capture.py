@@ -16,6 +16,7 @@ import asyncio
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from ..rules.conditional import fields_of_304
 from ..rules.message import Response, first, lowered
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class Capture:
         """Says from the head of a response whether it is worth keeping."""
         self.dress: Callable[[int, Headers], Headers] | None = None
         """Makes of the fields of a response what a client gets, where it goes live."""
+        self.spares: Callable[[int, Headers], bool] | None = None
+        """Says from the head that a client gets live whether it has the response already."""
+        self._spared = False
+        """It does: what comes after the head is not for it."""
         self.limit = 0
         """Bytes of the longest body that is kept."""
         self.tee = True
@@ -215,14 +220,14 @@ class Capture:
                 await self._go_direct(message)
                 return
             self._queue = asyncio.Queue()
-            for held in self._held:
-                self._queue.put_nowait(self._dressed(held))
+            for one in [told for held in self._held for told in self._told(held)]:
+                self._queue.put_nowait(one)
             self._held.clear()
             self.live = True
             self._decide()
         if self._queue is None:
             self._held.append(message)
-        elif not self.gone:
+        elif not (self.gone or self._spared):
             self._queue.put_nowait(message)
         if not more:
             self._completed()
@@ -256,12 +261,24 @@ class Capture:
             if self.task is not None:
                 self.task.cancel()
             return
-        await self._send(self._dressed(message))
+        for told in self._told(message):
+            await self._send(told)
 
-    def _dressed(self, message: Message) -> Message:
-        if self.dress is None or message["type"] != "http.response.start":
-            return message
-        return {**message, "headers": list(self.dress(self.status, self.headers))}
+    def _told(self, message: Message) -> list[Message]:
+        """Return what the client is sent in the place of a message."""
+        if self._spared:
+            return []
+        if message["type"] != "http.response.start":
+            return [message]
+        headers = self.headers if self.dress is None else self.dress(self.status, self.headers)
+        if self.spares is None or not self.spares(self.status, headers):
+            return [message if self.dress is None else {**message, "headers": list(headers)}]
+        self._spared = True
+        unchanged = list(fields_of_304(headers))
+        return [
+            {"type": "http.response.start", "status": 304, "headers": unchanged},
+            {"type": "http.response.body", "body": b""},
+        ]
 
     # The client's side
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ...computing.drivers import ON_LOOP
 from ...entry import Verdict, judge
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ...readthrough import Reader
     from ...singleflight import Flights
 
+MOST_NOTED: Final = 10_000
 AT_ONCE = frozenset({Verdict.FRESH, Verdict.STALE})
 
 
@@ -62,6 +63,33 @@ async def read_patiently(
         raise
     finally:
         timer.cancel()
+
+
+class Lately:
+    """Keys of which something was seen lately."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def note(self, key: str, until: float) -> None:
+        """It holds for *key* until then."""
+        if len(self._until) >= MOST_NOTED:
+            self._until.clear()
+        self._until[key] = until
+
+    def holds(self, key: str, now: float) -> bool:
+        """Tell whether it still does."""
+        until = self._until.get(key)
+        if until is None:
+            return False
+        if now < until:
+            return True
+        self._until.pop(key, None)
+        return False
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._until.clear()
 
 
 class Refreshes:

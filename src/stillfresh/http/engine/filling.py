@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from ...computing.computation import Computation, current_computation
 from ...computing.drivers import ON_LOOP
 from ...entry import MISSING
+from ...errors import ProviderUnavailable
 from ...events import log
 from ..rules import conditional, response_verdict
 from ..rules.fields import vary
@@ -25,7 +28,7 @@ from .capture import BUFFER_BREAKERS, Capture, until
 from .cheap import asked_validators, spared
 from .coding import coded
 from .frame import Stored
-from .planning import added, dressed
+from .planning import added, dressed, has_already
 from .replies import Kept, Reply, group_tags, keep, lifetimes, lived_on, with_ttl
 from .routes import Failure
 
@@ -109,6 +112,14 @@ class Fill:
         self._modified: bytes | None = None
         self.exchange = inside
 
+    @property
+    def is_unmarked(self) -> bool:
+        """What was not kept is a 200 with nothing of ours: its handler knows its validators."""
+        capture, verdict = self.capture, self.verdict
+        if capture is None or verdict is None or verdict.store:
+            return False
+        return capture.status == 200 and not self._is_asked(verdict)
+
     async def led_or(self, reading: asyncio.Task[Any]) -> None:
         """Wait until this request goes inward, or is answered without."""
         reading.add_done_callback(self._take_turn)
@@ -148,7 +159,7 @@ class Fill:
         self.status = response.status
         if self._validating and old is not None and response.status == 304:
             if conditional.confirms(old.known_inside, response.headers):
-                return self._confirmed(old, computation, response.headers)
+                return await self._confirmed(call, old, computation, response.headers)
             self._validating = False  # it speaks of another one: ask without conditions
             response = await self._again()
             if response is None:
@@ -191,20 +202,27 @@ class Fill:
             modified = first(old.headers, b"last-modified")
             same_date = self._modified is None or self._modified == modified
             if same_tag and same_date:
-                return self._confirmed(old, computation, ())
+                return await self._confirmed(call, old, computation, ())
         reply = None if call.behind else spared(plan, self._tag, self._modified)
         if reply is None:
             return None
         computation.skip()
         return Unkept(self, reply)
 
-    def _confirmed(self, old: Stored, computation: Computation, fresh: Headers) -> Stored:
+    async def _confirmed(
+        self, call: Call, old: Stored, computation: Computation, fresh: Headers
+    ) -> Stored | Unkept:
         headers = conditional.freshened(old.headers, fresh) if fresh else old.headers
         said = (*headers, *only(fresh, {b"age"})) if fresh else without(headers, {b"date"})
         verdict = self._judge(Response(old.status, said))
         if not verdict.store:
             computation.skip()
-            return old
+            if not fresh:
+                return old
+            region = self.reader.region
+            with suppress(ProviderUnavailable):  # what comes next will say so
+                await region.delete(ON_LOOP.ops(region.guard), [call.key])
+            return Unkept(self, self._reply(Response(old.status, said, old.body), verdict))
         if not verdict.explicit:  # not longer than its handler has said of it, or says now
             own = min(verdict.lifetime, old.lifetime)
             verdict = with_ttl(verdict, own if computation.fresh is None else computation.fresh)
@@ -255,6 +273,7 @@ class Fill:
     def _watch(self, capture: Capture) -> None:
         policy = self.plan.route.cache
         capture.keep, capture.dress = self._worth_keeping, self.dress
+        capture.spares = partial(has_already, self.plan)
         capture.limit, capture.tee = policy.max_body, policy.stream == "tee"
 
     async def _whole(self, capture: Capture) -> Response | None:
@@ -350,15 +369,14 @@ class Fill:
 
     def _reply(self, response: Response, verdict: Verdict) -> Reply:
         """Return a response that is not stored, or a 304 if that is enough."""
-        request, headers = self.plan.request, self.dress(response.status, response.headers)
+        headers = self.dress(response.status, response.headers)
         if self._is_asked(verdict):
             strong = self.plan.route.cache.etag == "strong"
             tag = conditional.entity_tag(response.headers, response.body, strong=strong)
             headers = (*headers, (b"etag", tag))
-            gets = request.method in {"GET", "HEAD"}
-            if gets and conditional.not_modified(request.headers, tag, None, None, time.time()):
-                return Reply(304, conditional.fields_of_304(headers), b"")
-        body = b"" if request.method == "HEAD" else response.body
+        if has_already(self.plan, response.status, headers):
+            return Reply(304, conditional.fields_of_304(headers), b"")
+        body = b"" if self.plan.request.method == "HEAD" else response.body
         return Reply(response.status, headers, body)
 
     def dress(self, code: int, headers: Headers) -> Headers:

@@ -32,7 +32,7 @@ from .capture import Capture, until
 from .changes import answer_unsafe, dropping
 from .exchange import Exchange, exchange_here
 from .filling import Fill
-from .planning import Plan, dresser
+from .planning import Plan, dresser, has_already
 from .reading import Found, Pass, Readings
 from .scope import inner_scope, request_of, send_reply
 from .shortcut import Shortcuts
@@ -162,7 +162,8 @@ class Engine:
         if isinstance(found, Pass):
             exchange = Exchange(self.endpoints, plan.request, inner_scope(scope))
             exchange.passing, exchange.route = True, plan.route
-            await self._through(exchange, receive, send, dresser(plan))
+            spares = partial(has_already, plan)
+            await self._through(exchange, receive, send, dresser(plan), spares)
             return
         if found.reply is not None and not (capture is not None and capture.live):
             await send_reply(send, found.reply)
@@ -189,9 +190,10 @@ class Engine:
         receive: Receive,
         send: Send,
         dress: Callable[[int, Headers], Headers] | None,
+        spares: Callable[[int, Headers], bool] | None = None,
     ) -> None:
         capture = exchange.capture = Capture(self.inner, exchange.scope, receive, send)
-        capture.dress, capture.keyed = dress, exchange.keyed
+        capture.dress, capture.spares, capture.keyed = dress, spares, exchange.keyed
         capture.context.run(exchange_here.set, exchange)
         capture.start()
         try:

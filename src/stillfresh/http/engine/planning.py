@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from ...keys.canonical import encode
-from ..rules import request_verdict, response_verdict, status
+from ..rules import conditional, request_verdict, response_verdict, status
 from ..rules.key import digest
-from ..rules.message import Response, has, without
+from ..rules.message import Response, first, has, without
 from ..rules.message import values as values_of
 from .coding import may_be_coded
 from .frame import merged
@@ -167,6 +168,15 @@ def dresser(plan: Plan) -> Callable[[int, Headers], Headers]:
         return dressed(plan, code, headers, verdict)
 
     return dress
+
+
+def has_already(plan: Plan, code: int, headers: Headers) -> bool:
+    """Tell whether the client has this response, so that a 304 is enough (http-rules.md C2)."""
+    request = plan.request
+    if code != 200 or request.method not in {"GET", "HEAD"}:
+        return False
+    tag, modified = first(headers, b"etag"), first(headers, b"last-modified")
+    return conditional.not_modified(request.headers, tag, modified, None, time.time())
 
 
 def undressed(route: CachedRoute) -> Callable[[int, Headers], Headers]:

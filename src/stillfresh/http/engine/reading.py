@@ -17,9 +17,9 @@ from ...computing.calls import Call
 from ...computing.drivers import ON_LOOP
 from ...entry import Verdict, judge
 from ...errors import ComputeCancelled, ProviderUnavailable
-from ..rules import key, request_verdict, response_verdict, status
+from ..rules import conditional, key, request_verdict, response_verdict, status
 from ..rules.message import joined
-from .crowd import read_patiently, read_stale
+from .crowd import Lately, read_patiently, read_stale
 from .filling import Fill, Unkept
 from .frame import Stored
 from .paths import Paths
@@ -90,7 +90,9 @@ class Readings:
         self.known: dict[object, tuple[CachedRoute, str, Mapping[str, object]]] = {}
         """The routes and arguments behind requests that may be answered before routing."""
         self._learnt: dict[str, Learnt] = {}
-        self._resting: dict[str, float] = {}
+        self._resting = Lately()
+        self._unkept_lately = Lately()
+        """Conditions and ranges are for the handlers of these."""
         self._used: dict[str, int] = {}
         self._deferred: dict[object, None] = {}
         self._paths = Paths()
@@ -102,6 +104,7 @@ class Readings:
         self.header_names.clear()
         self._learnt.clear()
         self._resting.clear()
+        self._unkept_lately.clear()
         self._used.clear()
         self._deferred.clear()
         self._paths.clear()
@@ -144,7 +147,9 @@ class Readings:
         now = reader.region.clock.now()
         cache = plan.route.cache
         fill.paths = self._paths
-        if self._rests(plan.key, now):
+        if self._resting.holds(plan.key, now) or (
+            self._unkept_lately.holds(plan.key, now) and conditional.has_any(plan.request.headers)
+        ):
             return Pass()
         wished = self._wished(plan)
         if wished is not None and wished.has(b"no-store") and not cache.directives_interval:
@@ -288,12 +293,12 @@ class Readings:
 
     def _unkept(self, plan: Plan, fill: Fill, value: Unkept, now: float) -> Found | Pass:
         if value.fill is fill:
+            if fill.is_unmarked:
+                self._unkept_lately.note(plan.key, now + HIT_FOR_MISS)
             return Pass() if value.lost else Found(value.reply, "miss")
         if value.shared:
             return Found(value.reply, "bypass")
-        if len(self._resting) >= MOST_KNOWN:
-            self._resting.clear()
-        self._resting[plan.key] = now + HIT_FOR_MISS
+        self._resting.note(plan.key, now + HIT_FOR_MISS)
         return Pass()
 
     def _uses(self, name: str) -> int:
@@ -302,15 +307,6 @@ class Readings:
             self._used.clear()
         count = self._used[name] = self._used.get(name, 0) + 1
         return count
-
-    def _rests(self, name: str, now: float) -> bool:
-        until = self._resting.get(name)
-        if until is None:
-            return False
-        if now < until:
-            return True
-        self._resting.pop(name, None)
-        return False
 
     def _found(self, plan: Plan, fill: Fill, call: Call, answered: Answer, value: Stored) -> Found:
         entry = answered.entry

@@ -30,6 +30,11 @@ PRECONDITIONS: Final = frozenset(
 """What a fill does not send inward, so that a whole 200 comes back (C6)."""
 
 
+def has_any(request: Headers) -> bool:
+    """Tell whether a request has a condition, or asks for a part."""
+    return not PRECONDITIONS.isdisjoint(dict(request))
+
+
 def entity_tag(headers: Headers, body: bytes, *, strong: bool = False) -> bytes:
     """
     Return an entity tag for *body* under *headers*, the same in every process.

@@ -1,0 +1,144 @@
+"""What is not stored, asked for by a client that has it: C2 and C6 of http-rules.md."""
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from stillfresh import App, HttpCacheMiddleware, action, http_cache
+
+DATE = "Tue, 15 Nov 2022 12:45:26 GMT"
+TAG = '"v1"'
+
+
+def marked(**fields):
+    return {"etag": TAG, "last-modified": DATE, "cache-control": "private", **fields}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [marked(), marked(**{"cache-control": "no-store"}), marked(**{"set-cookie": "a=b"})],
+    ids=["private", "no-store", "set-cookie"],
+)
+@pytest.mark.parametrize("asked", [("If-None-Match", TAG), ("If-Modified-Since", DATE)])
+@pytest.mark.parametrize("profile", ["safe", "rfc"])
+async def test_a_client_that_has_it_gets_a_304(behind, profile, asked, fields):
+    """The handler was asked for the whole (C6), so its conditions are answered after it (C2)."""
+    get, origin, _ = behind((200, fields, b"page"), profile=profile)
+    got = await get("/", dict([asked]))
+    assert (got.status, got.body) == (304, b"")
+    assert got.get("etag") == TAG
+    assert got.get("content-length") is None
+    assert asked[0].lower() not in origin.seen[0]
+    assert (await get("/")).body == b"page"
+
+
+@pytest.mark.parametrize("fields", [marked(), marked(**{"cache-control": "max-age=60"})])
+async def test_a_stream_that_the_client_has_is_swallowed(lab, fields):
+    """A 304 goes at the head; what the handler sends after it reaches nobody, or the store alone."""
+
+    async def page(request):
+        return StreamingResponse(iter([b"one", b"two"]), headers=fields)
+
+    async with App() as app:
+        site = Starlette(routes=[Route("/", page)])
+        get = lab.Client(HttpCacheMiddleware(site, profile="safe", cache_app=app))
+        got = await get("/", {"If-None-Match": TAG})
+        assert (got.status, got.body) == (304, b"")
+        assert [one["type"].rpartition(".")[2] for one in got.messages] == ["start", "body"]
+        two = await get("/")
+        assert (two.status, two.body) == (200, b"onetwo")
+        assert two.hit == (fields["cache-control"] == "max-age=60")
+
+
+async def test_another_status_is_sent_as_it_is(behind):
+    """Conditions are about a 200 (RFC 9110 13.2.1)."""
+    get, _, _ = behind((404, marked(), b"none"))
+    got = await get("/", {"If-None-Match": TAG})
+    assert (got.status, got.body) == (404, b"none")
+
+
+@pytest.mark.parametrize("way", ["action", "decorated"])
+async def test_a_route_that_keeps_nothing_of_it_answers_conditions(lab, way):
+    """By a tag of the handler's own, whatever else keeps the response from being stored."""
+    fields = {"etag": TAG, "set-cookie": "a=b"}
+
+    async def page(request):
+        return PlainTextResponse("page", headers=fields)
+
+    class Api:
+        @action("/", cache="1 minute")
+        async def page(self) -> Response:
+            return PlainTextResponse("page", headers=fields)
+
+    async with (app := App(Api)):
+        asgi = app
+        if way == "decorated":
+            site = Starlette(routes=[Route("/", http_cache("1 minute")(page))])
+            asgi = HttpCacheMiddleware(site, cache_app=app)
+        get = lab.Client(asgi)
+        for _ in range(3):
+            assert (await get("/", {"If-None-Match": TAG})).status == 304
+        assert (await get("/")).body == b"page"
+
+
+async def test_known_not_to_be_kept_its_handler_gets_ranges(lab, tmp_path):
+    """For 5 s after a 200 that was not stored, conditions and ranges go inward as they came."""
+    path = tmp_path / "page.txt"
+    path.write_text("0123456789")
+
+    async def page(request):
+        return FileResponse(path)
+
+    async with App() as app:
+        site = Starlette(routes=[Route("/", page)])
+        get = lab.Client(HttpCacheMiddleware(site, profile="safe", cache_app=app))
+        whole = await get("/", {"Range": "bytes=2-4"})
+        assert (whole.status, whole.text) == (200, "0123456789")
+        part = await get("/", {"Range": "bytes=2-4"})
+        assert (part.status, part.text) == (206, "234")
+        tag = {"If-None-Match": whole.get("etag")}
+        assert (await get("/", tag)).status == 304
+
+
+@pytest.mark.parametrize(
+    "said", [{"cache-control": "private"}, {"cache-control": "no-store"}, {"set-cookie": "a=ann"}]
+)
+async def test_a_304_that_is_not_for_everybody(behind, said):
+    """
+    Its fields go to the client that asked, in front of the body that they confirm; the old
+    response is used for nobody any more.
+    """
+    get, origin, app = behind(
+        (200, {"cache-control": "public, max-age=10", "etag": TAG}, b"old"),
+        (304, {"etag": TAG, **said}, b""),
+        (304, {"etag": TAG, **said}, b""),
+        (200, {"cache-control": "max-age=10", "etag": TAG}, b"new"),
+        profile="safe",
+    )
+    await get("/")
+    app.clock.advance(11)
+    got = await get("/")
+    assert (got.status, got.body) == (200, b"old")
+    for name, value in said.items():
+        assert got.get(name) == value
+    assert not got.hit
+    assert "if-none-match" in origin.seen[1]
+    again = await get("/")  # nothing is there to be asked about
+    assert "if-none-match" not in origin.seen[2]
+    assert again.status == 304  # this origin's own
+    assert (await get("/")).body == b"new"
+
+
+async def test_a_304_that_is_not_for_everybody_answers_the_clients_condition(behind):
+    """The client that has the response gets a 304 with the new fields."""
+    get, _, app = behind(
+        (200, {"cache-control": "max-age=10", "etag": TAG}, b"old"),
+        (304, {"etag": TAG, "cache-control": "private"}, b""),
+        profile="safe",
+    )
+    await get("/")
+    app.clock.advance(11)
+    got = await get("/", {"If-None-Match": TAG})
+    assert (got.status, got.body) == (304, b"")
+    assert got.get("cache-control") == "private"
