@@ -36,7 +36,7 @@ FLOORS = {
     # 3: the path
     "leading": 3,
     "readthrough": 3,
-    "entries.nearby": 3,
+    "nearby": 3,
     # 4: Cache, Cached, the decorator
     "sources": 4,
     "caching": 4,

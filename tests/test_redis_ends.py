@@ -320,11 +320,11 @@ async def test_what_could_not_be_delivered_is_said_at_the_stop(own, prefix, capl
     await guard.waiting.put([(K, entry())])
     own.kill()
     with pytest.raises(ProviderUnavailable):
-        await guard.waiting.delete([K])
+        await guard.waiting.drop([K])
     await guard.stop(blocking=blocking)
     [said] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "did not carry out 1 changes" in said.getMessage()
-    assert "'delete'" in said.getMessage()
+    assert "'drop'" in said.getMessage()
     caplog.clear()
     own.start()
     await provider.start(Clock())

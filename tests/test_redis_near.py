@@ -17,7 +17,7 @@ from stillfresh import (
     RedisCacheProvider,
     cache,
 )
-from stillfresh.entries.nearby import NearReader
+from stillfresh.nearby import NearReader
 from stillfresh.providers.redis.listening import Listener
 
 

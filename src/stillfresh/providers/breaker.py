@@ -48,9 +48,11 @@ class Breaker(Debtor):
     def _set(self, *, down: bool) -> None:
         self.down = down
 
-    def admit(self) -> bool:
+    def admit(self, *, changing: bool = False) -> bool:
         """
         Let an operation pass, or fail at once; answer whether it is the one that tries again.
+
+        What fails and is *changing* something is owed by who asked.
 
         Raises:
             ProviderUnavailable: The breaker is open.
@@ -61,11 +63,11 @@ class Breaker(Debtor):
             now = self.clock.now()
             if now < self._retry_at:
                 why = "did not answer" if self._silent else "is owed a change"
-                msg = (
-                    f"{self.name} {why}; tried again in "
-                    f"{self._retry_at - now:.1f} s. Function calls compute meanwhile."
-                )
-                raise ProviderUnavailable(msg)
+                then = "Function calls compute meanwhile."
+                if changing:
+                    then = "The change is remembered, and made before what it names is read again."
+                left = self._retry_at - now
+                raise ProviderUnavailable(f"{self.name} {why}; tried again in {left:.1f} s. {then}")
             self._retry_at = now + RETRY_SECONDS
             return True
 

@@ -216,7 +216,7 @@ class Operations:
     ) -> T:
         breaker = self._breaker
         try:
-            retries = breaker.admit()
+            retries = breaker.admit(changing=change is not None)
         except ProviderUnavailable:
             operation.close()
             if change is not None:  # not sent at all, and owed all the same
@@ -288,7 +288,8 @@ class Operations:
         self, operation: str, answer: object, change: Change | None = None
     ) -> StillfreshError:
         error = ProviderUnavailable(
-            f"{self._breaker.name} answered {type(answer).__name__!r} to {operation!r}"
+            f"{self._breaker.name} answered {type(answer).__name__!r} to {operation!r}: that is "
+            f"not what CacheProvider.{operation} returns."
         )
         self._breaker.failed(error, change)
         return error

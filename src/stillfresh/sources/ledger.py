@@ -17,10 +17,10 @@ from weakref import WeakKeyDictionary
 from ..app import App, Extension
 from ..computing.calls import Counts
 from ..computing.drivers import drive
-from ..entries.nearby import reader_for
 from ..entries.region import Region
 from ..errors import ProviderUnavailable, StillfreshError
 from ..forks import free_in_child
+from ..nearby import reader_for
 from ..providers.base import CacheProvider, checked_provider
 from ..providers.memory import MemoryCacheProvider
 from ..services.current import default_app

@@ -21,6 +21,7 @@ from redis.retry import Retry
 
 from ...errors import ProviderUnavailable
 from .names import packed
+from .urls import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,6 +115,20 @@ class Server(NamedTuple):
     """It is known to be one of several."""
     finder: Finder | None = None
     """Who knows where it is, at each new connection."""
+
+    def lost(self) -> ProviderUnavailable:
+        """Return the error of who asked on a connection that has ended."""
+        return ProviderUnavailable(f"{self._shown()}: the connection was lost")
+
+    def silent(self) -> ProviderUnavailable:
+        """Return the error of who has waited too long."""
+        return ProviderUnavailable(
+            f"{self._shown()}: no reply within timeout={self.timeout:g} s. Is the server up? "
+            "A slow one needs RedisCacheProvider(timeout=...)."
+        )
+
+    def _shown(self) -> str:
+        return shown(self.url) if self.place is None else "{}:{}".format(*self.place)
 
     async def reach(self) -> Any:
         """Return a connection for an event loop, not connected, to where it is now."""

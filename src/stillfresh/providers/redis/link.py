@@ -133,7 +133,7 @@ class Link(asyncio.Protocol):
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         if self.transport is None:  # a place in the line would get the reply to another question
-            future.set_exception(ProviderUnavailable("the connection was lost"))
+            future.set_exception(self._server.lost())
             return future
         batch, alone = self._batch, False
         if batch is None:
@@ -161,7 +161,7 @@ class Link(asyncio.Protocol):
     def _put(self, data: bytes, count: int) -> Request:
         request = Request(self._loop.create_future(), count, self._turn)
         if self.transport is None:
-            request.future.set_exception(ProviderUnavailable("the connection was lost"))
+            request.future.set_exception(self._server.lost())
             return request
         if self._due:
             self._unsent.append(data)
@@ -239,7 +239,7 @@ class Link(asyncio.Protocol):
         # What was made is ours from here on: the library gave no public way to take it over.
         writer = connection._writer  # noqa: SLF001
         if writer is None:
-            raise ProviderUnavailable("the connection was lost")
+            raise self._server.lost()
         connection._reader = connection._writer = None  # noqa: SLF001
         self._kept = (connection, writer)
         self._reader = _reader()
@@ -329,7 +329,7 @@ class Link(asyncio.Protocol):
             self._heard_at = now
         due = max(self._unanswered[0].sent_at, self._heard_at) + self._server.timeout
         if due <= now:
-            self._cut(ProviderUnavailable(f"no reply within {self._server.timeout} s"))
+            self._cut(self._server.silent())
         else:
             self._watch = self._loop.call_at(due, self._look_after)
 

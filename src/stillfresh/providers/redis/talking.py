@@ -15,7 +15,6 @@ from asyncio import get_running_loop
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from ...clock import Clock
@@ -34,7 +33,7 @@ from .scripts import in_full
 from .sentinel import Sentinels
 from .slots import SlotMap
 from .threads import Lines
-from .urls import address_of, read_url
+from .urls import address_of, read_url, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,9 +135,8 @@ class Talking(Tiered):
         return self._target, self.prefix
 
     def __repr__(self) -> str:
-        where = urlsplit(self._target.url) if self._target else None
-        place = f"{where.hostname or where.path}:{where.port or ''}" if where else "REDIS_URL"
-        return f"<{type(self).__name__}: {place.rstrip(':')}, prefix {self.prefix!r}>"
+        place = shown(self._target.url) if self._target else "REDIS_URL"
+        return f"<{type(self).__name__}: {place}, prefix {self.prefix!r}>"
 
     # Lifecycle
 

@@ -150,3 +150,9 @@ def address_of(url: str) -> Place:
     """Return where the one server is that *url* names."""
     found = urlsplit(url)
     return found.hostname or "localhost", found.port or 6379
+
+
+def shown(url: str) -> str:
+    """Return where *url* leads, for people: without what is secret in it."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or parts.path}:{parts.port or ''}".rstrip(":")

@@ -17,19 +17,19 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ..entry import MISSING, Entry, Verdict, judge
-from ..errors import ProviderUnavailable
-from ..readthrough import Reader
+from .entry import MISSING, Entry, Verdict, judge
+from .errors import ProviderUnavailable
+from .readthrough import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..codecs import Codec
-    from ..computing.drivers import Driver
-    from ..options import MemoryTier, Policy
-    from ..providers.near import Read
-    from ..providers.tier import Tier
-    from .region import Region
+    from .codecs import Codec
+    from .computing.drivers import Driver
+    from .entries.region import Region
+    from .options import MemoryTier, Policy
+    from .providers.near import Read
+    from .providers.tier import Tier
 
 Opened = tuple[Entry | None, object]
 """An entry, and its value as it is handed out."""
