@@ -96,6 +96,32 @@ class Loose:
     anything: Any
 
 
+@dataclass
+class Review:
+    stars: int
+    seen: int = field(init=False, default=0)
+    by: str = field(init=False, default="nobody")
+
+    @classmethod
+    def seen_once(cls, *, by: str = "nobody") -> Self:
+        it = cls(5)
+        it.seen = 1
+        it.by = by
+        return it
+
+
+@dataclass(frozen=True)
+class Cold(Generic[T]):
+    it: T
+    at: float = field(init=False, default=-0.0)
+
+
+@dataclass(slots=True)
+class Narrow:
+    it: int
+    at: int = field(init=False, default=1)
+
+
 class Slotted:
     __slots__ = ("extra",)
 
@@ -197,6 +223,13 @@ ROUND_TRIPS: list[tuple[object, object]] = [
     (Box, Box({"a": 1})),
     (Pair[str], Pair(1, [2], "a")),
     (Loose, Loose({"a": [1]})),
+    (Review, Review(1)),
+    (Review, Review.seen_once()),
+    (list[Review], [Review(1), Review.seen_once(by="me"), Review(2)]),
+    (Review | Animal, Review(2)),
+    (Cold[int], Cold(1)),
+    (Cold[Cold[Review]], Cold(Cold(Review(1)))),
+    (Narrow, Narrow(1)),
     (WithSlot, WithSlot(1)),
     (dict[Price, Point], {Price(amount=Decimal(1)): Point(1, 2.5)}),
     (Point, Point(1)),
@@ -235,6 +268,17 @@ def test_lifting_runs_no_code_of_the_class() -> None:
     before = Order.runs
     assert back(Order, ORDER) == ORDER
     assert Order.runs == before
+
+
+def test_a_default_that_the_class_holds_comes_back_as_it_was() -> None:
+    """A field that is left to its class stays so; one of another default keeps what it was."""
+    frame = codec_for(Review).encode(Review(1))
+    result = codec_for(Review).decode(frame)
+    assert vars(result) == {"stars": 1}
+    assert vars(back(Review, Review.seen_once())) == {"stars": 5, "seen": 1, "by": "nobody"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Review, "by", "me")
+        assert vars(codec_for(Review).decode(frame)) == {"stars": 1, "by": "nobody"}
 
 
 def test_the_order_of_a_typed_dict_is_kept() -> None:

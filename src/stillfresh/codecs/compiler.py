@@ -231,8 +231,14 @@ class Compiler:
         if derives(cls, Struct):
             return StructNode("struct", cls, marked.__struct_fields__), annotation_of
         if hasattr(cls, "__dataclass_fields__"):
-            names = tuple(each.name for each in dataclasses.fields(marked))
-            node = ObjectNode("dataclass", cls, names)
+            fields = dataclasses.fields(marked)
+            unheld = [
+                each.name
+                for each in fields
+                if not each.init and each.default is not dataclasses.MISSING
+            ]
+            names = tuple(each.name for each in fields)
+            node = ObjectNode("dataclass", cls, names, unheld)
         elif hasattr(cls, "__attrs_attrs__"):
             types = {each.name: each.type for each in marked.__attrs_attrs__}
             node = ObjectNode("attrs", cls, tuple(types))

@@ -10,10 +10,10 @@ rebuilt and compared before it is accepted.
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from .containers import lift_each, lower_each
-from .identical import difference, held_by
+from .identical import difference, held_by, identical
 from .node import (
     BadShape,
     Book,
@@ -28,6 +28,9 @@ from .node import (
     shaped_list,
 )
 from .plain import pack, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 UNSET_ADVICE: Final = "Give each field a value."
 EXTRA_ADVICE: Final = "Make it a field, or keep it off the object."
@@ -59,22 +62,46 @@ class FieldsNode(Node):
 
 
 class ObjectNode(FieldsNode):
-    """An instance of a dataclass or an attrs class."""
+    """
+    An instance of a dataclass or an attrs class.
 
-    __slots__ = ()
+    *unheld* are fields that an instance may leave to its class: a dataclass writes no default of
+    a field that is not in `__init__`. They travel with their values and with their places, and
+    stay with the class as long as it says the same.
+    """
+
+    __slots__ = ("_unheld",)
+
+    def __init__(
+        self, kind: str, cls: type[Any], names: tuple[str, ...], unheld: Collection[str] = ()
+    ) -> None:
+        super().__init__(kind, cls, names)
+        self._unheld = frozenset(unheld)
 
     def lower(self, value: object, walk: Walk) -> object:
         if type(value) is not self.cls:
             raise mismatch(self.cls, value)
         held = held_by(value)
+        absent: list[object] = []
         if held.keys() != self._known:
-            raise _wrong_fields(self.cls, held, self.names)
+            absent = [place for place, name in enumerate(self.names) if name not in held]
+            held |= {name: getattr(value, name) for name in self._unheld - held.keys()}
+            if held.keys() != self._known:
+                raise _wrong_fields(self.cls, held, self.names)
         items = map(held.__getitem__, self.names)
-        return lower_each(self.nodes, items, walk, value, self.names)
+        plain = lower_each(self.nodes, items, walk, value, self.names)
+        return [*plain, absent] if absent else plain
 
     def lift(self, plain: object) -> object:
+        absent: list[object] = []
+        if self._unheld and len(shaped_list(plain)) == len(self.names) + 1:
+            *plain, places = shaped_list(plain)
+            absent = shaped_list(places)
         value: object = object.__new__(self.cls)
-        for name, item in zip(self.names, lift_each(self.nodes, plain), strict=True):
+        for place, item in enumerate(lift_each(self.nodes, plain)):
+            name = self.names[place]
+            if absent and place in absent and identical(getattr(self.cls, name, absent), item):
+                continue
             # Past frozen classes and their own __setattr__.
             object.__setattr__(value, name, item)
         return value
