@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from contextlib import suppress
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import stillfresh
-from stillfresh import App, cache
+from stillfresh import App, CacheProvider, ComputeCancelled, MemoryCacheProvider, cache
 from stillfresh.entries.region import _all
+from stillfresh.testing import isolated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,3 +79,84 @@ def test_an_interrupt_leaves_nothing_behind_that_others_wait_for(refresh: bool) 
             assert answers == [at], f"interrupted after {at} moments"
             at += 1
         assert at > 50
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
+@pytest.mark.parametrize("serialize", [False, True])
+def test_what_ends_a_program_reaches_the_callers_of_a_worker_thread(
+    error: type[BaseException], serialize: bool
+) -> None:
+    """It is the answer of that one run, also to who waits for it; nobody computes again."""
+    calls: list[int] = []
+    entered, go_on = threading.Event(), threading.Event()
+
+    @cache(timeout=PATIENCE)
+    def leave() -> int:
+        calls.append(1)
+        entered.set()
+        assert go_on.wait(PATIENCE)
+        raise error(3)
+
+    with isolated() as app:
+        app.provide(CacheProvider, MemoryCacheProvider(serialize=serialize))
+        raised: list[BaseException] = []
+
+        def call() -> None:
+            try:
+                leave()
+            except BaseException as one:  # that is what this is about
+                raised.append(one)
+
+        callers = [threading.Thread(target=call) for _ in range(2)]
+        callers[0].start()
+        assert entered.wait(PATIENCE)
+        callers[1].start()
+        flight = next(iter(app.background._running))
+        while len(flight._callbacks) < 2:
+            callers[1].join(0)
+        go_on.set()
+        for caller in callers:
+            caller.join(PATIENCE)
+        assert [(type(one), one.args) for one in raised] == [(error, (3,))] * 2
+        assert len(calls) == 1
+        assert (leave.stats.misses, leave.stats.coalesced) == (1, 1)
+        with pytest.raises(error):  # it is not stored, and its lease has ended
+            leave()
+        assert len(calls) == 2
+
+
+def test_a_refresh_that_wants_to_end_the_program_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nobody waits for it. Its callers got the old value, and the log says what happened."""
+    broken = False
+
+    @cache(ttl=10, stale=100)
+    def old() -> int:
+        if broken:
+            sys.exit(3)
+        return 1
+
+    with isolated() as app:
+        old()
+        broken = True
+        app.advance(11)
+        assert old() == 1
+        app.sync.settled()
+        assert [one.message for one in caplog.records if "a refresh failed" in one.message] == [
+            f"{old.__module__}.{old.__qualname__}(): a refresh failed: SystemExit(3)"
+        ]
+
+
+def test_a_sync_function_that_cancels_itself_in_a_worker_thread() -> None:
+    """It has no answer, as if it had been cancelled from outside; the thread ends in silence."""
+    calls: list[int] = []
+
+    @cache(timeout=PATIENCE)
+    def cancel() -> int:
+        calls.append(1)
+        raise asyncio.CancelledError
+
+    with isolated(), pytest.raises(ComputeCancelled, match="twice"):
+        cancel()
+    assert len(calls) == 2  # once more, as promised

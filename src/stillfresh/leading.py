@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .options import Policy
 
 _ENDS = (CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
-"""What ends a computation without being its answer."""
+"""What ends a computation without being its answer, but in a worker thread."""
 
 
 _new = tuple.__new__
@@ -203,15 +203,15 @@ class Leading(Shelf):
                 value = await value
             entry, tags = self._weigh(call, computation, value, born)
         except BaseException as error:
-            if lease is not None and not isinstance(error, GeneratorExit):
-                ops = driver.reads(guard)
-                failed = isinstance(error, Exception) or flight.over  # or it was cancelled
+            failed = isinstance(error, Exception) or self._fails_beside(error, flight, driver)
+            if lease is not None and (failed or not isinstance(error, GeneratorExit)):
+                ops, settles = driver.reads(guard), failed or flight.over  # or it was cancelled
                 with contextlib.suppress(ProviderUnavailable):
-                    await (ops.settle(lease, call.tags) if failed else ops.release(lease))
+                    await (ops.settle(lease, call.tags) if settles else ops.release(lease))
             # Who was timed out before has had its failure noted then.
-            if isinstance(error, Exception) and not flight.over:
+            if failed and not flight.over:
                 self._note(call, flight, error)
-            if isinstance(error, _ENDS):
+            if isinstance(error, _ENDS) and not failed:
                 raise
             # Returned, since no StopIteration can be raised here.
             return Outcome(error=error, began=began, asof=ALWAYS)
@@ -241,6 +241,16 @@ class Leading(Shelf):
         leased = lease is not None or flight.answered
         # By position: names cost half as much again.
         return Outcome(value, None, began, asof, entry if accepted else None, leased)
+
+    def _fails_beside(self, error: BaseException, flight: Flight, driver: Driver) -> bool:
+        """
+        Tell whether what is no `Exception` is the answer all the same.
+
+        In a thread of its own nobody is above the function whom `SystemExit` would reach, so its
+        callers get it. `CancelledError` says of a thread, too, that there is no answer.
+        """
+        beside = not driver.suspends and self.region.app.background.has(flight)
+        return beside and not isinstance(error, CancelledError)
 
     def _limit(self, flight: Flight, call: Call) -> Timer | None:
         """Say how *flight* is ended when its time is over; on a loop it is watched from there."""
@@ -305,7 +315,9 @@ class Leading(Shelf):
             self._note(call, flight, error, fails=True)
             flight.cancel()
 
-    def _note(self, call: Call, flight: Flight, error: Exception, *, fails: bool = False) -> None:
+    def _note(
+        self, call: Call, flight: Flight, error: BaseException, *, fails: bool = False
+    ) -> None:
         region = self.region
         if call.behind:
             tell(flight.title, "a refresh failed", error)

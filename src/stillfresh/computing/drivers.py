@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from contextvars import copy_context
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -203,7 +204,7 @@ class InThread:
             context.run(drive, lead)
             return
         thread = threading.Thread(
-            target=context.run, args=(drive, lead), name="stillfresh-worker", daemon=True
+            target=context.run, args=(_fly, lead), name="stillfresh-worker", daemon=True
         )
         thread.start()
 
@@ -225,6 +226,11 @@ class InThread:
                 flight.unsubscribe(event.set)
             if _past(flight, clock, until):
                 return
+
+
+def _fly(lead: Coroutine[Any, Any, None]) -> None:
+    with suppress(asyncio.CancelledError):  # of the function: whoever waits is told
+        drive(lead)
 
 
 def _past(flight: Flight, clock: Clock, until: float) -> bool:

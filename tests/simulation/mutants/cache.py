@@ -218,7 +218,7 @@ MUTANTS = [
         "R7: a holder that ends without a value gives its lease back",
         "leading.py",
         "Leading._compute",
-        "if lease is not None and not isinstance(error, GeneratorExit):",
+        "if lease is not None and (failed or not isinstance(error, GeneratorExit)):",
         "if lease is None:",
         "tests/test_field_bugs.py::test_fusioncache_644",
     ),

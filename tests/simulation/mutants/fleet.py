@@ -134,8 +134,8 @@ MUTANTS = [
         "one computes: the next one for all, where nothing has failed",
         "leading.py",
         "Leading._compute",
-        "failed = isinstance(error, Exception) or flight.over",
-        "failed = True",
+        "settles = failed or flight.over",
+        "settles = True",
         ENDED + "test_without_the_mark_one_computes_for_all",
     ),
     Mutant(
