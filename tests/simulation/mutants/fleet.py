@@ -134,8 +134,8 @@ MUTANTS = [
         "one computes: the next one for all, where nothing has failed",
         "leading.py",
         "Leading._compute",
-        "settles = failed or flight.over",
-        "settles = True",
+        "driver.reads(guard), failed or flight.over",
+        "driver.reads(guard), True",
         ENDED + "test_without_the_mark_one_computes_for_all",
     ),
     Mutant(
