@@ -95,7 +95,9 @@ def test_a_keyed_body_may_be_there():
         ([AUTH], THEMED, False, "LSO"),
         ([AUTH], PUBLIC, False, "LS"),
         ([AUTH], PER, False, "LS"),
-        ([AUTH], HttpCache(), True, "LS"),
+        ([AUTH], HttpCache(), True, "LSO"),
+        ([AUTH], PUBLIC, True, "LS"),
+        ([AUTH, COOKIE], HttpCache(), True, "LSO"),
         # A6
         ([COOKIE], SAFE, False, ""),
         ([COOKIE], HttpCache(), False, ""),

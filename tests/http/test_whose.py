@@ -1,5 +1,6 @@
 """Nobody gets what was made for somebody else, however the application learnt who asks."""
 
+import asyncio
 from contextvars import ContextVar
 from typing import Annotated
 
@@ -457,3 +458,58 @@ async def test_what_a_whole_application_adds_to_the_key_counts_on_the_short_way(
         for who in ("user=ann", "user=bob"):
             got = [(await client("/", {name: who})).text for _ in range(4)]
             assert got == [who] * 4
+
+
+async def test_credentials_cost_nobody_else_the_cache(lab):
+    """
+    Anybody may send the field, and whoever waits behind it still shares one run.
+
+    1. a request with credentials leads; its response is for it alone
+    2. the others have waited: one of them leads, and the rest have its response
+    3. the key does not rest: the next request is a hit
+    """
+    runs, entered, go = [], asyncio.Event(), asyncio.Event()
+
+    class Api:
+        @action("/", cache="1 minute")
+        async def page(self) -> int:
+            runs.append(1)
+            entered.set()
+            await go.wait()
+            return len(runs)
+
+    app = App(Api)
+    async with app:
+        get = lab.Client(app)
+        leader = asyncio.create_task(get("/", {"Authorization": "x"}))
+        await entered.wait()
+        others = [asyncio.create_task(get("/")) for _ in range(5)]
+        await asyncio.sleep(0)
+        go.set()
+        assert (await leader).get("cache-control") == "private, no-cache"
+        assert {(await one).text for one in others} == {"2"}
+        assert len(runs) == 2
+        assert (await get("/")).hit
+
+
+@pytest.mark.parametrize("said", ["public", "s-maxage=60", "max-age=60, must-revalidate"])
+async def test_what_the_handler_says_opens_an_action_to_credentials(lab, said):
+    """RFC 9111 3.5: these directives of its own, and not those that the cache adds."""
+
+    class Api:
+        @action("/", cache="1 minute")
+        async def page(self, response: Response) -> str:
+            response.headers["cache-control"] = said
+            return "page"
+
+        @action("/all", cache=HttpCache("1 minute", public=True))
+        async def everybody(self) -> str:
+            return "page"
+
+    app = App(Api)
+    async with app:
+        get = lab.Client(app)
+        for target in ("/", "/all"):
+            assert not (await get(target, {"Authorization": "ann"})).hit
+            assert (await get(target, {"Authorization": "bob"})).hit
+            assert (await get(target)).hit

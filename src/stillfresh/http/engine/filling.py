@@ -66,6 +66,10 @@ class Unkept:
         self.lost = lost
         """The client has got nothing: the handler has to answer once more."""
 
+    def is_anothers(self, fill: Fill) -> bool:
+        """It was for somebody's credentials, which says nothing of those who have none (A5)."""
+        return self.fill is not fill and self.fill.plan.asked.open_only
+
 
 class Fill:
     """The way inward of one request, taken if nothing usable is stored."""

@@ -104,7 +104,7 @@ class Engine:
         text, arguments = ("", _NONE) if known is None else known[1:]
         asked = request_verdict.ask(request, route.cache, pure=route.pure)
         plan = Plan(route, request, asked, text, arguments, scope=scope, target=target)
-        # Credentials are for guards to look at, even where they cannot change the response.
+        # Credentials are for guards to look at.
         guarded = known is not None and has(request.headers, b"authorization")
         if guarded or not (asked.look or asked.store):
             dress = None if known is not None else dresser(plan)

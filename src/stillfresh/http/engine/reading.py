@@ -166,6 +166,8 @@ class Readings:
                 return self._failed(fill, answered.error)
             value = answered.value
             if isinstance(value, Unkept):
+                if not plan.asked.open_only and value.is_anothers(fill):
+                    continue  # its credentials say nothing of this request: wait once more
                 return self._unkept(plan, fill, value, now)
             if not isinstance(value, Stored):
                 return Pass()
@@ -298,7 +300,8 @@ class Readings:
             return Pass() if value.lost else Found(value.reply, "miss")
         if value.shared:
             return Found(value.reply, "bypass")
-        self._resting.note(plan.key, now + HIT_FOR_MISS)
+        if not value.is_anothers(fill):
+            self._resting.note(plan.key, now + HIT_FOR_MISS)
         return Pass()
 
     def _uses(self, name: str) -> int:

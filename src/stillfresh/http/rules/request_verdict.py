@@ -75,7 +75,8 @@ def ask(request: Request, policy: HttpCache, *, pure: bool = False) -> Ask:
     Say what *request* may do under *policy*.
 
     *pure*: an action that can depend on nothing but its declared parameters (http-rules.md A6), so
-    cookies, credentials and a proxy's fields cannot change its answer.
+    cookies and a proxy's fields cannot change its answer. Credentials cannot, either, and yet a
+    shared cache stays away from them until somebody says so (A5).
     """
     method = request.method
     if method == "GET" or (method == "HEAD" and policy.head_fills):
@@ -97,17 +98,17 @@ def ask(request: Request, policy: HttpCache, *, pure: bool = False) -> Ask:
         return PRECONDITION
     if not names.isdisjoint(_BODY_FIELDS) and method in _BODILESS and has_body(request.headers):
         return BODY  # "fat GET": what it says is not in the key
-    if pure:
-        return usual
     if (
-        policy.profile == "safe"
+        not pure
+        and policy.profile == "safe"
         and not policy.trust_forwarded
         and not names.isdisjoint(_FORWARDING)
     ):
         usual = FORWARDED  # whoever asks may write them, so public= and per= say nothing of them
     if policy.public or policy.per is not None:
         return usual
-    if b"cookie" in names and policy.profile == "safe" and cookie_counts(request.headers, policy):
+    wary = not pure and policy.profile == "safe"
+    if wary and b"cookie" in names and cookie_counts(request.headers, policy):
         return COOKIE
     if b"authorization" in names:  # RFC 9111 3.5
         return CREDENTIALS if usual.store else LOOK_CREDENTIALS
