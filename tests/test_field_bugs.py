@@ -121,10 +121,10 @@ async def test_fusioncache_613(url: str, prefix: str, source) -> None:
     class Held(RedisCacheProvider):
         gate: asyncio.Event | None = None
 
-        async def delete(self, addresses):
+        async def drop(self, addresses):
             if self.gate is not None:
                 await self.gate.wait()
-            return await super().delete(addresses)
+            await super().drop(addresses)
 
     provider = Held(url, prefix=prefix)
 
