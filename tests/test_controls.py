@@ -460,3 +460,41 @@ async def test_controls_of_one_name_leave_the_computation_alone() -> None:
     assert await get() is first
     skip = True
     assert await get.refresh() is not first
+
+
+CONTROLS = ["__call__", "refresh", "invalidate", "expire", "peek", "key", "explain"]
+
+
+@pytest.mark.parametrize("owned", [False, True])
+@pytest.mark.parametrize("control", CONTROLS)
+async def test_an_argument_may_be_called_self(
+    app: IsolatedApp, control: str, *, owned: bool
+) -> None:
+    """Whatever the parameters of a function are called, it and its controls take them by name."""
+
+    class Service:
+        @cache
+        async def get(this, self: int = 0, **more: int) -> tuple[int, dict[str, int]]:
+            return self, more
+
+        @cache
+        def rest(self, /, **more: int) -> dict[str, int]:
+            return more
+
+    @cache
+    async def function(self: int = 0, **more: int) -> tuple[int, dict[str, int]]:
+        return self, more
+
+    service = app.get(Service) if owned else Service()
+    for cached in (service.get, function):
+        await cached.store((7, {"value": 8}), self=7, value=8)
+        assert await cached(self=7, value=8) == (7, {"value": 8})
+        answer = getattr(cached, control)(self=7, value=8)
+        if control != "key":
+            answer = await answer
+        if control in {"__call__", "refresh"}:
+            assert answer == (7, {"value": 8})
+    arguments = {"self": 7, "value": 8}
+    assert service.rest(**arguments) == arguments
+    service.rest.store({"self": 1}, **arguments)
+    getattr(service.rest, control)(**arguments)

@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import timedelta
-from typing import assert_type
+from typing import Protocol, assert_type
 
 from stillfresh import MISSING, Cached, SyncCached, cache
 
@@ -47,6 +47,24 @@ async def together() -> None:
     assert_type(other, list[str])
     task = asyncio.create_task(bare(1))
     assert_type(await task, str)
+
+
+class Getter(Protocol):
+    async def __call__(self, number: int) -> list[str]: ...
+
+
+class SyncGetter(Protocol):
+    def __call__(self, number: int) -> str | None: ...
+
+
+def injected(get: Getter, sync_get: SyncGetter) -> None:
+    del get, sync_get
+
+
+async def as_protocols() -> None:
+    """What is written as a function's Protocol takes a cached one."""
+    injected(optioned, sync)
+    injected(bare, sync)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def controls() -> None:

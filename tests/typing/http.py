@@ -1,6 +1,6 @@
 """An action has the types of its method, and its controls have types of their own."""
 
-from typing import assert_type
+from typing import Protocol, assert_type
 
 from stillfresh import App, HttpCache, HttpCacheMiddleware, action, http_cache, inject
 
@@ -31,6 +31,29 @@ async def calls(api: ProductApi) -> None:
     assert_type(api.count("x"), int)
     await api.get_product("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     api.count(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Endpoint(Protocol):
+    async def __call__(self, number: int) -> Product: ...
+
+
+def as_protocols() -> None:
+    """An endpoint is the async function that it was, or one that it was not."""
+
+    @http_cache("1 minute")
+    async def one(number: int) -> Product:
+        return Product()
+
+    @http_cache
+    async def two(number: int) -> Product:
+        return Product()
+
+    @http_cache
+    def three(number: int) -> Product:
+        return Product()
+
+    endpoints: list[Endpoint] = [one, two, three]
+    del endpoints
 
 
 def an_app_is_asgi() -> None:

@@ -33,6 +33,7 @@ from .threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
+    from types import CoroutineType
 
     from ..durations import Duration
     from ..services.asgi import AsgiApp, Receive, Scope, Send
@@ -53,9 +54,9 @@ class EndpointDecorator(Protocol):
     @overload
     def __call__(
         self, endpoint: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    ) -> Callable[P, CoroutineType[Any, Any, R]]: ...
     @overload
-    def __call__(self, endpoint: Callable[P, R], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __call__(self, endpoint: Callable[P, R], /) -> Callable[P, CoroutineType[Any, Any, R]]: ...
 
 
 engines: WeakSet[Engine] = WeakSet()
@@ -118,7 +119,7 @@ def http_cache(endpoint: K, /) -> K: ...
 @overload
 def http_cache(
     endpoint: Callable[P, Coroutine[Any, Any, R]], /
-) -> Callable[P, Coroutine[Any, Any, R]]: ...
+) -> Callable[P, CoroutineType[Any, Any, R]]: ...
 @overload
 def http_cache(
     ttl: bool | Duration | HttpCache | None = ...,  # noqa: FBT001  # True is "as usual"
@@ -128,7 +129,7 @@ def http_cache(
     **options: Any,
 ) -> EndpointDecorator: ...
 @overload
-def http_cache(endpoint: Callable[P, R], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+def http_cache(endpoint: Callable[P, R], /) -> Callable[P, CoroutineType[Any, Any, R]]: ...
 def http_cache(  # HttpCache says what the options are
     ttl: Any = True,  # noqa: FBT002
     /,

@@ -37,7 +37,7 @@ from .store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from types import FunctionType
+    from types import CoroutineType, FunctionType
     from typing import Self
 
     from ..computing.calls import Answer
@@ -167,15 +167,16 @@ class Cached(_Controls, Generic[P, R]):
     if MYPY:
 
         async def __call__(  # pyright: ignore[reportRedeclaration]  # it is the other one there
-            self, *args: P.args, **kwargs: P.kwargs
+            self, /, *args: P.args, **kwargs: P.kwargs
         ) -> R: ...
 
     else:
 
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> CoroutineType[Any, Any, R]:
             """Call it."""
             instance, values = self._split(args, kwargs)
-            return cast("Coroutine[Any, Any, R]", _answer_async(self._definition, instance, values))
+            answer = _answer_async(self._definition, instance, values)
+            return cast("CoroutineType[Any, Any, R]", answer)
 
     @overload  # type: ignore[override]  # the overloads say what the common one cannot
     def __get__(
@@ -194,7 +195,7 @@ class Cached(_Controls, Generic[P, R]):
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return super().__get__(instance, owner)
 
-    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    async def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """
         Drop the entry of a call with these arguments; no later call gets its value.
 
@@ -205,16 +206,16 @@ class Cached(_Controls, Generic[P, R]):
         """
         await self._definition.invalidate(self._instance, args, kwargs, ON_LOOP)
 
-    async def expire(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    async def expire(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Make the entry stale: served as `stale` or `fallback` only. Raises as `invalidate`."""
         await self._definition.expire(self._instance, args, kwargs, ON_LOOP)
 
-    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Compute now, whatever is cached, store the result and return it. Raises as a call."""
         answer = await self._definition.refresh(self._instance, args, kwargs, ON_LOOP)
         return cast("R", answer.unwrap())
 
-    async def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | Missing:
+    async def peek(self, /, *args: P.args, **kwargs: P.kwargs) -> R | Missing:
         """
         Return the cached value or `MISSING`; never compute.
 
@@ -235,7 +236,7 @@ class Cached(_Controls, Generic[P, R]):
         """
         await self._definition.store(self._instance, value, args, kwargs, ON_LOOP)
 
-    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """
         Return the text of the key of a call.
 
@@ -258,7 +259,7 @@ class Cached(_Controls, Generic[P, R]):
         """Drop all entries of this function. Raises as `invalidate`."""
         await self._definition.clear(self._instance, ON_LOOP)
 
-    async def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
+    async def explain(self, /, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """Say how a call with these arguments would be answered now, and why. Raises as `peek`."""
         return await self._definition.explain(self._instance, args, kwargs, ON_LOOP)
 
@@ -271,7 +272,7 @@ class Cached(_Controls, Generic[P, R]):
 class SyncCached(_Controls, Generic[P, R]):
     """A sync function that is cached. Nothing on it is awaited; it raises as `Cached`."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it."""
         instance, values = self._split(args, kwargs)
         return cast("R", _answer_sync(self._definition, instance, values))
@@ -293,20 +294,20 @@ class SyncCached(_Controls, Generic[P, R]):
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return super().__get__(instance, owner)
 
-    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def invalidate(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Drop the entry of a call; see `Cached.invalidate`."""
         drive(self._definition.invalidate(self._instance, args, kwargs, IN_THREAD))
 
-    def expire(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def expire(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Make the entry of a call stale; see `Cached.expire`."""
         drive(self._definition.expire(self._instance, args, kwargs, IN_THREAD))
 
-    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Compute now, store, return; see `Cached.refresh`."""
         answer = drive(self._definition.refresh(self._instance, args, kwargs, IN_THREAD))
         return cast("R", answer.unwrap())
 
-    def peek(self, *args: P.args, **kwargs: P.kwargs) -> R | Missing:
+    def peek(self, /, *args: P.args, **kwargs: P.kwargs) -> R | Missing:
         """Return the cached value or `MISSING`; never compute."""
         value = drive(self._definition.peek(self._instance, args, kwargs, IN_THREAD))
         return cast("R | Missing", value)
@@ -315,7 +316,7 @@ class SyncCached(_Controls, Generic[P, R]):
         """Write *value* as the result of a call; see `Cached.store`."""
         drive(self._definition.store(self._instance, value, args, kwargs, IN_THREAD))
 
-    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def key(self, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Return the text of the key of a call; see `Cached.key`."""
         return self._definition.key_of(self._instance, args, kwargs)
 
@@ -327,7 +328,7 @@ class SyncCached(_Controls, Generic[P, R]):
         """Drop all entries of this function."""
         drive(self._definition.clear(self._instance, IN_THREAD))
 
-    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
+    def explain(self, /, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """Say how a call with these arguments would be answered now, and why."""
         return drive(self._definition.explain(self._instance, args, kwargs, IN_THREAD))
 
