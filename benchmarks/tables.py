@@ -86,7 +86,10 @@ def short(cases: dict[str, Any], report: dict[str, Any]) -> list[str]:
         ("stampede", "1000 callers, one cold key", ("async-lru", "cashews", "aiocache")),
         ("server-50", "hit on a server, 50 tasks", ("bare redis-py", "aiocache", "cashews")),
     )
-    lines = ["| | stillfresh | the others, as a multiple of ours (below 1 is faster), or their hit ratio |", "|---|---|---|"]
+    lines = [
+        "| | stillfresh | the others, as a multiple of ours (below 1 is faster), or their hit ratio |",
+        "|---|---|---|",
+    ]
     for name, title, peers in wanted:
         case = cases.get(name)
         if case is None:

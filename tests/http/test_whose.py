@@ -513,3 +513,81 @@ async def test_what_the_handler_says_opens_an_action_to_credentials(lab, said):
             assert not (await get(target, {"Authorization": "ann"})).hit
             assert (await get(target, {"Authorization": "bob"})).hit
             assert (await get(target)).hit
+
+
+def of_key(request):
+    return request.headers.get("x-api-key")
+
+
+@pytest.mark.parametrize("option", ["per", "key"])
+@pytest.mark.parametrize("kind", ["action", "fastapi", "starlette"])
+async def test_what_is_in_the_key_may_be_read(lab, kind, option):
+    """A field that `per=` or `key=` looks at is no secret of the handler; clients learn it in Vary."""
+    runs = []
+    cached = HttpCache("1 minute", **{option: of_key})
+
+    def answer(request):
+        runs.append(1)
+        return PlainTextResponse(request.headers["x-api-key"])
+
+    class Api:
+        @action("/", cache=cached)
+        async def page(self, request: Request) -> Response:
+            return answer(request)
+
+    async def page(request: Request) -> Response:
+        return answer(request)
+
+    app = App(Api)
+    site = FastAPI() if kind == "fastapi" else Starlette()
+    add = site.add_api_route if kind == "fastapi" else site.add_route
+    add("/", http_cache(cached)(page))
+    site.add_middleware(HttpCacheMiddleware, cache_app=app)
+    async with app:
+        get = lab.Client(app if kind == "action" else site)
+        for name in ("ann", "bob"):
+            asked = {"X-Api-Key": name}
+            assert (await get("/", asked)).text == name
+            got = await get("/", asked)
+            assert got.hit
+            assert got.text == name
+            vary = {one.strip() for one in got.get("vary").split(",")}
+            assert vary == {"X-Api-Key"} | (
+                {"Cookie", "Authorization"} if option == "per" else set()
+            )
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        lambda request: str(sorted(request.headers.items())),
+        lambda request: request.state.tenant,
+        lambda request: request.scope["tenant"],
+    ],
+    ids=["all fields", "state", "scope"],
+)
+async def test_what_names_no_field_allows_none(lab, reads):
+    """`key=` of all that is there, or of a middleware's notes, does not say what counts of them."""
+    runs = []
+
+    async def page(request):
+        runs.append(1)
+        seen = request.headers.get("x-user", ""), request.state.user, request.scope["who"]
+        return PlainTextResponse(repr(seen))
+
+    class Noting:
+        def __init__(self, asgi):
+            self.asgi = asgi
+
+        async def __call__(self, scope, receive, send):
+            who = dict(scope["headers"]).get(b"x-user", b"").decode()
+            noted = {"tenant": "acme", "user": who}
+            await self.asgi(scope | {"state": noted, "tenant": "acme", "who": who}, receive, send)
+
+    site = Starlette(routes=[Route("/", http_cache("1 minute", key=reads)(page))])
+    async with App() as app:
+        get = lab.Client(Noting(HttpCacheMiddleware(site, cache_app=app)))
+        for name in ("ann", "bob", "ann"):
+            assert name in (await get("/", {"X-User": name})).text
+    assert len(runs) == 3

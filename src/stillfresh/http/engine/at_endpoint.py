@@ -93,6 +93,7 @@ class Endpoints:
                 tell_once(route, f"it is not cached: {plan}")
             capture.dress = undressed(route)
             return None
+        exchange.selecting = plan.reads
         if not (plan.asked.look or plan.asked.store):
             capture.dress = dresser(plan)
             return None

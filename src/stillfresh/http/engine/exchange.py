@@ -79,6 +79,8 @@ class Exchange:
         """Makes the reply of a response that is whole."""
         self.reads: set[str] = set()
         """What the handler has looked at; see `taint`."""
+        self.selecting: frozenset[str] = frozenset()
+        """What `per=` and `key=` have looked at, see `Plan.reads`."""
         self.watched: set[str] = set()
         """The arguments that note it."""
         self.tainted = ""
@@ -103,7 +105,7 @@ class Exchange:
         if cache.per is not None:
             allowed |= _OF_ONE
         cookies = {f"cookie {name.decode('latin-1')}" for name in cache.vary_cookies}
-        for read in sorted(self.reads - allowed - cookies):
+        for read in sorted(self.reads - allowed - cookies - self.selecting):
             if read.startswith("cookie ") and (cache.per is not None or "cookie" in allowed):
                 continue
             if read.startswith(NOTED) and cache.per is not None:
@@ -117,6 +119,20 @@ _OF_ONE = frozenset({"authorization", "cookie", "session", "user", "auth", "stat
 """What says who asks; where an identity is in the key, it may be read."""
 NOTED: Final = "scope key "
 """In front of the name of what a middleware has noted in the scope: that may say it as well."""
+
+
+def named_fields(reads: set[str]) -> frozenset[str]:
+    """
+    Return which of *reads* are single fields or cookies of a request.
+
+    Who has looked at all of them, or at what a middleware has noted, has not named what counts.
+    """
+    if "all fields" in reads:
+        return frozenset()
+    return frozenset(
+        name for name in reads - _OF_ONE - _HARMLESS - {"client"} if not name.startswith(NOTED)
+    )
+
 
 exchange_here: ContextVar[Exchange | None] = ContextVar("stillfresh_exchange", default=None)
 """The request that this code answers."""

@@ -11,8 +11,9 @@ from ..rules.key import digest
 from ..rules.message import Response, first, has, without
 from ..rules.message import values as values_of
 from .coding import may_be_coded
+from .exchange import named_fields
 from .frame import merged
-from .scope import request_object
+from .scope import watched_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ class Plan:
         "key",
         "request",
         "route",
+        "reads",
         "scope",
         "tags",
         "target",
@@ -71,11 +73,17 @@ class Plan:
                 parts += [name, *values_of(request.headers, name)]
         self.whose = b""
         """The identity in the key."""
-        if cache.per is not None:
-            self.whose = _text(cache.per(request_object(scope)), "per")
-            parts += [b"per", self.whose]
-        if cache.key is not None:
-            parts += [b"key", _text(cache.key(request_object(scope)), "key")]
+        self.reads: frozenset[str] = frozenset()
+        """The fields that `per=` and `key=` have looked at: what counts of them is in the key."""
+        if cache.per is not None or cache.key is not None:
+            reads: set[str] = set()
+            asking = watched_object(scope, reads)
+            if cache.per is not None:
+                self.whose = _text(cache.per(asking), "per")
+                parts += [b"per", self.whose]
+            if cache.key is not None:
+                parts += [b"key", _text(cache.key(asking), "key")]
+            self.reads = named_fields(reads)
         self.by_url = not parts
         """Nothing but the URL has made the key: another request for it has the same."""
         self.key = route.primary(request, text, parts)
@@ -128,11 +136,13 @@ def added(
         invalidated=bool(tags) or route.invalidated,
         skipped=said is not None and said.skipped,
     )
-    wanted = [name for name in route.parameters.headers if name not in verdict.vary]
+    read = sorted({name.partition(" ")[0].encode("latin-1") for name in plan.reads})
+    wanted = [*route.parameters.headers, *read]
     if may_be_coded(route.cache, headers, verdict):
         wanted.append(b"accept-encoding")
-    if wanted and code in route.cache.statuses:
-        fields = merged(fields, ((b"vary", b", ".join(name.title() for name in wanted)),))
+    listed = status.unnamed((*headers, *fields), wanted)
+    if listed and code in route.cache.statuses:
+        fields = merged(fields, ((b"vary", listed),))
     if verdict.store and not has(headers, b"cache-groups"):
         own = route.own_tags(plan.tags | tags)
         fields = (*fields, *status.cache_groups(own, emit=route.cache.emit_groups))

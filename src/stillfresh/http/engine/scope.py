@@ -80,6 +80,16 @@ def request_object(scope: Scope) -> Any:
     return StarletteRequest(scope)
 
 
+def watched_object(scope: Scope, reads: set[str]) -> Any:
+    """Return the same, one that notes in *reads* which fields are looked at (not Litestar's)."""
+    request = request_object(scope)
+    if is_litestar(scope):
+        return request
+    from .taint import WatchedRequest
+
+    return WatchedRequest(request, reads)
+
+
 def is_litestar(scope: Scope) -> bool:
     """Tell whether Litestar serves this request."""
     return "litestar_app" in scope or type(scope.get("app")).__module__.startswith("litestar")

@@ -100,7 +100,7 @@ def told(
     """
     added: list[tuple[bytes, bytes]] = []
     wanted = (*verdict.vary, *selecting(policy))
-    listed = _unnamed(headers, wanted) if wanted else b""
+    listed = unnamed(headers, wanted) if wanted else b""
     if listed:
         added.append((b"vary", listed))
     if has(headers, b"cache-control") or has(headers, b"expires"):
@@ -170,14 +170,15 @@ def selecting(policy: HttpCache) -> tuple[bytes, ...]:
 
 def varied(headers: Headers, names: Iterable[bytes]) -> Headers:
     """Return *headers* with *names* in Vary, where they are not named in it yet."""
-    listed = _unnamed(headers, names)
+    listed = unnamed(headers, names)
     if not listed:
         return headers
     said = joined(headers, b"vary")
     return replaced(headers, b"vary", b"%s, %s" % (said, listed) if said else listed)
 
 
-def _unnamed(headers: Headers, names: Iterable[bytes]) -> bytes:
+def unnamed(headers: Headers, names: Iterable[bytes]) -> bytes:
+    """Return what of *names* Vary does not list yet, as it is added to it."""
     named = {name.lower() for name in members(joined(headers, b"vary") or b"")}
     if b"*" in named:
         return b""
