@@ -1,4 +1,4 @@
-"""Counters of a `Cache`, its sync twin, its names, and the app that it belongs to."""
+"""The sync twin of a `Cache`, its names, and the app that it belongs to."""
 
 import asyncio
 import threading
@@ -27,73 +27,6 @@ def app(request):
     with isolated() as app:
         app.provide(CacheProvider, MemoryCacheProvider(serialize=request.param == "bytes"))
         yield app
-
-
-# Counting
-
-
-async def test_incr_counts(app):
-    """It starts at nothing, returns the sum, goes down too, and `get` reads the counter."""
-    hits = Cache[int](name="hits")
-    assert await hits.incr("k") == 1
-    assert await hits.incr("k", 5) == 6
-    assert await hits.incr("k", -10) == -4
-    assert await hits.get("k") == -4
-    await hits.delete("k")
-    assert await hits.incr("k", 0) == 0
-
-
-async def test_a_number_that_was_set_can_be_counted_on(app):
-    """A counter may start from a value that was written by hand."""
-    hits = Cache[int](name="hits")
-    await hits.set("k", 40)
-    assert await hits.incr("k", 2) == 42
-    assert await hits.get("k") == 42
-
-
-async def test_the_ttl_of_a_counter_is_set_once(app):
-    """Counting on does not prolong its life: a limit per minute is one per minute."""
-    hits = Cache[int](name="hits", ttl="1 minute")
-    for _ in range(3):
-        await hits.incr("k")
-        app.clock.advance("19 seconds")
-    assert await hits.get("k") == 3
-    app.clock.advance("3 seconds")
-    assert await hits.incr("k") == 1
-
-
-@pytest.mark.parametrize("amount", [1.0, "1", None, True])
-async def test_incr_takes_whole_numbers(app, amount):
-    """Anything else is a mistake in the code, and nothing changes."""
-    hits = Cache[int](name="hits")
-    with pytest.raises(InvalidOption, match="whole number"):
-        await hits.incr("k", amount)
-    assert not await hits.contains("k")
-
-
-@pytest.mark.parametrize("value", ["7", 1.5, True, None, [1]])
-async def test_incr_of_something_else_is_a_type_error(app, value):
-    """What is no counter stays as it was."""
-    store = Cache[object](name="store")
-    await store.set("k", value)
-    with pytest.raises(TypeError):
-        await store.incr("k")
-    assert await store.get("k") == value
-
-
-async def test_incr_from_many_tasks_and_threads(app):
-    """No addition is lost."""
-    hits = Cache[int](name="hits")
-    barrier = threading.Barrier(4)
-
-    def count():
-        barrier.wait(PATIENCE)
-        for _ in range(50):
-            hits.sync.incr("k")
-
-    threads = [asyncio.to_thread(count) for _ in range(4)]
-    await asyncio.gather(*threads, *(hits.incr("k") for _ in range(100)))
-    assert await hits.get("k") == 300
 
 
 # Sync

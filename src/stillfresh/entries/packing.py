@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..codecs import UnreadableFrame
 from ..entry import MISSING, Entry, Lasting
-from ..errors import NotSerializable
+from ..errors import InvalidOption, NotSerializable
 from ..events import log
-from ..providers.counters import is_counter
+from ..providers.counters import fits, is_counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..codecs import Codec
     from ..entry import Windows
-
-_LARGEST_COUNTER: Final = 2**63 - 1
 
 
 class Packer:
@@ -37,6 +35,8 @@ class Packer:
         """Says how large an object is that is kept as it is."""
         self.lasting = False
         """The values are data, which no function could compute again."""
+        self._counts = False
+        """Whole numbers are among the values, as far as is known."""
 
     @property
     def codec(self) -> Codec:
@@ -60,6 +60,24 @@ class Packer:
         if self.serialized:
             _ = self.codec
 
+    def check_counter(self, title: str) -> None:
+        """
+        Let a counter be kept.
+
+        Raises:
+            InvalidOption: A whole number is no value here, so that no read would find it.
+        """
+        if self._counts:
+            return
+        try:
+            self.codec.encode(0)
+        except NotSerializable as error:
+            msg = (
+                f"{title}.incr(): its values are no whole numbers ({error}). Declare a Cache[int]."
+            )
+            raise InvalidOption(msg) from error
+        self._counts = True
+
     def pack(
         self, value: object, born: float, windows: Windows, tags: frozenset[str] = frozenset()
     ) -> Entry:
@@ -71,7 +89,7 @@ class Packer:
         """
         if self.serialized:
             data = self.codec.encode(value)
-            if type(value) is int and abs(value) <= _LARGEST_COUNTER:
+            if type(value) is int and fits(value):
                 # As digits, so that a counter can go on from it.
                 data = str(value).encode()
             made = Lasting if self.lasting else Entry

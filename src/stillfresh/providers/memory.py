@@ -35,7 +35,7 @@ from ..options import positive_int
 from ..tags import TagBook
 from .aftermath import Aftermath, Reports
 from .base import Busy, Found, Lease
-from .counters import number_in
+from .counters import digits_of, number_in
 from .leases import Leases
 from .table import Table
 from .walks import SLICE, Walks
@@ -317,7 +317,7 @@ class MemoryCacheProvider(Walks):
                     new.stamp(old.epoch, old.markers)
             new.value = total
             if self.serialized:
-                new.value = digits = b"%d" % total
+                new.value = digits = digits_of(total, amount, address)
                 new.size = len(digits)
             self._leases.end(address, after)
             self._table.place(address, new, now, after)

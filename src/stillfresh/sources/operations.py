@@ -236,6 +236,7 @@ class StoreOperations:
             msg = f"incr({key!r}, {amount!r}): expected a whole number."
             raise InvalidOption(msg)
         reader = self._changing("incr")
+        reader.packer.check_counter(f"Cache {self.home.title!r}")
         ops = driver.ops(reader.region.guard)
         return await reader.region.incr(ops, key, amount, reader.policy.windows())
 

@@ -149,7 +149,9 @@ class Store(Generic[T]):
         Add to a counter and return the sum. Its ttl is set once, when it is created.
 
         Raises:
-            TypeError: What is there is not a whole number.
+            TypeError: What is there is not a whole number, or the sum has more than 64 bits where
+                the provider keeps bytes.
+            InvalidOption: The values of this cache are no whole numbers.
             NotRunning, ProviderUnavailable: As `set`.
         """
         return await self._ops.incr(ON_LOOP, key, amount)
