@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stillfresh import cache
+from stillfresh import App, CacheProvider, RedisCacheProvider, cache
 from stillfresh.entries.region import MOST_RESTING, Rest
 from stillfresh.singleflight import Flight, inside, waiting_for
 from stillfresh.testing import isolated
@@ -125,3 +125,39 @@ def test_while_a_failure_is_noted() -> None:
     in_time(lambda: rest.failed("outer", 1.5, 1.0))
     assert rest.rests("outer", 2.0)
     assert len(rest.until) <= MOST_RESTING
+
+
+def test_while_a_lease_of_a_server_is_kept(url: str, prefix: str) -> None:
+    """The destructor makes a call of its own, which wants a lease of the same server."""
+
+    class Service:
+        @cache
+        def f(self, x: int) -> int:
+            return x
+
+    app = App(Service).provide(CacheProvider, RedisCacheProvider(url, prefix=prefix))
+    answers: list[int] = []
+    with app:
+        service = app.get(Service)
+        service.f(1)
+        wires = app.guards[0].provider._wires
+
+        class Watched:
+            """The lock of the leases; garbage is collected when it is held for the first time."""
+
+            lock = wires.renewals._lock
+            left = True
+
+            def __enter__(self) -> None:
+                self.lock.acquire()
+                if self.left:
+                    self.left = False
+                    gc.collect()
+
+            def __exit__(self, *_: object) -> None:
+                self.lock.release()
+
+        wires.renewals._lock = Watched()
+        leave_garbage(lambda: answers.append(service.f(2)))
+        in_time(lambda: answers.append(service.f(3)))
+        assert answers == [2, 3]
