@@ -33,6 +33,7 @@ MODULES = (
     "case_hits",
     "case_stampede",
     "case_memory",
+    "case_store",
     "case_traces",
     "case_drops",
     "case_values",

@@ -87,7 +87,7 @@ def short(cases: dict[str, Any], report: dict[str, Any]) -> list[str]:
         ("server-50", "hit on a server, 50 tasks", ("bare redis-py", "aiocache", "cashews")),
     )
     lines = [
-        "| | stillfresh | the others, as a multiple of ours (below 1 is faster), or their hit ratio |",
+        "| | stillfresh | the others: times as long (below 1 is faster), or their hit ratio |",
         "|---|---|---|",
     ]
     for name, title, peers in wanted:

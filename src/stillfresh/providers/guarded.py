@@ -16,6 +16,7 @@ from ..errors import ProviderUnavailable, StillfreshError
 from .base import Busy, Found, Lease, Refused
 from .breaker import RETRY_SECONDS
 from .deadlines import in_time
+from .memory import MemoryCacheProvider
 from .tier import Tiered
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Operations:
         self._provider = provider
         self._blocks = blocking
         self._deadline = None if blocking else breaker.provider.deadline
+        ours = type(breaker.provider) is MemoryCacheProvider
+        self._memory = provider if ours and isinstance(provider, MemoryCacheProvider) else None
 
     def ear(self) -> Ear | None:
         """Return who listens for a read that is about to be sent; None: it must not be kept."""
@@ -111,8 +114,18 @@ class Operations:
 
     async def put(self, entries: Sequence[tuple[Address, Entry]]) -> None:
         """Write by hand. Where that fails a drop is owed: the old value must not stay."""
-        addresses = tuple([address for address, _ in entries])  # in half the time of a generator
-        await self._run(self._provider.put(entries), ("drop", addresses))
+        memory = self._memory
+        if memory is None or self._breaker.down or len(entries) > 1:
+            addresses = tuple([address for address, _ in entries])  # half as long as a generator
+            await self._run(self._provider.put(entries), ("drop", addresses))
+            return
+        try:  # as that does, without its layers
+            memory.write(entries)
+        except Exception as error:  # noqa: BLE001  # raised again, as one kind of error
+            self.fault(error, ("drop", (entries[0][0],)))
+        except BaseException:  # interrupted: nobody knows how far it came
+            self._breaker.owe(("drop", (entries[0][0],)))
+            raise
 
     async def delete(self, addresses: Sequence[Address]) -> int:
         """Drop exact addresses, and answer how many usable entries there were."""

@@ -259,10 +259,11 @@ class MemoryCacheProvider(Walks):
     # Changing by hand
 
     async def put(self, entries: Sequence[tuple[Address, Entry]]) -> None:
-        if len(entries) > SLICE:  # others get the lock in between
-            for at in range(0, len(entries), SLICE):
-                await self.put(entries[at : at + SLICE])
-            return
+        for at in range(0, len(entries), SLICE):  # others get the lock in between
+            self.write(entries[at : at + SLICE])
+
+    def write(self, entries: Sequence[tuple[Address, Entry]]) -> None:
+        """Do what `put` does, without a coroutine; for a few entries."""
         leases, place = self._leases, self._table.place
         after: Aftermath | None = None
         try:

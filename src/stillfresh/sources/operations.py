@@ -204,6 +204,14 @@ class StoreOperations:
             checked_key(key)
         await self._changing("set").write(values, driver, fresh=fresh, tags=names)
 
+    async def set(
+        self, driver: Driver, key: str, value: object, ttl: object, tags: Iterable[str]
+    ) -> None:
+        if tags != () or ttl is not UNSET:
+            await self.set_many(driver, {key: value}, ttl, tags)
+        else:  # as mostly: as that does, with less to look at
+            await self._changing("set").write({checked_key(key): value}, driver)
+
     async def delete(self, driver: Driver, keys: tuple[str, ...]) -> int:
         names = [checked_key(key) for key in keys]
         region = self._changing("delete").region

@@ -99,7 +99,7 @@ class Store(Generic[T]):
             NotRunning: The app does not run.
             ProviderUnavailable: Nobody knows what is there now.
         """
-        await self._ops.set_many(ON_LOOP, {key: value}, ttl, tags)
+        await self._ops.set(ON_LOOP, key, value, ttl, tags)
 
     async def delete(self, *keys: str) -> int:
         """Drop exactly these keys, and return how many were there. Raises as `set`."""
@@ -187,7 +187,7 @@ class SyncCache(Generic[T]):
         self, key: str, value: T, *, ttl: Duration | None = UNSET, tags: Iterable[str] = ()
     ) -> None:
         """Store *value*; see `Store.set`."""
-        drive(self._ops.set_many(IN_THREAD, {key: value}, ttl, tags))
+        drive(self._ops.set(IN_THREAD, key, value, ttl, tags))
 
     def delete(self, *keys: str) -> int:
         """Drop exactly these keys, and return how many were there."""
