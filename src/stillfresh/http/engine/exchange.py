@@ -8,7 +8,9 @@ and dependencies, and says what it is: which route, with which arguments.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .reads import HARMLESS, NOTED, OF_ONE
 
 if TYPE_CHECKING:
     import asyncio
@@ -99,11 +101,9 @@ class Exchange:
         cache = route.cache
         if cache.public:
             return ""
-        allowed = _HARMLESS | {
-            name.decode("latin-1") for name in (*vary, *route.parameters.headers)
-        }
+        allowed = HARMLESS | {name.decode("latin-1") for name in (*vary, *route.parameters.headers)}
         if cache.per is not None:
-            allowed |= _OF_ONE
+            allowed |= OF_ONE
         cookies = {f"cookie {name.decode('latin-1')}" for name in cache.vary_cookies}
         for read in sorted(self.reads - allowed - cookies - self.selecting):
             if read.startswith("cookie ") and (cache.per is not None or "cookie" in allowed):
@@ -112,26 +112,6 @@ class Exchange:
                 continue
             return f"the handler reads {read!r} of the request, which is not in the key"
         return ""
-
-
-_HARMLESS = frozenset({"host", "content-type", "content-length"})
-_OF_ONE = frozenset({"authorization", "cookie", "session", "user", "auth", "state"})
-"""What says who asks; where an identity is in the key, it may be read."""
-NOTED: Final = "scope key "
-"""In front of the name of what a middleware has noted in the scope: that may say it as well."""
-
-
-def named_fields(reads: set[str]) -> frozenset[str]:
-    """
-    Return which of *reads* are single fields or cookies of a request.
-
-    Who has looked at all of them, or at what a middleware has noted, has not named what counts.
-    """
-    if "all fields" in reads:
-        return frozenset()
-    return frozenset(
-        name for name in reads - _OF_ONE - _HARMLESS - {"client"} if not name.startswith(NOTED)
-    )
 
 
 exchange_here: ContextVar[Exchange | None] = ContextVar("stillfresh_exchange", default=None)

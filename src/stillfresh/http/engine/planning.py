@@ -11,8 +11,8 @@ from ..rules.key import digest
 from ..rules.message import Response, first, has, without
 from ..rules.message import values as values_of
 from .coding import may_be_coded
-from .exchange import named_fields
 from .frame import merged
+from .reads import named_fields
 from .scope import watched_object
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class Plan:
         "body",
         "by_url",
         "key",
+        "reads",
         "request",
         "route",
-        "reads",
         "scope",
         "tags",
         "target",

@@ -13,7 +13,7 @@ from starlette.datastructures import URL, Headers, MutableHeaders
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 
-from .exchange import NOTED
+from .reads import NOTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
