@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..services.asgi import Scope
-    from .engine.exchange import Exchange
 
 _IN_THE_KEY: Final = frozenset({"query", "request", "scope", "state"})
 """Of Litestar: the query is in the key, the state is the application's, the rest is watched."""
@@ -58,7 +57,7 @@ def _reads_request(name: str, providers: dict[str, Any], seen: set[str]) -> bool
     )
 
 
-def watch_litestar(exchange: Exchange, values: dict[str, Any]) -> None:
+def watch_litestar(reads: set[str], values: dict[str, Any]) -> None:
     """Let a handler of Litestar be given a request and a scope that remember what is read."""
     from litestar.connection import ASGIConnection
     from litestar.utils.scope.state import ScopeState
@@ -75,5 +74,5 @@ def watch_litestar(exchange: Exchange, values: dict[str, Any]) -> None:
             scope = seen = WatchedScope(value)
         else:
             continue
-        scope.reads = exchange.reads
+        scope.reads = reads
         values[name] = seen

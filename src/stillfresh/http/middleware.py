@@ -290,11 +290,11 @@ class Endpoint:
     def _watch(self, exchange: Exchange, values: dict[str, Any]) -> None:
         before = dict(values)
         if is_litestar(exchange.scope):
-            watch_litestar(exchange, values)
+            watch_litestar(exchange.reads, values)
         elif "starlette.requests" in sys.modules:
             from .engine.taint import watched
 
-            watched(exchange, values)
+            watched(exchange.reads, values)
         exchange.watched = {name for name, value in values.items() if value is not before[name]}
 
     def _warn(self) -> None:

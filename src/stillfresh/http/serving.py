@@ -216,7 +216,7 @@ class AppServer:
                 return await run()
             if exchange is None or _catches_all(action.declared.path, cached):
                 return await run_under(None, run, exchange)
-            watched(exchange, values)
+            watched(exchange.reads, values)
             found = await exchange.endpoints.at_endpoint(exchange, cached, values)
             if isinstance(found, Answered):
                 return placeholder()

@@ -18,7 +18,6 @@ from .reads import NOTED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from .exchange import Exchange
 
 V = TypeVar("V")
 
@@ -260,12 +259,12 @@ class WatchedRequest(Request):
         return super().state
 
 
-def watched(exchange: Exchange, values: dict[str, Any]) -> None:
+def watched(reads: set[str], values: dict[str, Any]) -> None:
     """Let a handler that is given the request be given one that remembers what is read."""
     for name, value in values.items():
         if isinstance(value, Request):
-            values[name] = WatchedRequest(value, exchange.reads)
+            values[name] = WatchedRequest(value, reads)
         elif isinstance(value, HTTPEndpoint):
             scope = WatchedScope(value.scope)
-            scope.reads = exchange.reads
+            scope.reads = reads
             value.scope = scope
