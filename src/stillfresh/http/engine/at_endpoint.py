@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ...computing.computation import Computation, current_computation
 from ...errors import UnstableArgument
 from ...events import log
+from ...singleflight import inside
 from ..endpoints import results_text
 from ..rules import request_verdict, response_verdict
 from ..rules.conditional import inward
@@ -74,10 +75,15 @@ class Endpoints:
         if capture is None or exchange.passing or not route.find_app().running:
             return None
         if exchange.filling is not None:
-            if exchange.filling.route is not route:
-                self.readings.defer(exchange.filling)
+            if exchange.filling.route is route:
+                return None
+            self.readings.defer(exchange.filling)
+            if not exchange.may_change_hands:
                 exchange.tainted = "its route has a policy of its own"
-            return None
+                return None
+            exchange.filling, exchange.changed_hands = None, True
+            capture.change_hands()
+            inside.set(None)  # no part of the flight that ends by this
         body: list[bytes] = []
         if exchange.keyed:
             if exchange.request.method not in route.cache.methods:
@@ -228,6 +234,7 @@ class Endpoints:
             capture.ear = ear
         keyed = 0 if method == "GET" else fill.plan.route.cache.max_body
         exchange = Exchange(self, request, inner, filling=fill.plan, keyed=keyed)
+        exchange.may_change_hands = capture.ear is not None and not conditions and not keyed
         fill.exchange = exchange
         exchange.capture = capture
         capture.context.run(exchange_here.set, exchange)

@@ -138,7 +138,8 @@ class Capture:
 
     async def _client_has_gone(self) -> None:
         """Wait for the end of the run; of a client, only where nobody else waits for the same."""
-        await until(self.whole)
+        while not self.whole.done():  # it may change hands meanwhile
+            await until(self.whole)
         if self.ear is None or not self._direct:
             await self._over.wait()
             return
@@ -289,6 +290,13 @@ class Capture:
             while (message := await queue.get()) is not None:
                 await self._send(message)
                 queue.task_done()
+
+    def change_hands(self) -> None:
+        """Tell who waits that nothing is kept for them: what comes is for somebody else."""
+        self.whole.set_result(None)
+        self.whole = self._loop.create_future()
+        self.keep = self.dress = self.spares = None
+        self.limit, self.tee = 0, True
 
     def leave(self) -> None:
         """The client has gone. What is not kept ends; the rest is finished for others."""

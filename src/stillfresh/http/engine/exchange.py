@@ -71,6 +71,10 @@ class Exchange:
         self.capture: Capture | None = None
         self.filling = filling
         """What this very request fills: the handler runs, whatever is stored."""
+        self.may_change_hands = False
+        """Its endpoint may take it over, if a policy of its own counts there."""
+        self.changed_hands = False
+        """It has: nothing is filled, and the request goes on as its endpoint says."""
         self.keyed = keyed
         """A body of up to so many bytes is part of the key, if its route says so."""
         self.reading: asyncio.Task[Any] | None = None

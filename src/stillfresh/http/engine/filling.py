@@ -281,18 +281,19 @@ class Fill:
         capture.limit, capture.tee = policy.max_body, policy.stream == "tee"
 
     async def _whole(self, capture: Capture) -> Response | None:
+        whole = capture.whole
         try:
-            await until(capture.whole)
+            await until(whole)
         except BaseException:  # the flight ends, and with it whatever it has sent inward
             if capture.task is not None:
                 capture.task.cancel()
             raise
-        if capture.whole.cancelled():
+        if whole.cancelled():
             raise asyncio.CancelledError
-        error = capture.whole.exception()
+        error = whole.exception()
         if error is not None:
             raise Failure(error, usable=self._usable_if_raised) from None
-        return capture.whole.result()
+        return whole.result()
 
     async def _has_raised(self) -> bool:
         """Tell whether a response is the page of a framework for what the handler has raised."""

@@ -153,12 +153,18 @@ class Engine:
                 if capture.live:
                     await capture.stream()
             await until(reading)
+            if capture is not None and fill.exchange is not None and fill.exchange.changed_hands:
+                await self._whole(fill.exchange, capture, send)
+                return
         except BaseException:
             if fill.capture is not None:
                 self._leave(fill.capture)
             reading.cancel()
             raise
         found = reading.result()
+        if isinstance(found, Pass) and self.readings.is_deferred(plan.target or plan.key):
+            await self._late(plan.request, scope, receive, send)
+            return
         if isinstance(found, Pass):
             exchange = Exchange(self.endpoints, plan.request, inner_scope(scope))
             exchange.passing, exchange.route = True, plan.route
