@@ -11,10 +11,20 @@ import pickle
 import sys
 import typing
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from stillfresh import App, Cached, InvalidOption, SyncCached, UnstableArgument, cache
+from stillfresh import (
+    MISSING,
+    App,
+    Cache,
+    Cached,
+    InvalidOption,
+    SyncCached,
+    UnstableArgument,
+    cache,
+)
 from stillfresh.testing import IsolatedApp, isolated
 
 AT_LEAST_313 = sys.version_info >= (3, 13)
@@ -265,6 +275,139 @@ def test_a_staticmethod_named_like_a_method_counts_its_self() -> None:
     assert Service.shout("a") == "A"
     assert Service.shout("b") == "B"
     assert Service.shout.key("a") == '"a"'
+
+
+def name_of(self: object, n: int) -> tuple[str, int]:
+    return type(self).__name__, n
+
+
+@pytest.mark.parametrize("options", [{}, {"ttl": 5}])
+def test_a_function_that_is_cached_in_a_class_body_is_a_method(options: dict[str, Any]) -> None:
+    """Wherever it was defined: `self` is its first parameter, and each class has its own entries."""
+    store = Cache[tuple[str, int]](name="names")
+
+    def nearby(this: object, n: int) -> tuple[str, int]:
+        return name_of(this, n)
+
+    class One:
+        get = cache(**options)(name_of) if options else cache(name_of)
+        again = cache(name_of)
+        near = cache(nearby)
+        lent = store(key="{n}")(name_of)
+
+        @cache
+        def plain(self, n: int) -> tuple[str, int]:
+            return type(self).__name__, n
+
+    class Two:
+        get = cache(name_of)
+        near = cache(nearby)
+
+    class Three(One):
+        pass
+
+    with App(One, Two, Three) as app:
+        for kind in (One, Two, Three):
+            for service in (app.get(kind), kind()):
+                assert service.get(1) == service.near(1) == (kind.__name__, 1)
+                assert service.get.key(1) == "1"
+                service.get.invalidate(1)
+                assert service.get.peek(1) is MISSING
+                assert service.get(1) is service.get(1)
+                assert copy.copy(service.get)(1) is service.get(1)
+        assert app.get(One).again(1) == ("One", 1)
+        assert app.get(One).lent(1) == store.sync.get("1") == ("One", 1)
+        around = One.__qualname__.removesuffix("One")
+        names = sorted(
+            each.name.replace(around, "").removeprefix(f"{__name__}.") for each in app.caches
+        )
+        assert names == [
+            "One.again", "One.again@Three", "One.get", "One.get@Three", "One.near",
+            "One.near@Three", "One.plain", "One.plain@Three", "Two.get", "Two.near", "names",
+        ]  # fmt: skip
+
+
+def test_what_stands_in_a_class_body_and_is_no_attribute_is_a_function() -> None:
+    """In a list, or under @staticmethod, all arguments count."""
+
+    class Service:
+        made = (cache(module_level_plain),)
+        still = staticmethod(cache(module_level_plain))
+
+    assert Service.made[0](1) == Service.still(1) == Service().still(1) == [1]
+    assert Service.still.key(1) == "1"
+
+
+def module_level_plain(a: int) -> list[int]:
+    return [a]
+
+
+class AtModuleLevel:
+    @staticmethod
+    @cache
+    def shout(cls: str = "nobody") -> str:  # noqa: PLW0211
+        return cls.upper()
+
+    @staticmethod
+    @cache
+    def whisper(self: str = "NOBODY") -> str:  # noqa: PLW0211
+        return self.lower()
+
+
+@pytest.mark.parametrize("owned", [False, True])
+def test_under_a_staticmethod_all_arguments_count(app: IsolatedApp, *, owned: bool) -> None:
+    """Also where @cache stands below it, and the first parameter is called like a method's."""
+
+    class Service:
+        def __init__(self) -> None:
+            self.state = 1
+
+        @staticmethod
+        @cache
+        def shout(self: object, times: int = 1) -> str:  # noqa: PLW0211
+            return str(self).upper() * times
+
+    class Sub(Service):
+        pass
+
+    for service in (app.get(Service), app.get(Sub)) if owned else (Service, Service(), Sub()):
+        assert service.shout("a") == "A"
+        assert service.shout("b", 2) == "BB"
+        assert service.shout.key("a") == '"a",1'
+        service.shout.invalidate("a")
+        assert service.shout.peek("a") is MISSING
+    at: Any = app.get(AtModuleLevel) if owned else AtModuleLevel
+    assert at.shout("a") == at.shout(cls="a") == "A"
+    assert at.shout() == "NOBODY"
+    assert at.shout.key("a") == '"a"'
+    assert at.whisper("A") == "a"
+    assert at.whisper.key() == '"NOBODY"'
+    with pytest.raises(UnstableArgument):
+        at.whisper(AtModuleLevel())
+
+
+def test_a_decorator_above_cache_hands_self_on() -> None:
+    """What wraps a cached method and is no staticmethod calls it with the instance."""
+
+    def logged(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(self: Any, *args: Any) -> Any:
+            return function(self, *args)
+
+        return wrapper
+
+    class Service:
+        @logged
+        @cache
+        def get(self, x: int) -> tuple[str, int]:
+            return type(self).__name__, x
+
+    class Sub(Service):
+        pass
+
+    assert Service().get(1) == ("Service", 1)
+    assert Sub().get(1) == ("Sub", 1)
+    assert Service().get(2) == ("Service", 2)
 
 
 def test_lambdas_are_functions() -> None:

@@ -195,11 +195,21 @@ def _decorate(function: Any, *, policy: Policy, options: dict[str, Any], root: R
         note_elsewhere(definition)
     if kind == "function":
         return staticmethod(generated(definition))
-    if not where or where.endswith("<locals>"):
+    if (not where or where.endswith("<locals>")) and not _in_class_body():
         if definition.explicit_name is not None:
             named_functions.add(definition)
         return generated(definition)
     return controls_of(definition)
+
+
+def _in_class_body() -> bool:
+    """Tell whether the user's line stands in a class body: what is assigned there is a method."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+        return False
+    return frame.f_locals is not frame.f_globals and "__qualname__" in frame.f_locals
 
 
 named_functions: WeakSet[Definition] = WeakSet()

@@ -32,10 +32,13 @@ def cached_attributes(kind: type) -> Iterator[tuple[str, Any]]:
         names.update(dict.fromkeys(vars(owner)))
     for name in names:
         found = inspect.getattr_static(kind, name, None)
+        static = isinstance(found, staticmethod)
         if isinstance(found, classmethod | staticmethod):
             found = found.__func__
         if type(found) is FunctionType:
             found = found.__dict__.get(BINDING)
+        if static and isinstance(found, Cached | SyncCached) and found.definition.guessed:
+            found.definition.set_kind("function")
         if isinstance(found, Cached | SyncCached | Cache):
             yield name, found
 

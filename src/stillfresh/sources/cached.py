@@ -111,7 +111,7 @@ class _Controls(metaclass=_Recognising):
             # In a metaclass `cls` is what `self` is elsewhere, unless @classmethod was there.
             is_self = issubclass(owner, type) and not definition.is_classmethod
             kind = "class" if definition.kind == "class" and not is_self else "method"
-            definition.set_kind(kind, owner)
+            definition.set_kind(kind, owner, name)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         definition = self._definition
@@ -131,10 +131,10 @@ class _Controls(metaclass=_Recognising):
 
     def __reduce__(self) -> str | tuple[object, ...]:
         """Be pickled and copied as a method is: by name, on what it is bound to."""
-        function = self._definition.function
+        qualname = self._definition.identity[1]
         if self._instance is UNBOUND:
-            return function.__qualname__
-        return getattr, (self._instance, function.__name__)
+            return qualname
+        return getattr, (self._instance, qualname.rpartition(".")[2])
 
     @property
     def definition(self) -> Definition:

@@ -121,6 +121,9 @@ class Definition(Site):
         """Take `self` or `cls` off the front of *args*, where no instance is bound."""
         if self.kind == "function" or instance is not UNBOUND:
             return instance, args
+        if self.guessed and self.is_static(args):
+            self.set_kind("function")
+            return instance, args
         if not args and self.kind == "class":
             return UNBOUND, args
         if not args:

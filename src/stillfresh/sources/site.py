@@ -8,6 +8,7 @@ One decorated function as the owner of entries: what it is, and where they are.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -83,15 +84,31 @@ class Site:
         self.is_classmethod = kind == "class"
         """It was given as one, and not only because its parameter is called `cls`."""
         self._key_option, self._tags_option = key, tags
+        self.identity = (function.__module__ or "__main__", function.__qualname__)
+        """
+        Module and qualified name. exec() without a __name__ makes functions of no module.
+
+        That of a function from elsewhere which a class has taken for a method is the class's.
+        """
         self.set_kind(kind or _guessed_kind(function))
+        self.guessed = not kind
+        """Nobody has said yet what it is."""
         reason = one_shot_annotation(function)
         if reason is not None:
             raise NotSerializable(f"{self.title} cannot be cached: {reason}", "return")
 
-    def set_kind(self, kind: str, owner: type | None = None) -> None:
-        """Say what it is: a `function`, a `method`, or a `class` method."""
+    def set_kind(self, kind: str, owner: type | None = None, attribute: str = "") -> None:
+        """
+        Say what it is: a `function`, a `method`, or a `class` method.
+
+        *owner* is the class that has it, under the name *attribute*.
+        """
         self.kind = kind
-        self.owner = owner or self.owner
+        self.guessed = False
+        if owner is not None:
+            self.owner = owner
+            if self._home() != (owner.__module__, owner.__qualname__):
+                self.identity = (owner.__module__, f"{owner.__qualname__}.{attribute}")
         self.shape = Shape(self.function, skip_first=kind != "function")
         parameters = [*([self.shape.first] if self.shape.first else []), *self.shape.names]
         self.key_rule = KeyRule(self._key_option, self.shape, parameters)
@@ -99,18 +116,41 @@ class Site:
         self.quick = self._is_quick()
         """A short cut can stand in front of it."""
 
+    def is_static(self, args: Values) -> bool:
+        """
+        Tell whether a staticmethod is around it, by its first call on the class, with *args*.
+
+        Otherwise the first of them is the instance, or the class: it comes from there, and has
+        the class in which this stands above it.
+        """
+        # Any: an instance, or a class, or an argument.
+        first: Any = args[0] if args else None
+        home = self._home()
+        classes: list[type] = list(first.__mro__) if issubclass(type(first), type) else []
+        for cls in (*classes, *type(first).__mro__):
+            if (cls.__module__, cls.__qualname__) == home:
+                break
+        else:
+            found: Any = sys.modules.get(home[0])
+            for part in home[1].split("."):
+                found = getattr(found, "__dict__", {}).get(part)
+            if not isinstance(found, type):
+                # The class of a function, which nobody finds. From 3.13 on the controls of a
+                # class method have no class there, either.
+                return bool(args) and self.kind == "method"
+            cls = found
+        return isinstance(vars(cls).get(self.function.__name__), staticmethod)
+
+    def _home(self) -> tuple[str, str]:
+        module, qualname = self.identity
+        return module, qualname.rpartition(".")[0]
+
     # As a source of entries
 
     @property
     def title(self) -> str:
         """How messages call it."""
         return ".".join(self.identity)
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        """Module and qualified name."""
-        # exec() without a __name__ makes functions of no module.
-        return (self.function.__module__ or "__main__", self.function.__qualname__)
 
     @property
     def computes(self) -> bool:
@@ -203,17 +243,14 @@ class Site:
                 "Put @cache above @classmethod, so that its controls know the class."
             )
             raise InvalidOption(msg)
-        module, qualname = self.identity
+        home = self._home()
         if self.owner is not None:
             same = concrete is self.owner
         else:
-            same = (concrete.__module__, concrete.__qualname__) == (
-                module,
-                qualname.rpartition(".")[0],
-            )
+            same = (concrete.__module__, concrete.__qualname__) == home
         if same:
             return ""
-        where = "" if concrete.__module__ == module else f"{concrete.__module__}:"
+        where = "" if concrete.__module__ == home[0] else f"{concrete.__module__}:"
         return f"@{where}{concrete.__qualname__}"
 
     def _die_with(self, instance: object, place: Place) -> Place:
