@@ -55,7 +55,7 @@ class Stage:
             return self.value
 
         self.f, self.g = f, g
-        self.store = Cache[str](name="store")
+        self.store = Cache[str | int](name="store")
 
     async def recover(self) -> None:
         self.chaos.fail = self.chaos.hang = self.chaos.lie = 0

@@ -72,9 +72,7 @@ class Packer:
         try:
             self.codec.encode(0)
         except NotSerializable as error:
-            msg = (
-                f"{title}.incr(): its values are no whole numbers ({error}). Declare a Cache[int]."
-            )
+            msg = f"{title}.incr(): its values are no whole numbers. Declare a Cache[int] to count."
             raise InvalidOption(msg) from error
         self._counts = True
 
