@@ -67,49 +67,6 @@ async def test_events_of_reading(app: IsolatedApp) -> None:
     assert told == [("fallback", "n", "k:1")]
 
 
-async def test_events_of_changing(app: IsolatedApp) -> None:
-    """Each change by hand has its event, told before the change returns."""
-    told = listen(app)
-    store = Cache[int](name="s")
-    await store.set("k", 1)
-    await store.incr("n")
-    await store.delete("k")
-    await store.invalidate("u*")
-    await store.invalidate_tags("t")
-    await store.clear()
-
-    @cache(name="f", key="x")
-    async def f() -> int:
-        return 1
-
-    await f.store(1)
-    await f.expire()
-    await f.invalidate()
-    await app.invalidate_tags("a", "b")
-    assert told == [
-        ("store", "s", "k"),
-        ("store", "s", "n"),
-        ("invalidate", "s", "k"),
-        ("invalidate", "s", "u*"),
-        ("invalidate", "s", "t"),
-        ("invalidate", "s", "*"),
-        ("store", "f", "x"),
-        ("expire", "f", "x"),
-        ("invalidate", "f", "x"),
-        ("invalidate", "", "a, b"),
-    ]
-
-
-async def test_a_change_that_fails_tells_nothing(app: IsolatedApp) -> None:
-    """What is no counter is not counted, so nothing was stored."""
-    store = Cache[object](name="s")
-    await store.set("k", "text")
-    told = listen(app)
-    with pytest.raises(TypeError):
-        await store.incr("k")
-    assert told == []
-
-
 async def test_events_of_what_was_not_stored(app: IsolatedApp) -> None:
     """A value that an invalidation overtook is `refused`; one that `when` refuses is not told."""
     told = listen(app)
@@ -210,6 +167,48 @@ async def test_a_call_of_a_stopped_app_is_a_bypass() -> None:
     told = listen(app)
     await app.get(Service).f()
     assert [kind for kind, *_ in told] == ["bypass"]
+
+
+async def test_a_refresh_is_no_call() -> None:
+    """It is counted nowhere: not where it stores, and not where it goes past the cache."""
+    on = True
+
+    class Service:
+        @cache(enabled=lambda: on)
+        async def f(self) -> int:
+            return 1
+
+    app = App(Service, clock=VirtualClock())
+    told = listen(app)
+    f = app.get(Service).f
+    before = repr(f.stats)
+    await f.refresh()
+    async with app:
+        on = False
+        await f.refresh()
+        assert (repr(f.stats), told) == (before, [])
+        on = True
+        await f.refresh()
+        assert [kind for kind, *_ in told] == ["store"]
+        assert repr(f.stats) == before.replace("entries=0", "entries=1")
+
+
+async def test_what_a_store_of_a_stopped_app_is_asked_counts() -> None:
+    """Each key is a question, answered or not."""
+
+    class Service:
+        store = Cache[int](name="s")
+
+    app = App(Service)
+    told = listen(app)
+    store = app.get(Service).store
+    assert await store.get("a") is None
+    assert store.sync.get("a", 1) == 1
+    assert not await store.contains("a")
+    assert await store.get_many("a", "b") == {}
+    assert await store.get_or_set("a", lambda: 1) == 1
+    assert (store.stats.bypasses, store.stats.misses) == (6, 0)
+    assert told == [("bypass", "s", None)] * 6
 
 
 async def test_a_broken_listener_breaks_no_call(

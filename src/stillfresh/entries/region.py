@@ -72,7 +72,7 @@ class Region:
 
     async def put(self, ops: Operations, entries: Sequence[tuple[str, Entry]]) -> None:
         """Write entries over what is there, and over what is being computed."""
-        keys = {key for key, _ in entries}
+        keys = dict.fromkeys(key for key, _ in entries)
         addressed = [(self.address(key), entry) for key, entry in entries]
         await self._change(ops.put(addressed), lambda flight: flight.key in keys)
         if self.heard:
@@ -81,7 +81,7 @@ class Region:
 
     async def delete(self, ops: Operations, keys: Sequence[str]) -> int:
         """Drop exact keys; answer how many were there."""
-        named = set(keys)
+        named = dict.fromkeys(keys)
         count = await self._change(
             ops.delete([self.address(key) for key in keys]), lambda flight: flight.key in named
         )

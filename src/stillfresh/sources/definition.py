@@ -79,7 +79,8 @@ class Definition(Site):
         now = moment()
         place = self.place(instance)
         if not place.app.running or not self.policy.is_enabled():
-            return None, await self._bypass(place, values, driver)
+            ledger_of(place.app).bypassed(self, place.claim)
+            return None, await self._past(place, values, driver)
         route = Route(self.reader(place), self.key_maker(place), self.call_maker(place))
         found = await route.answer(values, driver)
         if shortcut is not None and self._stays_the_same(place, instance):
@@ -100,8 +101,7 @@ class Definition(Site):
         looks = reader.region.guard.down or place.app.listeners.wants("hit")
         return self.quick and reader.quick and not looks
 
-    async def _bypass(self, place: Place, values: Values, driver: Driver) -> Answer:
-        ledger_of(place.app).bypassed(self, place.claim)
+    async def _past(self, place: Place, values: Values, driver: Driver) -> Answer:
         key, run = partial(self.key, place, values), partial(self.shape.call, values, place.first)
         return await past_the_cache(place.app, key, run, driver)
 
@@ -161,7 +161,7 @@ class Definition(Site):
         """Compute now, and store."""
         place, values = self._where(instance, args, kwargs)
         if not place.app.running or not self.policy.is_enabled():
-            return await self._bypass(place, values, driver)
+            return await self._past(place, values, driver)  # it is no call: not counted anywhere
         call = self.call_maker(place)(values, self.key(place, values))
         return await self.reader(place).refresh(call, driver)
 

@@ -344,9 +344,9 @@ class LedgerExtension(Extension):
                 for region in ledger.regions():
                     if region.guard is guard:
                         await region.leave_tagged(ops, tags)
-        app.listeners.emit("invalidate", "", ", ".join(sorted(tags)))
         if problem is not None:
             raise problem
+        app.listeners.emit("invalidate", "", ", ".join(sorted(tags)))
 
 
 def _drop_default(app: App) -> None:
