@@ -558,6 +558,24 @@ async def test_what_is_in_the_key_may_be_read(lab, kind, option):
     assert len(runs) == 2
 
 
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_part_of_a_field_in_the_key_is_not_the_field(lab, whole):
+    """A key that tells groups apart says nothing of who is in one: what is made of it is not shared."""
+    runs = []
+    said = of_key if whole else lambda request: of_key(request)[:4]
+
+    async def page(request):
+        runs.append(1)
+        return PlainTextResponse(request.headers["x-api-key"])
+
+    site = Starlette(routes=[Route("/", http_cache("1 minute", key=said)(page))])
+    async with App() as app:
+        get = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        for name in ("gold-ann", "gold-bob", "gold-ann"):
+            assert (await get("/", {"X-Api-Key": name})).text == name
+    assert len(runs) == (2 if whole else 3)
+
+
 @pytest.mark.parametrize(
     "reads",
     [

@@ -99,7 +99,7 @@ class Endpoints:
                 tell_once(route, f"it is not cached: {plan}")
             capture.dress = undressed(route)
             return None
-        exchange.selecting = plan.reads
+        exchange.selecting = plan.keyed
         if not (plan.asked.look or plan.asked.store):
             capture.dress = dresser(plan)
             return None

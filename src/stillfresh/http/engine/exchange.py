@@ -86,7 +86,7 @@ class Exchange:
         self.reads: set[str] = set()
         """What the handler has looked at; see `taint`."""
         self.selecting: frozenset[str] = frozenset()
-        """What `per=` and `key=` have looked at, see `Plan.reads`."""
+        """What it may look at, since that is in the key: see `Plan.keyed`."""
         self.watched: set[str] = set()
         """The arguments that note it."""
         self.tainted = ""

@@ -34,6 +34,7 @@ class Plan:
         "body",
         "by_url",
         "key",
+        "keyed",
         "reads",
         "request",
         "route",
@@ -74,16 +75,21 @@ class Plan:
         self.whose = b""
         """The identity in the key."""
         self.reads: frozenset[str] = frozenset()
-        """The fields that `per=` and `key=` have looked at: what counts of them is in the key."""
-        if cache.per is not None or cache.key is not None:
+        """The fields that `per=` and `key=` have looked at: the response varies by them."""
+        self.keyed: frozenset[str] = frozenset()
+        """Those of them that the handler may look at, too: no two clients share what it makes."""
+        if cache.per is not None:
             reads: set[str] = set()
-            asking = watched_object(scope, reads)
-            if cache.per is not None:
-                self.whose = _text(cache.per(asking), "per")
-                parts += [b"per", self.whose]
-            if cache.key is not None:
-                parts += [b"key", _text(cache.key(asking), "key")]
-            self.reads = named_fields(reads)
+            self.whose = _text(cache.per(watched_object(scope, reads)), "per")
+            parts += [b"per", self.whose]
+            self.reads = self.keyed = named_fields(reads)
+        if cache.key is not None:
+            reads = set()
+            said = cache.key(watched_object(scope, reads))
+            parts += [b"key", _text(said, "key")]
+            read = named_fields(reads)
+            self.reads |= read
+            self.keyed |= {name for name in read if _is_whole(request, name, said)}
         self.by_url = not parts
         """Nothing but the URL has made the key: another request for it has the same."""
         self.key = route.primary(request, text, parts)
@@ -106,6 +112,14 @@ def _text(value: object, option: str) -> bytes:
     if value is None and option == "per":
         raise NobodyError
     return encode(value, f"what {option}= returned").encode("utf-8", "surrogatepass")
+
+
+def _is_whole(request: Request, name: str, said: object) -> bool:
+    """Tell whether *said* is all that the request says in the field, and not a part of it."""
+    sent = values_of(request.headers, name.encode("latin-1", "replace"))
+    if not sent:
+        return said is None or said == ""
+    return isinstance(said, str) and sent == [said.encode("latin-1", "replace")]
 
 
 class NobodyError(Exception):
