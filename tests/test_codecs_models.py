@@ -15,6 +15,8 @@ import pytest
 pydantic = pytest.importorskip("pydantic")
 
 from pydantic import (  # noqa: E402 - after the check that it is there
+    AliasChoices,
+    AliasPath,
     BaseModel,
     ConfigDict,
     Field,
@@ -27,7 +29,9 @@ from pydantic import (  # noqa: E402 - after the check that it is there
 )
 
 from stillfresh.codecs import UNKNOWN, UnreadableFrame, codec_for  # noqa: E402
+from stillfresh.codecs.frame import seal  # noqa: E402
 from stillfresh.codecs.identical import identical  # noqa: E402
+from stillfresh.codecs.plain import pack  # noqa: E402
 from stillfresh.errors import NotSerializable  # noqa: E402
 
 T = TypeVar("T")
@@ -95,6 +99,19 @@ class Renamed(BaseModel):
     x: int = Field(validation_alias="a", serialization_alias="b")
 
 
+class Given(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    one: int = Field(validation_alias=AliasChoices("x", AliasPath("y", "z")))
+    two: Renamed | None = None
+    more: dict[str, list[Renamed]] = {}
+
+
+class Crossed(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    a: int = Field(0, validation_alias="x", serialization_alias="y")
+    b: int = Field(0, validation_alias="y", serialization_alias="x")
+
+
 class Upper(BaseModel):
     text: str
 
@@ -154,6 +171,13 @@ ROUND_TRIPS: list[tuple[object, object]] = [
     (Excluded, Excluded()),
     (Anything, Anything(it={"a": [1]})),
     (Item, Item.model_construct(price=Decimal(1))),
+    (Renamed, Renamed(a=1)),  # type: ignore[call-arg] # its alias
+    (list[Renamed], [Renamed(a=1), Renamed(a=2)]),  # type: ignore[call-arg] # its alias
+    (Given, Given.model_validate({"x": 1, "two": {"a": 2}, "more": {"k": [{"a": 3}]}})),
+    (Given, Given.model_validate({"y": {"z": 1}})),
+    (Crossed, Crossed.model_validate({"x": 1, "y": 2, "z": 3})),
+    (Crossed, Crossed.model_validate({"y": 2})),
+    (Crossed, Crossed.model_validate({"a": 1})),
 ]
 
 
@@ -171,7 +195,8 @@ REFUSED: list[tuple[object, object, str]] = [
     (list[Secret], [Secret(user="u", password=SecretStr("p"))], r"return\[0\]\.password"),
     (Excluded, Excluded(x=2), r"return\.x"),
     (Private, private(2), r"return\.__pydantic_private__"),
-    (Renamed, Renamed(a=1), "return: Renamed cannot be rebuilt"),  # type: ignore[call-arg] # its alias
+    (Renamed, Renamed.model_construct(x="1"), "return: Renamed cannot be rebuilt"),
+    (Crossed, Crossed.model_validate({"x": 1, "y": 2, "b": 3}), "return"),
     (Upper, Upper(text="a"), r"return\.text"),
     (Animal, Dog(name="a"), "return: expected Animal, found Dog"),
     (Holder, Holder(animal=Dog(name="a")), r"return\.animal"),
@@ -322,3 +347,13 @@ def test_names_and_values_are_spelled_alike_in_every_process() -> None:
         for seed in "123"
     }
     assert len(prints) == 1
+
+
+def test_a_model_may_need_both_ways_by_turns() -> None:
+    """What was written with aliases and what was written without are read by the same codec."""
+    codec = codec_for(Crossed)
+    values = [Crossed.model_validate(each) for each in ({"y": 2}, {"a": 1}, {"y": 2}, {"a": 1})]
+    frames = [codec.encode(value) for value in values]
+    assert [codec.decode(frame) for frame in frames] == values
+    with pytest.raises(UnreadableFrame):
+        codec.decode(seal(codec.fingerprint, pack(["{}", [[]], 2]), compress=False))

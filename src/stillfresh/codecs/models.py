@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 FIELDS_SET = "__pydantic_fields_set__"
 
+BY_NAME: Final = 1
+"""Behind JSON that has the names of the fields, and not their aliases."""
+
 ALIASES: Final = ("validation_alias", "serialization_alias")
 READ_BY: Final = ("populate_by_name", "validate_by_name", "validate_by_alias")
 ASIDE: Final = frozenset({"metadata", "config", "default", "expected", "members"})
@@ -76,22 +79,42 @@ def aliases_of(cls: type[Any]) -> list[str]:
 
 
 class ModelNode(FieldsNode):
-    """A pydantic model; its field nodes only describe it, and *aliases* are part of that."""
+    """
+    A pydantic model; its field nodes only describe it, and *aliases* are part of that.
 
-    __slots__ = ("_aliases",)
+    The names in the JSON are the aliases, which the validators of a model may look for. Where they
+    cannot be read as they are written, they are those of the fields, which pydantic 2.11 can read.
+    """
+
+    __slots__ = ("_aliases", "_by_name")
 
     def __init__(self, cls: type[Any], names: tuple[str, ...], aliases: list[str]) -> None:
         super().__init__("model", cls, names)
         self._aliases = aliases
+        self._by_name = False  # the way that did last
 
     def lower(self, value: object, walk: Walk) -> object:
         if type(value) is not self.cls:
             raise mismatch(self.cls, value)
         walk.enter()
+        try:
+            plain = self._lowered(value, by_name=self._by_name)
+        except Misfit as misfit:
+            if not self._aliases:
+                raise
+            try:
+                plain = self._lowered(value, by_name=not self._by_name)
+            except Misfit:
+                raise misfit from misfit.__cause__
+            self._by_name = not self._by_name
+        walk.depth -= 1
+        return plain
+
+    def _lowered(self, value: object, *, by_name: bool) -> object:
         # Any: a model, whose methods we know without its types.
         model: Any = value
         try:
-            text = model.model_dump_json(by_alias=True, round_trip=True, warnings=False)
+            text = model.model_dump_json(by_alias=not by_name, round_trip=True, warnings=False)
             given = [sorted(getattr(each, FIELDS_SET)) for each in _models(value, set())]
         except Exception as error:
             misfit = Misfit(
@@ -99,14 +122,16 @@ class ModelNode(FieldsNode):
                 "model_dump_json() accepts, or give a serializer."
             )
             raise misfit from error
-        plain = [text, given]
+        plain = [text, given, BY_NAME] if by_name else [text, given]
         verify(self, value, plain)
-        walk.depth -= 1
         return plain
 
     def lift(self, plain: object) -> object:
-        text, given = shaped_list(plain, 2)
-        value = cast("object", self.cls.model_validate_json(exact(str, text)))
+        text, given, *by_name = shaped_list(plain)
+        if by_name not in ([], [BY_NAME]):
+            raise BadShape("JSON by names that nobody knows")
+        how = {"by_name": True, "by_alias": False} if by_name else {}
+        value = cast("object", self.cls.model_validate_json(exact(str, text), **how))
         # One alone has no others inside, as whoever wrote it has seen.
         alone = len(shaped_list(given)) == 1
         models: list[Any] = [value] if alone else list(_models(value, set()))
