@@ -9,6 +9,7 @@ import pytest
 
 import stillfresh
 from stillfresh import (
+    AlreadyRunning,
     App,
     Cache,
     CacheProvider,
@@ -151,6 +152,16 @@ async def test_the_module_level_controls_act_on_the_default_app(default):
         assert called == ["start"]
     assert called == ["start", "stop"]
     assert await f() == 3
+
+
+async def test_a_lifespan_inside_another_says_which_app_it_is_about():
+    """Users have never made one, so the error calls it by its name."""
+    async with stillfresh.lifespan():
+        with pytest.raises(AlreadyRunning, match="the default app"), sync.lifespan():
+            pass
+        with pytest.raises(AlreadyRunning, match="the default app"):
+            async with stillfresh.lifespan():
+                pass
 
 
 async def test_module_level_tags_reach_whoever_serves():

@@ -1,6 +1,8 @@
 """The public names, pinned: adding or dropping one is a decision, not an accident."""
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -78,6 +80,16 @@ def test_what_needs_an_extra_is_loaded_when_it_is_asked_for():
         assert name not in stillfresh.__all__
     with pytest.raises(AttributeError, match="no attribute 'RedisProvider'"):
         _ = stillfresh.RedisProvider
+
+
+def test_what_is_loaded_late_is_listed():
+    """An editor or a shell that asks `dir` completes those names, and loads nothing for it."""
+    program = (
+        "import sys, stillfresh; print(*dir(stillfresh)); "
+        "assert 'stillfresh.http.actions' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert set(done.stdout.decode().split()) >= LAZY | set(stillfresh.__all__)
 
 
 @pytest.mark.parametrize("module", [stillfresh, stillfresh.testing])

@@ -14,6 +14,7 @@ from stillfresh import (
     MemoryCacheProvider,
     NotRunning,
     SyncCached,
+    cache,
 )
 from stillfresh.testing import isolated
 
@@ -381,6 +382,53 @@ def test_options_are_named(users):
         users("1 minute")
     with pytest.raises(InvalidOption, match="unknown option"):
         users(tll=1)
+
+
+async def test_the_cache_of_a_function_is_its_store(users):
+    """They are equal: both are over the same entries. Of one function alone it is its own."""
+
+    @users
+    async def get_user() -> str:
+        return "x"
+
+    @users(provider="memory")
+    async def elsewhere() -> str:
+        return "x"
+
+    @cache
+    async def apart() -> str:
+        return "x"
+
+    assert get_user.cache == get_user.cache == users
+    assert {get_user.cache, users} == {users}
+    assert apart.cache == apart.cache != users
+    assert elsewhere.cache not in {users, apart.cache}
+    assert users != Cache[str](name="users")
+    assert users != "users"
+
+    class Service:
+        own = Cache[str]()
+
+        @own
+        async def method(self) -> str:
+            return "x"
+
+        @own(key="k")
+        async def keyed(self) -> str:
+            return "x"
+
+        @own
+        @classmethod
+        async def of_class(cls) -> str:
+            return "x"
+
+    async with App(Service) as app, App(Service) as other:
+        one, two, free = app.get(Service), other.get(Service), Service()
+        assert one.method.cache == one.keyed.cache == one.own != two.own == two.method.cache
+        assert free.method.cache == free.keyed.cache == Service.own == Service.of_class.cache
+        free.state = 1  # its entries are its own from now on, but for those with a key
+        assert free.method.cache == free.method.cache != Service.own == free.keyed.cache
+        assert free.method.cache != Service().method.cache
 
 
 async def test_the_store_of_a_function_decorates_nothing(users):

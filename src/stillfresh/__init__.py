@@ -100,3 +100,8 @@ def __getattr__(name: str) -> object:
         return found
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    """Name also what is loaded when somebody asks for it."""
+    return sorted({*globals(), *_LAZY})

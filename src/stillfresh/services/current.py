@@ -23,6 +23,9 @@ class DefaultApp(App):
 
     is_default: ClassVar[bool] = True
 
+    def __repr__(self) -> str:
+        return "<the default app>"
+
     @property
     def running(self) -> bool:
         """It needs no start."""

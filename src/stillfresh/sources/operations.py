@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from ..app import registry
 from ..computing.calls import Call
 from ..entry import MISSING
 from ..errors import InvalidOption, UnstableArgument
@@ -44,6 +45,10 @@ class StoreHome(Protocol):
         """What is in front of every key."""
         ...
 
+    def what(self) -> tuple[object, ...]:
+        """Return what it is over; who has the same is over the same entries."""
+        ...
+
     @property
     def stays(self) -> bool:
         """Whoever calls gets the same app, unless something starts, stops or changes."""
@@ -80,6 +85,9 @@ class RootHome:
     @property
     def namespace(self) -> str:
         return self.root.name
+
+    def what(self) -> tuple[object, ...]:
+        return (self.root, self._owner)
 
     @property
     def stays(self) -> bool:
@@ -132,6 +140,14 @@ class DefinitionHome:
     @property
     def namespace(self) -> str:
         return self._place().namespace
+
+    def what(self) -> tuple[object, ...]:
+        definition, instance, owner = self._definition, self._instance, self._app
+        if definition.kind == "method":
+            owner = registry.owner_of(instance) or owner
+        if definition.is_in_store(instance, owner):
+            return (definition.root, owner)
+        return (definition, id(instance), owner)
 
     @property
     def stays(self) -> bool:

@@ -219,6 +219,15 @@ class Site:
             return self._die_with(instance, place)
         return place
 
+    def is_in_store(self, instance: object, owner: App | None) -> bool:
+        """Tell whether the entries for *instance* are among those of a `Cache`; see `place`."""
+        root = self.root
+        if root is None or self.policy.provider is not root.policy.provider:
+            return False
+        free = self.kind == "method" and instance is not UNBOUND and owner is None
+        keyed = self.key_rule.written or hasattr(type(instance), "__cache_key__")
+        return keyed or not (free and has_state(instance))
+
     def _placed(self, app: App, suffix: str, instance: object) -> Place:
         first = () if instance is UNBOUND else (instance,)
         holder = self if not suffix else instance if self.kind == "class" else type(instance)

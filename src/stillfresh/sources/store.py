@@ -57,6 +57,13 @@ class Store(Generic[T]):
         self._home = home
         self._ops = StoreOperations(home)
 
+    def __eq__(self, other: object) -> bool:
+        """Both are over the same entries: a store, and the `cache` of a function under it."""
+        return isinstance(other, Store) and self._home.what() == other._home.what()
+
+    def __hash__(self) -> int:
+        return hash(self._home.what())
+
     def __repr__(self) -> str:
         return f"<Cache {self.name!r}>"
 
