@@ -1,5 +1,7 @@
 """What is not stored, asked for by a client that has it: C2 and C6 of http-rules.md."""
 
+import asyncio
+
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
@@ -142,3 +144,44 @@ async def test_a_304_that_is_not_for_everybody_answers_the_clients_condition(beh
     got = await get("/", {"If-None-Match": TAG})
     assert (got.status, got.body) == (304, b"")
     assert got.get("cache-control") == "private"
+
+
+@pytest.mark.parametrize("length", [b"5", b"3", b"four", b"", b"4, 5"])
+@pytest.mark.parametrize("way", ["decorated", "profile"])
+async def test_a_wrong_length_is_the_clients_to_judge(lab, way, length, caplog):
+    """It is sent as it came and not stored, one log line says why, and followers run on their own."""
+    runs = []
+
+    async def wrong(scope, receive, send):
+        runs.append(1)
+        fields = [(b"content-length", length), (b"cache-control", b"max-age=60")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b"four"})
+
+    async def page(request):
+        return wrong
+
+    async with App() as app:
+        if way == "decorated":
+            site = Starlette(routes=[Route("/", http_cache("1 minute")(page))])
+            get = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        else:
+            get = lab.Client(HttpCacheMiddleware(wrong, profile="safe", cache_app=app))
+        found = await asyncio.gather(*[get("/") for _ in range(3)])
+        assert [(one.status, one.body) for one in found] == [(200, b"four")] * 3
+        assert not (await get("/")).hit
+        assert len(runs) == 4
+    (record,) = [one for one in caplog.records if "Content-Length" in one.getMessage()]
+    assert "not stored" in record.getMessage()
+
+
+async def test_a_length_that_is_said_twice(behind):
+    """RFC 9110 8.6: a list of equal lengths is that length, and is passed on as one."""
+    get, origin, _ = behind(
+        (200, {"cache-control": "max-age=9", "content-length": "4, 04"}, b"four")
+    )
+    await get("/")
+    got = await get("/")
+    assert got.hit
+    assert (got.body, got.get("content-length")) == (b"four", "4")
+    assert len(origin.seen) == 1

@@ -17,7 +17,8 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from ..rules.conditional import fields_of_304
-from ..rules.message import Response, first, lowered
+from ..rules.fields import members
+from ..rules.message import Response, first, joined, lowered, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 BUFFER_BREAKERS = ("http.response.pathsend", "http.response.zerocopysend")
 """Extensions by which a body goes past whoever wants to see it."""
+LONGEST_NUMBER = 18
 
 
 class Incomplete(Exception):  # internal, and named for what happened
@@ -75,7 +77,7 @@ class Capture:
         self._length = 0
         self._queue: asyncio.Queue[Message | None] | None = None
         self._over = asyncio.Event()
-        self._began = self._direct = False
+        self._began = self._direct = self._misfit = False
         self.task: asyncio.Task[None] | None = None
         self.context = copy_context()
         self._sent: list[bytes] = []
@@ -200,7 +202,7 @@ class Capture:
         self.headers = lowered(message.get("headers", ()))
         length = first(self.headers, b"content-length")
         self._held.append(message)
-        known = length is not None and length.isdigit()
+        known = length is not None and length.isdigit() and len(length) <= LONGEST_NUMBER
         if (
             self.keep is None
             or message.get("trailers")
@@ -234,14 +236,23 @@ class Capture:
             self._completed()
 
     def _completed(self) -> None:
-        body = b"".join(self._body)
-        length = first(self.headers, b"content-length")
-        bodiless = self.status == 304 or self._scope["method"] == "HEAD"
-        if length is not None and length != b"%d" % len(body) and not bodiless:
-            self._fail(Incomplete(f"Content-Length is {length!r}, and {len(body)} bytes came"))
-        else:
-            self.whole.set_result(Response(self.status, self.headers, body))
+        body, headers = b"".join(self._body), self.headers
+        length = joined(headers, b"content-length")
+        if length is not None and self.status != 304 and self._scope["method"] != "HEAD":
+            said = {member.lstrip(b"0") or b"0" for member in members(length)}
+            if said != {b"%d" % len(body)}:
+                self._misfit = True
+                self._fail(Incomplete("its Content-Length is not the length of its body"))
+            elif b"," in length:  # the same once more (RFC 9110 section 8.6)
+                headers = replaced(headers, b"content-length", *said)
+        if not self.whole.done():
+            self.whole.set_result(Response(self.status, headers, body))
         self._decide()
+
+    async def release(self) -> None:
+        """Send what was held, if nothing but its length is wrong: it is the client's to judge."""
+        if self._misfit and not self.live:
+            await self._go_direct(None)
 
     async def _go_direct(self, message: Message | None) -> None:
         """Keep nothing from now on; who waits for it hears so at once."""

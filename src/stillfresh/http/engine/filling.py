@@ -24,7 +24,7 @@ from ...events import log
 from ..rules import conditional, response_verdict
 from ..rules.fields import vary
 from ..rules.message import Response, first, only, without
-from .capture import BUFFER_BREAKERS, Capture, until
+from .capture import BUFFER_BREAKERS, Capture, Incomplete, until
 from .cheap import asked_validators, spared
 from .coding import coded
 from .frame import Stored
@@ -291,6 +291,8 @@ class Fill:
         if whole.cancelled():
             raise asyncio.CancelledError
         error = whole.exception()
+        if isinstance(error, Incomplete):
+            self._tell_once(str(error))
         if error is not None:
             raise Failure(error, usable=self._usable_if_raised) from None
         return whole.result()

@@ -240,6 +240,8 @@ class Engine:
         task = capture.task
         if task is None:
             return
+        if found is None or found.reply is None:
+            await capture.release()
         await until(task)
         error = None if task.cancelled() else task.exception()
         if error is None:
