@@ -375,4 +375,22 @@ MUTANTS = [
         "self.max_entries = 1 << 60",
         "tests/test_memory.py::test_entries_are_bounded_over_all_namespaces",
     ),
+    Mutant(
+        "a store that keeps its way for ever",
+        "a store is asked where its app is now",
+        "sources/operations.py",
+        "StoreOperations._reading",
+        "known[0] == now",
+        "True",
+        "tests/test_store_apps.py::test_a_store_follows_its_app_wherever_it_goes",
+    ),
+    Mutant(
+        "a tag that stops at what was called here",
+        "an invalidation holds in every process on the same provider",
+        "sources/ledger.py",
+        "LedgerExtension.invalidate_tags",
+        "for source in list(elsewhere):",
+        "for source in ():",
+        "tests/test_elsewhere.py",
+    ),
 ]
