@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import stillfresh
 from stillfresh import App, InvalidOption, RedisCacheProvider
 
 SHOP = """
@@ -51,6 +52,17 @@ async def test_a_tag_reaches_the_provider_of_a_function_that_this_app_never_call
         assert await shop.names.get("k") is None
         assert await shop.price(1) == 3
         assert shop.Free.discount(1) == 4
+
+
+async def test_the_default_app_holds_on_to_nothing_that_another_one_uses(url, prefix):
+    """A tag that is dropped for all apps is dropped there; the connections end with the app."""
+    provider = RedisCacheProvider(url, prefix=prefix)
+    shop = Shop(provider)
+    async with App():
+        assert await shop.price(1) == 1
+        await stillfresh.invalidate_tags("prices")
+        assert await shop.price(1) == 2
+    assert provider._wires is None
 
 
 async def test_a_provider_that_cannot_be_made_keeps_no_other_from_a_tag(monkeypatch):

@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from ..app import App, Extension
+from ..app import App, Extension, registry
 from ..computing.calls import Counts
 from ..computing.drivers import drive
 from ..entries.region import Region
@@ -329,7 +329,8 @@ class LedgerExtension(Extension):
         ledger = ledger_of(app)
         problem: Exception | None = None
         app.guard(app.get(CacheProvider))  # also where nothing was asked of it yet
-        for source in list(elsewhere):
+        # Beside apps that run the default app serves none of them, and would never let go again.
+        for source in [] if app.is_default and registry.running else list(elsewhere):
             try:
                 ledger.start_provider(source.policy.provider)
             except StillfreshError as error:

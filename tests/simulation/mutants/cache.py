@@ -389,8 +389,8 @@ MUTANTS = [
         "an invalidation holds in every process on the same provider",
         "sources/ledger.py",
         "LedgerExtension.invalidate_tags",
-        "for source in list(elsewhere):",
-        "for source in ():",
+        "else list(elsewhere):",
+        "else ():",
         "tests/test_elsewhere.py",
     ),
 ]
