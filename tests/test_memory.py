@@ -573,6 +573,31 @@ def test_the_blocking_face_is_the_same_provider():
     assert "1 of 10000 entries, 1 of 268435456 bytes, 0 leases" in repr(face)
 
 
+def test_a_listener_that_comes_as_another_one_goes_is_kept():
+    """Who leaves looks for itself among the others; whoever comes meanwhile waits for that."""
+    s = Store()
+    told = []
+    comes = threading.Thread(target=lambda: s.provider.add_evict_listener(told.append))
+
+    class Listener:
+        def __call__(self, address):
+            pass
+
+        def __eq__(self, other):
+            if comes.ident is None:
+                comes.start()
+                comes.join(0.1)  # without a lock it is there before this one has left
+            return False
+
+        __hash__ = None
+
+    s.provider.add_evict_listener(Listener())
+    remove = s.provider.add_evict_listener(lambda _: None)
+    remove()
+    comes.join(PATIENCE)
+    assert told.append in s.provider._reports.listeners
+
+
 # Counters
 
 

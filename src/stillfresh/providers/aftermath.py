@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from ..entry import Kind
 from ..events import log
+from ..forks import free_in_child
 from .base import Address
 
 if TYPE_CHECKING:
@@ -20,17 +21,20 @@ class Reports:
 
     def __init__(self) -> None:
         self.listeners: tuple[Callable[[Address], object], ...] = ()
+        self._changing = free_in_child()
         self._told_too_large = False
 
     def add(self, listener: Callable[[Address], object]) -> Callable[[], None]:
         """Tell *listener* each address; what is returned ends it."""
-        self.listeners = (*self.listeners, listener)
+        with self._changing:
+            self.listeners = (*self.listeners, listener)
 
         def remove() -> None:
-            left = list(self.listeners)
-            if listener in left:
-                left.remove(listener)
-            self.listeners = tuple(left)
+            with self._changing:
+                left = list(self.listeners)
+                if listener in left:
+                    left.remove(listener)
+                self.listeners = tuple(left)
 
         return remove
 

@@ -103,8 +103,7 @@ class MemoryCacheProvider(Walks):
 
     def add_evict_listener(self, callback: Callable[[Address], object]) -> Callable[[], None]:
         """Tell *callback* what had to leave for want of room; what is returned ends it."""
-        with self._lock:
-            return self._reports.add(callback)
+        return self._reports.add(callback)
 
     # Lifecycle
 
