@@ -1,6 +1,7 @@
 """Keys: one text, one value, whatever the values."""
 
 import dataclasses
+import pickle
 from collections import OrderedDict
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -265,15 +266,18 @@ def test_the_order_of_a_dict_does_not_matter(value, random):
 def test_key_safe_types(kind):
     """Of such a type, values are equal exactly when their texts are, and hash alike."""
     samples = {
-        str: ["", "a", "é", "e\u0301"],
+        str: ["", "a", "é", "e\u0301", "a longer one"],
         int: [0, 1, -1, 10**700],
         bool: [True, False],
         type(None): [None],
-        bytes: [b"", b"a"],
+        bytes: [b"", b"a", b"a longer one"],
         UUID: [UUID(int=1), UUID(int=2)],
         date: [date(2026, 1, 2), date(2026, 1, 3)],
     }[kind]
+    twins = [pickle.loads(pickle.dumps(sample)) for sample in samples]
+    assert kind in {bool, type(None)} or samples[-1] is not twins[-1]
     for a in samples:
-        for b in samples:
+        for b in [*samples, *twins]:
             assert (a == b) is (encode(a) == encode(b))
-    assert len(set(samples)) == len(samples)
+            assert a != b or hash(a) == hash(b)
+    assert len({*samples, *twins}) == len(samples)
