@@ -43,9 +43,7 @@ FLOORS = {
     # 5: outward
     "sync": 5,
     "http": 5,
-    "observe": 5,
     "testing": 5,
-    "cli": 5,
 }
 LONGEST_FILE = 420
 LEFT_TO_WHO_ASKS = {
@@ -55,9 +53,7 @@ LEFT_TO_WHO_ASKS = {
     "http_sf",
     "pydantic",
     "redis",
-    "rich",
     "starlette",
-    "typer",
 }
 # Parts of the standard library that took a third of the import, and are needed by few, or late.
 LEFT_TO_LATER = {"difflib", "fractions", "hashlib", "json", "pathlib", "random", "zlib", "zoneinfo"}

@@ -8,6 +8,9 @@ registry, whatever the provider answers:
     2. the flight of k leaves the registry
     3. invalidate(k) returns
     4. a call that starts now finds no entry, no lease and no flight: it computes
+
+A flight whose function was not called yet stays in the registry in step 2, shaken, and asks for its
+lease again: what it will compute is not older than the change.
 """
 
 from __future__ import annotations
