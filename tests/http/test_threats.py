@@ -15,7 +15,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from stillfresh import App, HttpCache, HttpCacheMiddleware, MemoryCacheProvider, action, http_cache
+from stillfresh import (
+    App,
+    HttpCache,
+    HttpCacheMiddleware,
+    MemoryCacheProvider,
+    RedisCacheProvider,
+    action,
+    http_cache,
+)
 from stillfresh.codecs import UnreadableFrame
 from stillfresh.codecs.frame import seal
 from stillfresh.http.engine.frame import FINGERPRINT, FRAMES, Stored
@@ -563,12 +571,49 @@ async def test_what_of_a_query_counts(serve):
 
     page.runs = 0
     get = serve(page)
-    await get("/?a=1&utm=x")
-    await get("/?a=1&utm=y")
-    runs = page.runs
+    assert not (await get("/?a=1&utm=x")).hit
+    assert (await get("/?a=1&utm=y")).hit
     assert (await get("/?utm=z&a=1")).hit
+    assert (await get("/?a=1&utm=x")).hit
     assert not (await get("/?a=2")).hit
-    assert page.runs == runs + 1
+    assert page.runs == 2
+
+
+@pytest.mark.parametrize("dropped", ["before", "after"])
+async def test_what_is_stored_under_a_second_key_is_dropped_as_well(lab, url, prefix, dropped):
+    """
+    The response is stored under the key of its whole query, then under the one that it has taught;
+    an invalidation between the two, or after both, counts for both.
+    """
+    from stillfresh.http.engine import reading
+
+    class Api:
+        runs = 0
+
+        @action("/", cache=HttpCache("1 minute", tags=["own"]))
+        async def page(self, request: Request) -> Response:
+            Api.runs += 1
+            return Response(str(Api.runs), headers={"No-Vary-Search": 'params=("utm")'})
+
+    app = App(Api)
+    app.provide(CacheProvider, RedisCacheProvider(url, prefix=prefix))
+    store_anew = reading.store_anew
+
+    async def late(*args):
+        await app.invalidate_tags("own")
+        await store_anew(*args)
+
+    async with app:
+        get = lab.Client(app)
+        with pytest.MonkeyPatch.context() as patch:
+            if dropped == "before":
+                patch.setattr(reading, "store_anew", late)
+            assert (await get("/?utm=1")).text == "1"
+        if dropped == "after":
+            assert (await get("/?utm=2")).hit
+            await app.invalidate_tags("own")
+        assert (await get("/?utm=3")).text == "2"
+        assert (await get("/?utm=4")).hit
 
 
 async def test_a_post_to_another_origin_drops_nothing(serve, lab):

@@ -35,6 +35,7 @@ class Plan:
         "by_url",
         "key",
         "keyed",
+        "parts",
         "reads",
         "request",
         "route",
@@ -90,10 +91,17 @@ class Plan:
             read = named_fields(reads)
             self.reads |= read
             self.keyed |= {name for name in read if _is_whole(request, name, said)}
+        self.parts = parts
+        """What is in the key beside the URL and the arguments."""
         self.by_url = not parts
         """Nothing but the URL has made the key: another request for it has the same."""
         self.key = route.primary(request, text, parts)
         self.tags = route.tags(request, text, values)
+
+    @property
+    def key_now(self) -> str:
+        """The key, by what responses have said of queries meanwhile (No-Vary-Search)."""
+        return self.route.primary(self.request, self.text, self.parts)
 
     @property
     def path(self) -> str:

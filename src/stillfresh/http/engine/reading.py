@@ -18,7 +18,8 @@ from ...computing.drivers import ON_LOOP
 from ...entry import Verdict, judge
 from ...errors import ComputeCancelled, ProviderUnavailable
 from ..rules import conditional, key, request_verdict, response_verdict, status
-from ..rules.message import joined
+from ..rules.message import has, joined
+from .anew import store_anew
 from .crowd import Lately, read_patiently, read_stale
 from .filling import Fill, Unkept
 from .frame import Stored
@@ -174,6 +175,9 @@ class Readings:
             mine = fill.led is not None or self._fits(plan, value)
             self._learn(plan, value, names, now)
             plan.route.learn_search(plan.request, value.headers)
+            leads = fill.led is not None and answered.entry is not None and not names
+            if leads and has(value.headers, b"no-vary-search") and plan.key_now != plan.key:
+                await store_anew(plan, reader, self._paths, plan.key_now)
             plan.route.learn_vary(plan.key, value.status, value.sent)
             if not mine:
                 names = tuple(sorted({*names, *value.vary}))
