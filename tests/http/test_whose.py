@@ -609,3 +609,35 @@ async def test_what_names_no_field_allows_none(lab, reads):
         for name in ("ann", "bob", "ann"):
             assert name in (await get("/", {"X-User": name})).text
     assert len(runs) == 3
+
+
+@pytest.mark.parametrize("first", [{}, {"Authorization": "ann"}])
+async def test_one_log_line_says_how_credentials_are_cached(lab, caplog, first):
+    """Of a route that is asked with Authorization, once; not where its handler says who may have it."""
+
+    class Api:
+        @action("/", cache="1 minute")
+        async def page(self) -> str:
+            return "page"
+
+        @action("/open", cache="1 minute")
+        async def opened(self, response: Response) -> str:
+            response.headers["cache-control"] = "public"
+            return "page"
+
+        @action("/all", cache=HttpCache("1 minute", public=True))
+        async def everybody(self) -> str:
+            return "page"
+
+    app = App(Api)
+    async with app:
+        for target in ("/", "/open", "/all"):
+            await lab.Client(app)(target, first)
+            for _ in range(2):
+                await lab.Client(app)(target, {"Authorization": "bob"})
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert "page" in said
+    assert "Authorization" in said
+    assert "public=True" in said
+    assert "per=" in said

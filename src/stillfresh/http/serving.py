@@ -26,7 +26,7 @@ from ..keys.templates import TagTemplate
 from ..services.injection import injected_in
 from .actions import Action, Target, actions_of
 from .endpoints import LATER, is_generator, parameters_of
-from .engine.at_endpoint import MARK, run_under, tell_once
+from .engine.at_endpoint import MARK, run_under
 from .engine.exchange import Answered, exchange_here
 from .engine.in_front import Engine
 from .engine.routes import CachedRoute
@@ -306,8 +306,7 @@ def _catches_all(path: str, cached: CachedRoute) -> bool:
     """
     if ":path}" not in path or cached.pure or cached.cache.public or cached.cache.per is not None:
         return False
-    tell_once(
-        cached,
+    cached.tell_once(
         f"it is not cached: its path {path!r} takes any name. Declare the paths, or say "
         "public=True if everybody gets the same, or per= whose response it is",
     )

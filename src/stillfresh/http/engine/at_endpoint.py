@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...computing.computation import Computation, current_computation
 from ...errors import UnstableArgument
-from ...events import log
 from ...singleflight import inside
 from ..endpoints import results_text
 from ..rules import request_verdict, response_verdict
@@ -96,7 +95,7 @@ class Endpoints:
         plan = self._plan(exchange, route, values, body)
         if isinstance(plan, str):
             if plan:
-                tell_once(route, f"it is not cached: {plan}")
+                route.tell_once(f"it is not cached: {plan}")
             capture.dress = undressed(route)
             return None
         exchange.selecting = plan.keyed
@@ -121,8 +120,7 @@ class Endpoints:
         if why:
             return why
         if route.cache.stale and not route.early:
-            tell_once(
-                route,
+            route.tell_once(
                 "stale= has no effect: a refresh has nobody's credentials to pass guards with. "
                 "Say public=True if everybody gets the same",
             )
@@ -318,13 +316,6 @@ _HARMLESS_VALUES = {
     "isolation_scope": "sentry_sdk",
 }
 """An application may use these names for its own, so what is in them has to be the library's."""
-
-
-def tell_once(route: CachedRoute, why: str) -> None:
-    """Write one log line per route and reason."""
-    if why not in route.warned:
-        route.warned.add(why)
-        log.warning("%s: %s", route.title, why)
 
 
 async def nowhere(message: Message) -> None:

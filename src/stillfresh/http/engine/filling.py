@@ -292,7 +292,7 @@ class Fill:
             raise asyncio.CancelledError
         error = whole.exception()
         if isinstance(error, Incomplete):
-            self._tell_once(str(error))
+            self.plan.route.tell_once(f"a response is not stored: {error}")
         if error is not None:
             raise Failure(error, usable=self._usable_if_raised) from None
         return whole.result()
@@ -335,15 +335,11 @@ class Fill:
         if verdict.store and (tainted or self.unshared):
             why = tainted or "too many variants of one URL"
             verdict = response_verdict.Verdict(store=False, why=why, private=bool(tainted))
-            self._tell_once(why)
+            plan.route.tell_once(f"a response is not stored: {why}")
+        if not verdict.store and verdict.why == plan.asked.detail and plan.asked.open_only:
+            plan.route.tell_of_credentials()
         self.verdict = verdict
         return verdict
-
-    def _tell_once(self, why: str) -> None:
-        route = self.plan.route
-        if why not in route.warned:
-            route.warned.add(why)
-            log.warning("%s: a response is not stored: %s", route.title, why)
 
     async def _settled(self, computation: Computation, response: Response) -> Stored | Unkept:
         plan, policy = self.plan, self.plan.route.cache

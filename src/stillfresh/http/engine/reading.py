@@ -183,6 +183,7 @@ class Readings:
                 names = tuple(sorted({*names, *value.vary}))
                 continue
             if plan.asked.open_only and not value.open:
+                plan.route.tell_of_credentials()
                 return Pass()
             return self._found(plan, fill, call, answered, value)
         return Pass()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ...computing.calls import Told
 from ...computing.drivers import ON_LOOP
+from ...events import log
 from ...keys.canonical import encode_all
 from ...keys.patterns import compile_pattern
 from ...keys.templates import TagTemplate
@@ -146,6 +147,20 @@ class CachedRoute:
         self.warned: set[str] = set()
         self._searches: dict[tuple[str, bytes], SearchVariance] = {}
         self._varies: dict[str, bytes | None] = {}
+
+    def tell_once(self, what: str) -> None:
+        """Write one log line about this route and *what* is the matter."""
+        if what not in self.warned:
+            self.warned.add(what)
+            log.warning("%s: %s", self.title, what)
+
+    def tell_of_credentials(self) -> None:
+        """Say what to write where requests with Authorization are to be cached (A5)."""
+        if self.cache.fresh is not None:
+            self.tell_once(
+                "requests with Authorization go past the cache. Say public=True if everybody gets "
+                "the same, or per= whose response it is"
+            )
 
     # As a source of entries
 
