@@ -205,7 +205,8 @@ def test_named_cookies_join_the_key():
 
 def test_a_refresh_behind_has_nobodys_credentials():
     """http-rules.md D2: only the cookies that count go along."""
-    lines = ((b"accept", b"x"), AUTH, (b"cookie", b"session=1; theme=a"))
+    proxy = (b"proxy-authorization", b"Basic x")
+    lines = ((b"accept", b"x"), AUTH, proxy, (b"cookie", b"session=1; theme=a"))
     assert request_verdict.background(lines, SAFE) == ((b"accept", b"x"),)
     assert request_verdict.background(lines, THEMED) == ((b"accept", b"x"), (b"cookie", b"theme=a"))
 

@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from stillfresh import App, HttpCacheMiddleware, action, http_cache
+from stillfresh import App, HttpCache, HttpCacheMiddleware, action, http_cache
 
 DATE = "Tue, 15 Nov 2022 12:45:26 GMT"
 TAG = '"v1"'
@@ -185,3 +185,35 @@ async def test_a_length_that_is_said_twice(behind):
     assert got.hit
     assert (got.body, got.get("content-length")) == (b"four", "4")
     assert len(origin.seen) == 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("own", [{}, {"cache-control": "max-age=60"}])
+async def test_a_cookie_that_is_not_stored_goes_to_the_one_who_asked(lab, own, streamed):
+    """http-rules.md A7: `strip_set_cookie=` stores the response without it, and others get that."""
+    fields = {"set-cookie": "x=1", **own}
+    entered, go = asyncio.Event(), asyncio.Event()
+
+    class Api:
+        @action("/", cache=HttpCache("1 minute", strip_set_cookie=["x"]))
+        async def page(self) -> Response:
+            entered.set()
+            await go.wait()
+            if streamed:
+                return StreamingResponse(iter([b"pa", b"ge"]), headers=fields)
+            return PlainTextResponse("page", headers=fields)
+
+    app = App(Api)
+    async with app:
+        get = lab.Client(app)
+        leader = asyncio.create_task(get("/"))
+        await entered.wait()
+        follower = asyncio.create_task(get("/"))
+        await asyncio.sleep(0)
+        go.set()
+        one = await leader
+        assert (one.body, one.get("set-cookie")) == (b"page", "x=1")
+        assert one.get("cache-control") == own.get("cache-control", "private, no-cache")
+        for got in (await follower, await get("/"), await get("/")):
+            assert (got.body, got.get("set-cookie")) == (b"page", None)
+            assert got.get("cache-control") == own.get("cache-control", "public, max-age=60")

@@ -23,14 +23,25 @@ from ...errors import ProviderUnavailable
 from ...events import log
 from ..rules import conditional, response_verdict
 from ..rules.fields import vary
-from ..rules.message import Response, first, only, without
+from ..rules.message import Response, first, has, only, without
 from .capture import BUFFER_BREAKERS, Capture, Incomplete, until
 from .cheap import asked_validators, spared
 from .coding import coded
 from .frame import Stored
 from .planning import added, dressed, has_already
-from .replies import Kept, Reply, group_tags, keep, lifetimes, lived_on, with_ttl
+from .replies import (
+    Kept,
+    Reply,
+    for_one,
+    group_tags,
+    keep,
+    lifetimes,
+    lived_on,
+    unkept_cookies,
+    with_ttl,
+)
 from .routes import Failure
+from .unkept import Unkept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,25 +61,6 @@ RAISED = 500
 """What frameworks answer with before they let an exception of the handler go on."""
 REFUSED = Reply(503, ((b"content-length", b"0"), (b"retry-after", b"1")), b"")
 """The provider is away, and the handler is not to run for everybody (http-rules.md G5)."""
-
-
-class Unkept:
-    """A response that is not stored, and was for the one who led alone."""
-
-    def __init__(
-        self, fill: Fill, reply: Reply | None = None, *, lost: bool = False, shared: bool = False
-    ) -> None:
-        self.fill = fill
-        self.shared = shared
-        """All who wait get it: it is nobody's response."""
-        self.reply = reply
-        """What the client gets; None where it gets it from inside, as it comes."""
-        self.lost = lost
-        """The client has got nothing: the handler has to answer once more."""
-
-    def is_anothers(self, fill: Fill) -> bool:
-        """It was for somebody's credentials, which says nothing of those who have none (A5)."""
-        return self.fill is not fill and self.fill.plan.asked.open_only
 
 
 class Fill:
@@ -112,6 +104,8 @@ class Fill:
         """What the handler decides about its response."""
         self._tags: frozenset[str] = frozenset()
         """Those of the old response: its handler and its groups have said some, and not again."""
+        self.cookies: Headers = ()
+        """What the response sets for the one who asked, and is not stored (A7)."""
         self._tag: bytes | None = None
         self._modified: bytes | None = None
         self.exchange = inside
@@ -233,6 +227,7 @@ class Fill:
         windows = lifetimes(verdict, behind=self.plan.behind)
         if not fresh:  # the user's functions have said so, and can say so again
             windows = windows._replace(keep=max(windows.keep, response_verdict.VALIDATED))
+        self.cookies = unkept_cookies(self.plan.route.cache, fresh)
         computation.windows = windows
         computation.tags |= self._tags | group_tags(self.plan.request, verdict)
         return lived_on(old, verdict, verdict.headers if fresh else headers)
@@ -364,6 +359,7 @@ class Fill:
             shortened=policy.jitter * random.random(),
             codings=await coded(policy, response, verdict),
         )
+        self.cookies = unkept_cookies(policy, response.headers)
         computation.windows = kept.windows
         computation.tags |= kept.tags
         plan.route.learn_search(plan.request, response.headers)
@@ -387,9 +383,11 @@ class Fill:
         said, verdict = self._said, self._judge(Response(code, headers))
         if said is not None and said.fresh is not None and verdict.store and not verdict.explicit:
             verdict = with_ttl(verdict, said.fresh)
-        headers = dressed(self.plan, code, headers, verdict, said)
-        self.plan.route.learn_vary(self.plan.key, code, headers)
-        return headers
+        sent = dressed(self.plan, code, headers, verdict, said)
+        if verdict.store and unkept_cookies(self.plan.route.cache, headers):
+            sent = for_one(sent, ours=not has(headers, b"cache-control"))
+        self.plan.route.learn_vary(self.plan.key, code, sent)
+        return sent
 
 
 def _strip(exchange: Exchange) -> None:

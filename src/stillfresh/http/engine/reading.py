@@ -21,14 +21,14 @@ from ..rules import conditional, key, request_verdict, response_verdict, status
 from ..rules.message import has, joined
 from .anew import store_anew
 from .crowd import Lately, read_patiently, read_stale
-from .filling import Fill, Unkept
 from .frame import Stored
 from .paths import Paths
 from .planning import member_of
-from .replies import FIRST_HAND, Reply, answer
+from .replies import FIRST_HAND, Reply, answer, with_cookies
 from .routes import Failure
 from .scope import request_object, target_of
 from .shortcut import book_of
+from .unkept import Unkept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ...readthrough import Reader
     from ..rules.fields import CacheControl
     from ..rules.message import Request
+    from .filling import Fill
     from .planning import Plan
     from .routes import CachedRoute
     from .shortcut import Shortcuts
@@ -330,6 +331,8 @@ class Readings:
             now=time.time(),
             inside=None if fill.led is None else fill.status,
         )
+        if fill.led is not None and fill.cookies:
+            reply = with_cookies(reply, value, fill.cookies)
         if answered.status == "hit" and entry is not None and plan.target is not None:
             self._shortcuts.offer(plan, fill.reader, entry, value)
             if fill.reader.forgotten:  # by a change that came before this: it has cleared already

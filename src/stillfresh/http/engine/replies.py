@@ -12,7 +12,7 @@ from ...entry import Windows
 from ...errors import InvalidOption
 from ..rules import conditional, key, status
 from ..rules.fields import format_date
-from ..rules.message import Headers, Response, first, has, joined, replaced, without
+from ..rules.message import Headers, Response, first, has, joined, only, replaced, without
 from ..rules.response_verdict import VALIDATED
 from ..rules.unsafe import group
 from .frame import Stored
@@ -159,6 +159,26 @@ def answer(
                 return _told(part.status, part.headers, part.body, made, member)
     body = b"" if request.method == "HEAD" else body
     return _told(code, headers, body, made, status.after(member, inside, code))
+
+
+def unkept_cookies(policy: HttpCache, headers: Headers) -> Headers:
+    """Return the fields that set cookies, where they are not stored with the rest (A7)."""
+    return only(headers, {b"set-cookie"}) if policy.profile == "safe" else ()
+
+
+def for_one(headers: Headers, *, ours: bool) -> Headers:
+    """Return *headers* as of one client's response; *ours*: Cache-Control is not the handler's."""
+    if ours and has(headers, b"cache-control"):
+        return replaced(headers, b"cache-control", status.PERSONAL)
+    return headers
+
+
+def with_cookies(reply: Reply, stored: Stored, cookies: Headers) -> Reply:
+    """Return the reply to the one for whom the handler has set *cookies*."""
+    if reply.status == 304:  # never has them (C4)
+        return reply
+    headers = for_one(reply.headers, ours=has(stored.added, b"cache-control"))
+    return reply._replace(headers=(*headers, *cookies))
 
 
 def coding_for(stored: Stored, request: Headers) -> bytes:

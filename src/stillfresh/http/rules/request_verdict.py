@@ -67,6 +67,7 @@ KEYED_FORWARDING: Final = tuple(sorted(_FORWARDING))
 """Where a proxy is trusted, what it says joins the key: the handler may answer by it."""
 _BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _CREDENTIALS: Final = frozenset({b"authorization", b"cookie"})
+_NOBODYS: Final = _CREDENTIALS | {b"proxy-authorization"}
 _NOTABLE: Final = _NOT_OURS | _FORWARDING | _BODY_FIELDS | _CREDENTIALS
 
 
@@ -160,7 +161,7 @@ def background(headers: Headers, policy: HttpCache) -> Headers:
 
     No credentials, and no cookies but those that count.
     """
-    kept = tuple([line for line in headers if line[0] not in _CREDENTIALS])
+    kept = tuple([line for line in headers if line[0] not in _NOBODYS])
     counting = [
         name + b"=" + value for name, value in cookies(headers) if name in policy.vary_cookies
     ]

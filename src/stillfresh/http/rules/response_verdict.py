@@ -281,7 +281,7 @@ def storable(headers: Headers, policy: HttpCache) -> Headers:
         dropped |= {b"set-cookie"}
     kept: list[tuple[bytes, bytes]] = []
     for name, value in headers:
-        if name in dropped:
+        if name in dropped or name.startswith(b"proxy-"):
             continue
         if name == b"cache-status":
             others = without_own_member(value)
