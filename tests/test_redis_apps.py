@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -356,3 +357,43 @@ async def test_a_number_of_an_older_version_of_the_code_is_a_miss_for_another_ty
             for _ in range(2):
                 found = await app.get(service).f()
                 assert (type(found), found) == (type(expected), expected)
+
+
+def test_lambdas_of_a_class_are_named_after_their_attributes(provide: Provide) -> None:
+    """Two of them have no entry in common, on a server either."""
+
+    class Signs:
+        plus = cache(lambda self, x: x)
+        minus = cache(lambda self, x: -x)
+
+    app = provide(App(Signs))
+    with app:
+        signs = app.get(Signs)
+        for _ in range(2):
+            assert (signs.plus(1), signs.minus(1)) == (1, -1)
+        assert [each.name.rpartition(".")[2] for each in app.caches] == ["plus", "minus"]
+
+
+def test_two_functions_of_one_name_are_said(url: str, prefix: str, caplog: Any) -> None:
+    """A server knows the name and no more; one log line tells to give each its own."""
+
+    def made(sign: int, **options: Any) -> Callable[[int], int]:
+        @cache(returns=int, **options)
+        def times(x: int) -> int:
+            return x * sign
+
+        return times
+
+    app = App()
+    app.provide(CacheProvider, lambda: RedisCacheProvider(url, prefix=prefix))
+    with app:
+        named = [made(1, name="plus"), made(-1, name="minus")]
+        assert [times(2) for times in named] == [2, -2]
+        assert not caplog.records
+        times, other = made(1), made(-1)
+        for number in range(3):
+            times(number)
+            other(number)
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "made.<locals>.times" in said
+    assert "name=" in said

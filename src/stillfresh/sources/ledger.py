@@ -19,6 +19,7 @@ from ..computing.calls import Counts
 from ..computing.drivers import drive
 from ..entries.region import Region
 from ..errors import ProviderUnavailable, StillfreshError
+from ..events import log
 from ..forks import free_in_child
 from ..nearby import reader_for
 from ..providers.base import CacheProvider, checked_provider
@@ -60,6 +61,7 @@ class Ledger:
         self._taken: set[str] = set()
         """Names that get another holder at this moment."""
         self._mortal: set[str] = set()
+        self._warned: set[str] = set()
         self._dying: deque[tuple[Source | None, Claim]] = deque()
         self._local: MemoryCacheProvider | None = None
         self.stores: dict[Source, Any] = {}
@@ -211,6 +213,14 @@ class Ledger:
         namespace = claim.namespace
         if claim.own_space and not guard.provider.shared:
             namespace = _numbered(namespace, number)
+        elif claim.own_space and number and namespace not in self._warned:
+            self._warned.add(namespace)
+            log.warning(
+                "%s: two functions that are both in use have this name, as lambdas and functions "
+                "made by a function have. On a shared provider each is served what the other one "
+                "has stored: give each of them a name=.",
+                namespace,
+            )
         key = (namespace, id(guard.provider))
         found = self._regions.get(key)
         if found is None or found.guard is not guard:

@@ -88,7 +88,8 @@ class Site:
         """
         Module and qualified name. exec() without a __name__ makes functions of no module.
 
-        That of a function from elsewhere which a class has taken for a method is the class's.
+        A function from elsewhere, or a lambda, that a class has taken for a method is named after
+        the class and the attribute.
         """
         self.set_kind(kind or _guessed_kind(function))
         self.guessed = not kind
@@ -107,7 +108,8 @@ class Site:
         self.guessed = False
         if owner is not None:
             self.owner = owner
-            if self._home() != (owner.__module__, owner.__qualname__):
+            nameless = self.function.__name__ == "<lambda>"
+            if nameless or self._home() != (owner.__module__, owner.__qualname__):
                 self.identity = (owner.__module__, f"{owner.__qualname__}.{attribute}")
         self.shape = Shape(self.function, skip_first=kind != "function")
         parameters = [*([self.shape.first] if self.shape.first else []), *self.shape.names]
