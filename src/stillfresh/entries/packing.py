@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..codecs import UnreadableFrame
 from ..entry import MISSING, Entry, Lasting
-from ..errors import InvalidOption, NotSerializable
+from ..errors import NotSerializable
 from ..events import log
 from ..providers.counters import fits, is_counter
 
@@ -65,7 +65,7 @@ class Packer:
         Let a counter be kept.
 
         Raises:
-            InvalidOption: A whole number is no value here, so that no read would find it.
+            TypeError: A whole number is no value here, so that no read would find it.
         """
         if self._counts:
             return
@@ -73,7 +73,7 @@ class Packer:
             self.codec.encode(0)
         except NotSerializable as error:
             msg = f"{title}.incr(): its values are no whole numbers. Declare a Cache[int] to count."
-            raise InvalidOption(msg) from error
+            raise TypeError(msg) from error
         self._counts = True
 
     def pack(

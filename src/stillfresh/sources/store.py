@@ -156,9 +156,8 @@ class Store(Generic[T]):
         Add to a counter and return the sum. Its ttl is set once, when it is created.
 
         Raises:
-            TypeError: What is there is not a whole number, or the sum has more than 64 bits where
-                the provider keeps bytes.
-            InvalidOption: The values of this cache are no whole numbers.
+            TypeError: What is there is not a whole number, or values of this cache never are one,
+                or the sum has more than 64 bits where the provider keeps bytes.
             NotRunning, ProviderUnavailable: As `set`.
         """
         return await self._ops.incr(ON_LOOP, key, amount)
