@@ -460,6 +460,66 @@ async def test_origins_are_kept_apart(serve):
     assert (await get("/")).get("access-control-allow-origin") is None
 
 
+@pytest.mark.parametrize("way", ["decorated", "public", "safe", "rfc"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        (None, "https://a.test", "https://b.test"),
+        ("https://evil.test", None, "https://a.test", None),
+    ],
+)
+async def test_who_asks_without_an_origin_answers_for_nobody_else(lab, way, asked):
+    """http-rules.md A10: CORS middleware says nothing, not even in Vary, where it is not asked."""
+    runs = []
+
+    async def page(request):
+        runs.append(1)
+        return PlainTextResponse("page", headers={"cache-control": "max-age=60"})
+
+    cors = Middleware(OldCors, allowed=[b"https://a.test", b"https://b.test"])
+    cached = page
+    if way in {"decorated", "public"}:
+        cached = http_cache("1 minute", public=way == "public")(page)
+    site = Starlette(routes=[Route("/", cached)], middleware=[cors])
+    profile = way if way in {"safe", "rfc"} else None
+    async with App() as app:
+        get = lab.Client(HttpCacheMiddleware(site, profile=profile, cache_app=app))
+        for _ in range(3):
+            for origin in asked:
+                got = await get("/", {} if origin is None else {"Origin": origin})
+                allowed = origin if origin in {"https://a.test", "https://b.test"} else None
+                assert got.get("access-control-allow-origin") == allowed
+        assert got.hit
+    assert len(runs) == len(set(asked))
+
+
+class OldCors:
+    """Names an origin that is allowed, and Origin in Vary only then."""
+
+    def __init__(self, app, allowed):
+        self.app, self.allowed = app, allowed
+
+    async def __call__(self, scope, receive, send):
+        origin = dict(scope["headers"]).get(b"origin")
+
+        async def sending(message):
+            if message["type"] == "http.response.start" and origin in self.allowed:
+                told = [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+                message = {**message, "headers": [*message["headers"], *told]}
+            await send(message)
+
+        await self.app(scope, receive, sending)
+
+
+async def test_invented_origins_cost_those_without_one_nothing(serve):
+    """More than there may be variants: what is asked for without an origin is a hit all the same."""
+    get = serve(counting(), max_variants=3)
+    for number in range(5):
+        await get("/", {"Origin": f"https://{number}.test"})
+    await get("/")
+    assert (await get("/")).hit
+
+
 async def test_a_uncacheable_leader_is_shared_with_nobody(serve):
     """Each of those who waited runs the handler, and those who come next do not queue."""
     gate, entered, third = asyncio.Event(), asyncio.Event(), asyncio.Event()

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 class Distant:
     """Where the response to one kind of request is."""
 
-    __slots__ = ("_key", "_reader", "_told", "is_wary", "trusts_context")
+    __slots__ = ("_key", "_reader", "_told", "long_way", "trusts_context")
 
-    def __init__(self, plan: Plan, reader: Reader) -> None:
+    def __init__(self, plan: Plan, reader: Reader, long_way: frozenset[bytes]) -> None:
         self._key = plan.key
         self._reader = reader
         self._told = bool(plan.route.cache.cache_status)
-        self.is_wary = plan.route.is_wary
+        self.long_way = long_way
         self.trusts_context = plan.route.trusts_context
 
     async def reply(self, fields: Mapping[bytes, bytes]) -> Reply | None:

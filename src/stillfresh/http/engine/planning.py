@@ -68,6 +68,8 @@ class Plan:
         """What the request looks like before it is read: the short way of a hit."""
         cache = route.cache
         parts = [*extra]
+        if not route.pure and has(request.headers, b"origin"):
+            parts.append(b"origin")  # who speaks CORS says nothing of it to who does not (A10)
         if cache.vary_cookies:
             parts += request_verdict.cookie_parts(request.headers, cache.vary_cookies)
         if cache.trust_forwarded:

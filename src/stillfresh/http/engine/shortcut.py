@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ...tags import TagBook
     from .frame import Stored
     from .planning import Plan
+    from .routes import CachedRoute
 
 LONG_WAY: Final = frozenset(
     {
@@ -59,7 +60,7 @@ class Shortcut:
         "coding",
         "entry",
         "full",
-        "is_wary",
+        "long_way",
         "made",
         "near",
         "now",
@@ -86,7 +87,7 @@ class Shortcut:
         self.status = stored.status
         fields, _, _ = stored.sent_as(coding)
         self.tag = first(fields, b"etag") if stored.status == 200 else None
-        self.is_wary = plan.route.is_wary
+        self.long_way = long_way(plan.route)
         self.trusts_context = plan.route.trusts_context
         """Good as long as nothing outside says by a context variable who asks."""
         self._told = bool(plan.route.cache.cache_status)
@@ -142,7 +143,7 @@ class Shortcuts:
         if book is None and reader.region.serialized and not plan.route.knows_search(request):
             if len(self._distant) >= MOST:
                 self._distant.clear()
-            self._distant[seen] = Distant(plan, reader)
+            self._distant[seen] = Distant(plan, reader, long_way(plan.route))
         if book is None or reader.index.entries.get(plan.target) is not entry:
             return
         if len(self._ways) >= MOST:
@@ -171,7 +172,7 @@ class Shortcuts:
             ]
         except KeyError:
             return None
-        if not LONG_WAY.isdisjoint(fields) or (way.is_wary and b"cookie" in fields):
+        if not way.long_way.isdisjoint(fields):
             return None
         return None if way.trusts_context and self.set_outside() else (way, fields)
 
@@ -195,7 +196,7 @@ class Shortcuts:
             if found is None:
                 return None
             way = found
-        if not LONG_WAY.isdisjoint(fields) or (way.is_wary and b"cookie" in fields):
+        if not way.long_way.isdisjoint(fields):
             return None
         if way.trusts_context and self.set_outside():
             return None
@@ -229,6 +230,18 @@ class Shortcuts:
             {"type": "http.response.start", "status": 304, "headers": way.unchanged.copy()},
             {"type": "http.response.body", "body": b""},
         )
+
+
+def long_way(route: CachedRoute) -> frozenset[bytes]:
+    """Return the fields that have to be looked at, of requests to one route."""
+    return _LONG_WAYS[route.is_wary, route.pure]
+
+
+_LONG_WAYS: Final = {
+    (wary, pure): LONG_WAY | ({b"cookie"} if wary else set()) | (set() if pure else {b"origin"})
+    for wary in (False, True)
+    for pure in (False, True)
+}
 
 
 def book_of(reader: Reader, entry: Entry) -> TagBook | None:
