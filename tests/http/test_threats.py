@@ -520,6 +520,20 @@ async def test_invented_origins_cost_those_without_one_nothing(serve):
     assert (await get("/")).hit
 
 
+async def test_invented_origins_cost_real_ones_nothing(serve):
+    """The variant leaves that was asked for longest ago, and there are never more than allowed."""
+    page = counting()
+    get = serve(page, max_variants=3)
+    real = {"Origin": "https://a.test"}
+    await get("/", real)
+    for number in range(10):
+        assert not (await get("/", {"Origin": f"https://{number}.test"})).hit
+        assert (await get("/", real)).hit
+    assert (await get("/", {"Origin": "https://9.test"})).hit
+    assert not (await get("/", {"Origin": "https://0.test"})).hit
+    assert page.runs == 12
+
+
 async def test_a_uncacheable_leader_is_shared_with_nobody(serve):
     """Each of those who waited runs the handler, and those who come next do not queue."""
     gate, entered, third = asyncio.Event(), asyncio.Event(), asyncio.Event()

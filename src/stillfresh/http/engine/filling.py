@@ -219,7 +219,7 @@ class Fill:
                 return old
             region = self.reader.region
             with suppress(ProviderUnavailable):  # what comes next will say so
-                await region.delete(ON_LOOP.ops(region.guard), [call.key])
+                await region.drop(ON_LOOP.ops(region.guard), [call.key])
             return Unkept(self, self._reply(Response(old.status, said, old.body), verdict))
         if not verdict.explicit:  # not longer than its handler has said of it, or says now
             own = min(verdict.lifetime, old.lifetime)

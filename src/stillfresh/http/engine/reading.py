@@ -29,6 +29,7 @@ from .routes import Failure
 from .scope import request_object, target_of
 from .shortcut import book_of
 from .unkept import Unkept
+from .variants import Learnt, make_room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,24 +63,6 @@ class Found(NamedTuple):
 
 class Pass(NamedTuple):
     """The handler has to answer, and nothing is shared."""
-
-
-class Learnt(NamedTuple):
-    """What is known about the variants of one URL."""
-
-    names: tuple[bytes, ...]
-    first: str
-    """The variant in the primary entry."""
-    seen: dict[str, float]
-    """The variants that are kept, and until when; room is made by time."""
-
-    def has_room(self, variant: str, most: int, now: float) -> bool:
-        """Tell whether one more variant may be kept."""
-        if variant in self.seen or len(self.seen) < most:
-            return True
-        for name in [name for name, until in self.seen.items() if until <= now]:
-            del self.seen[name]
-        return len(self.seen) < most
 
 
 class Readings:
@@ -161,6 +144,8 @@ class Readings:
         names = self._names(plan)
         for _ in range(ROUNDS):
             call = self._call(plan, fill, names)
+            if fill.unshared and b"origin" in names:
+                fill.unshared = not await make_room(self._learnt[plan.key], fill.reader, plan.key)
             answered = await self._one(plan, fill, call, wished)
             if answered is None:
                 return Pass()
@@ -385,7 +370,7 @@ class Readings:
             learnt = self._learnt[plan.key] = Learnt(value.vary, value.variant, seen)
         most = plan.route.cache.max_variants
         if learnt is not None and learnt.has_room(value.variant, most, now):
-            learnt.seen[value.variant] = now + max(1.0, value.lifetime)
+            learnt.note(value.variant, now + max(1.0, value.lifetime))
 
     async def forget(self, found: Found) -> None:
         """Drop a response whose application raised after it was whole."""
