@@ -31,6 +31,7 @@ async def test_a_client_that_has_it_gets_a_304(behind, profile, asked, fields):
     assert (got.status, got.body) == (304, b"")
     assert got.get("etag") == TAG
     assert got.get("content-length") is None
+    assert got.cache == "fwd=uri-miss; fwd-status=200"
     assert asked[0].lower() not in origin.seen[0]
     assert (await get("/")).body == b"page"
 
@@ -104,6 +105,34 @@ async def test_known_not_to_be_kept_its_handler_gets_ranges(lab, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "other",
+    [{"Authorization": "x"}, {"Accept-Encoding": "gzip;q=0", "X-Coded": "gzip"}],
+    ids=["credentials", "a coding that is refused"],
+)
+async def test_what_is_not_kept_of_one_request_leaves_the_others_theirs(lab, other):
+    """Nobody makes the conditions of others go inward where something is stored."""
+    runs = []
+
+    async def page(request):
+        runs.append(1)
+        coded = request.headers.get("x-coded")
+        fields = {"vary": "Accept-Encoding, X-Coded", "etag": TAG, "cache-control": "max-age=60"}
+        return PlainTextResponse(
+            "page", headers=fields | ({"content-encoding": coded} if coded else {})
+        )
+
+    async with App() as app:
+        site = Starlette(routes=[Route("/", page)])
+        get = lab.Client(HttpCacheMiddleware(site, profile="safe", cache_app=app))
+        for _ in range(2):
+            assert not (await get("/", other)).hit
+        await get("/")
+        await get("/", other)
+        got = await get("/", {"If-None-Match": TAG})
+        assert (got.status, got.hit) == (304, True)
+
+
+@pytest.mark.parametrize(
     "said", [{"cache-control": "private"}, {"cache-control": "no-store"}, {"set-cookie": "a=ann"}]
 )
 async def test_a_304_that_is_not_for_everybody(behind, said):
@@ -124,7 +153,7 @@ async def test_a_304_that_is_not_for_everybody(behind, said):
     assert (got.status, got.body) == (200, b"old")
     for name, value in said.items():
         assert got.get(name) == value
-    assert not got.hit
+    assert got.cache == "fwd=stale; fwd-status=304"
     assert "if-none-match" in origin.seen[1]
     again = await get("/")  # nothing is there to be asked about
     assert "if-none-match" not in origin.seen[2]
@@ -144,6 +173,7 @@ async def test_a_304_that_is_not_for_everybody_answers_the_clients_condition(beh
     got = await get("/", {"If-None-Match": TAG})
     assert (got.status, got.body) == (304, b"")
     assert got.get("cache-control") == "private"
+    assert got.cache == "fwd=stale"  # the application has said 304, too
 
 
 @pytest.mark.parametrize("length", [b"5", b"3", b"four", b"", b"4, 5"])

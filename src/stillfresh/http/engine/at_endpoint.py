@@ -25,7 +25,7 @@ from .capture import BUFFER_BREAKERS, Capture, note_end
 from .cheap import asked_validators, spared
 from .exchange import ANSWERED, Answered, Exchange, exchange_here
 from .filling import Fill
-from .planning import NobodyError, Plan, dresser, has_already, undressed
+from .planning import NobodyError, Plan, dresser, spared_head, undressed
 from .reading import Pass
 from .replies import answer, keep
 from .scope import inner_scope
@@ -157,7 +157,7 @@ class Endpoints:
             return fill.led
         found = reading.result()
         if isinstance(found, Pass):
-            capture.dress, capture.spares = dresser(plan), partial(has_already, plan)
+            capture.dress, capture.spares = dresser(plan), partial(spared_head, plan)
             return None
         return self._answered(exchange, capture, found.reply)
 

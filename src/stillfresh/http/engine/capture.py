@@ -16,7 +16,6 @@ import asyncio
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from ..rules.conditional import fields_of_304
 from ..rules.fields import members
 from ..rules.message import Response, first, joined, lowered, replaced
 
@@ -46,8 +45,8 @@ class Capture:
         """Says from the head of a response whether it is worth keeping."""
         self.dress: Callable[[int, Headers], Headers] | None = None
         """Makes of the fields of a response what a client gets, where it goes live."""
-        self.spares: Callable[[int, Headers], bool] | None = None
-        """Says from the head that a client gets live whether it has the response already."""
+        self.spares: Callable[[int, Headers], Headers | None] | None = None
+        """Makes the head of a 304 of that which a client gets live, if it has the response."""
         self._spared = False
         """It does: what comes after the head is not for it."""
         self.limit = 0
@@ -283,12 +282,12 @@ class Capture:
         if message["type"] != "http.response.start":
             return [message]
         headers = self.headers if self.dress is None else self.dress(self.status, self.headers)
-        if self.spares is None or not self.spares(self.status, headers):
+        unchanged = None if self.spares is None else self.spares(self.status, headers)
+        if unchanged is None:
             return [message if self.dress is None else {**message, "headers": list(headers)}]
         self._spared = True
-        unchanged = list(fields_of_304(headers))
         return [
-            {"type": "http.response.start", "status": 304, "headers": unchanged},
+            {"type": "http.response.start", "status": 304, "headers": list(unchanged)},
             {"type": "http.response.body", "body": b""},
         ]
 

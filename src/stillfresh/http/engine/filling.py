@@ -28,7 +28,7 @@ from .capture import BUFFER_BREAKERS, Capture, Incomplete, until
 from .cheap import asked_validators, spared
 from .coding import coded
 from .frame import Stored
-from .planning import added, dressed, has_already
+from .planning import added, dressed, spared_head
 from .replies import (
     Kept,
     Reply,
@@ -98,7 +98,7 @@ class Fill:
         """What is kept of each path."""
         self.status: int | None = None
         """What came from inside."""
-        self._usable = self._usable_if_raised = self._validating = False
+        self._usable = self._usable_if_raised = self._validating = self._stale = False
         self._began = 0.0
         self._said: Computation | None = None
         """What the handler decides about its response."""
@@ -111,12 +111,13 @@ class Fill:
         self.exchange = inside
 
     @property
-    def is_unmarked(self) -> bool:
-        """What was not kept is a 200 with nothing of ours: its handler knows its validators."""
+    def knows_itself(self) -> bool:
+        """What was not kept is a 200 whose handler can answer conditions, or send a part."""
         capture, verdict = self.capture, self.verdict
-        if capture is None or verdict is None or verdict.store:
+        if capture is None or verdict is None or verdict.store or self.plan.asked.open_only:
             return False
-        return capture.status == 200 and not self._is_asked(verdict)
+        headers = capture.headers
+        return capture.status == 200 and conditional.has_validator(headers)
 
     async def led_or(self, reading: asyncio.Task[Any]) -> None:
         """Wait until this request goes inward, or is answered without."""
@@ -147,6 +148,7 @@ class Fill:
             computation.skip()
             return Unkept(self, REFUSED, shared=True)
         old = await self._old(call)
+        self._stale = old is not None
         cheap = await self._cheap(call, old, computation)
         if cheap is not None:
             return cheap
@@ -272,7 +274,7 @@ class Fill:
     def _watch(self, capture: Capture) -> None:
         policy = self.plan.route.cache
         capture.keep, capture.dress = self._worth_keeping, self.dress
-        capture.spares = partial(has_already, self.plan)
+        capture.spares = partial(spared_head, self.plan)
         capture.limit, capture.tee = policy.max_body, policy.stream == "tee"
 
     async def _whole(self, capture: Capture) -> Response | None:
@@ -373,8 +375,9 @@ class Fill:
             strong = self.plan.route.cache.etag == "strong"
             tag = conditional.entity_tag(response.headers, response.body, strong=strong)
             headers = (*headers, (b"etag", tag))
-        if has_already(self.plan, response.status, headers):
-            return Reply(304, conditional.fields_of_304(headers), b"")
+        unchanged = spared_head(self.plan, response.status, headers)
+        if unchanged is not None:
+            return Reply(304, unchanged, b"")
         body = b"" if self.plan.request.method == "HEAD" else response.body
         return Reply(response.status, headers, body)
 
@@ -383,7 +386,8 @@ class Fill:
         said, verdict = self._said, self._judge(Response(code, headers))
         if said is not None and said.fresh is not None and verdict.store and not verdict.explicit:
             verdict = with_ttl(verdict, said.fresh)
-        sent = dressed(self.plan, code, headers, verdict, said)
+        stale, inside = self._stale, self.status
+        sent = dressed(self.plan, code, headers, verdict, said, stale=stale, inside=inside)
         if verdict.store and unkept_cookies(self.plan.route.cache, headers):
             sent = for_one(sent, ours=not has(headers, b"cache-control"))
         self.plan.route.learn_vary(self.plan.key, code, sent)

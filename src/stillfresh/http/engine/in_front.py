@@ -32,7 +32,7 @@ from .capture import Capture, until
 from .changes import answer_unsafe, dropping
 from .exchange import Exchange, exchange_here
 from .filling import Fill
-from .planning import Plan, dresser, has_already
+from .planning import Plan, dresser, spared_head
 from .reading import Found, Pass, Readings
 from .scope import inner_scope, request_of, send_reply
 from .shortcut import Shortcuts
@@ -168,7 +168,7 @@ class Engine:
         if isinstance(found, Pass):
             exchange = Exchange(self.endpoints, plan.request, inner_scope(scope))
             exchange.passing, exchange.route = True, plan.route
-            spares = partial(has_already, plan)
+            spares = partial(spared_head, plan)
             await self._through(exchange, receive, send, dresser(plan), spares)
             return
         if found.reply is not None and not (capture is not None and capture.live):
@@ -196,7 +196,7 @@ class Engine:
         receive: Receive,
         send: Send,
         dress: Callable[[int, Headers], Headers] | None,
-        spares: Callable[[int, Headers], bool] | None = None,
+        spares: Callable[[int, Headers], Headers | None] | None = None,
     ) -> None:
         capture = exchange.capture = Capture(self.inner, exchange.scope, receive, send)
         capture.dress, capture.spares, capture.keyed = dress, spares, exchange.keyed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...keys.canonical import encode
 from ..rules import conditional, request_verdict, response_verdict, status
 from ..rules.key import digest
-from ..rules.message import Response, first, has, without
+from ..rules.message import Response, first, has, joined, replaced, without
 from ..rules.message import values as values_of
 from .coding import may_be_coded
 from .frame import merged
@@ -179,11 +179,20 @@ def dressed(
     headers: Headers,
     verdict: Verdict,
     said: Computation | None = None,
+    *,
+    stale: bool = False,
+    inside: int | None = None,
 ) -> Headers:
-    """Return the fields of a response that was not stored."""
+    """
+    Return the fields of a response that was not stored.
+
+    *stale*: an old one was there. *inside* is the status that the application has answered with.
+    """
     headers = without(headers, plan.route.cache.own_fields)
     headers = merged(headers, added(plan, code, headers, verdict, said))
-    member = member_of(plan, status.forwarded(plan.asked.reason or b"uri-miss"), verdict.why)
+    reason = plan.asked.reason or (b"stale" if stale else b"uri-miss")
+    member = status.after(status.forwarded(reason), inside, code)
+    member = member_of(plan, member, verdict.why)
     return status.with_status(headers, member) if member else headers
 
 
@@ -204,13 +213,21 @@ def dresser(plan: Plan) -> Callable[[int, Headers], Headers]:
     return dress
 
 
-def has_already(plan: Plan, code: int, headers: Headers) -> bool:
-    """Tell whether the client has this response, so that a 304 is enough (http-rules.md C2)."""
+def spared_head(plan: Plan, code: int, headers: Headers) -> Headers | None:
+    """Return the fields of a 304 if the client has this response already (http-rules.md C2)."""
     request = plan.request
     if code != 200 or request.method not in {"GET", "HEAD"}:
-        return False
+        return None
     tag, modified = first(headers, b"etag"), first(headers, b"last-modified")
-    return conditional.not_modified(request.headers, tag, modified, None, time.time())
+    if not conditional.not_modified(request.headers, tag, modified, None, time.time()):
+        return None
+    headers = conditional.fields_of_304(headers)
+    said = joined(headers, b"cache-status")
+    if said is None or not plan.route.cache.cache_status:
+        return headers
+    confirmed = b"; fwd-status=304"  # then it is what is sent
+    told = said.replace(confirmed, b"") if confirmed in said else said + b"; fwd-status=200"
+    return replaced(headers, b"cache-status", told)
 
 
 def undressed(route: CachedRoute) -> Callable[[int, Headers], Headers]:

@@ -132,9 +132,7 @@ class Readings:
         now = reader.region.clock.now()
         cache = plan.route.cache
         fill.paths = self._paths
-        if self._resting.holds(plan.key, now) or (
-            self._unkept_lately.holds(plan.key, now) and conditional.has_any(plan.request.headers)
-        ):
+        if self._resting.holds(plan.key, now):
             return Pass()
         wished = self._wished(plan)
         if wished is not None and wished.has(b"no-store") and not cache.directives_interval:
@@ -146,6 +144,8 @@ class Readings:
             call = self._call(plan, fill, names)
             if fill.unshared and b"origin" in names:
                 fill.unshared = not await make_room(self._learnt[plan.key], fill.reader, plan.key)
+            if await self._is_for_the_handler(plan, reader, call.key):
+                return Pass()
             answered = await self._one(plan, fill, call, wished)
             if answered is None:
                 return Pass()
@@ -173,6 +173,14 @@ class Readings:
                 return Pass()
             return self._found(plan, fill, call, answered, value)
         return Pass()
+
+    async def _is_for_the_handler(self, plan: Plan, reader: Reader, name: str) -> bool:
+        """Tell whether a request has conditions of what is known to be kept by nobody (C6)."""
+        now, headers = reader.region.clock.now(), plan.request.headers
+        if not (self._unkept_lately.holds(plan.key, now) and conditional.has_any(headers)):
+            return False
+        entry, _ = await reader.look(name, ON_LOOP)
+        return entry is None
 
     def warm(self, plan: Plan, reader: Reader) -> Found | None:
         """Return the answer of a hit in memory, where that takes no more than a look."""
@@ -286,7 +294,7 @@ class Readings:
 
     def _unkept(self, plan: Plan, fill: Fill, value: Unkept, now: float) -> Found | Pass:
         if value.fill is fill:
-            if fill.is_unmarked:
+            if fill.knows_itself:
                 self._unkept_lately.note(plan.key, now + HIT_FOR_MISS)
             return Pass() if value.lost else Found(value.reply, "miss")
         if value.shared:
