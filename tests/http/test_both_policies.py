@@ -138,3 +138,31 @@ async def test_a_stream_goes_on_at_once(lab):
         second.set()
         assert (await asking).body == b"onetwo"
         assert (await get("/")).hit
+
+
+async def test_an_endpoint_that_comes_too_late_changes_nothing(lab):
+    """Something around it has answered before it is reached; nobody takes that over."""
+    runs = []
+
+    async def page(request):
+        runs.append(1)
+        return Response("page")
+
+    site = Starlette(routes=[Route("/", http_cache("1 minute")(page))])
+
+    async def hasty(scope, receive, send):
+        fields = [(b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b"soon"})
+
+        async def nowhere(message):
+            pass
+
+        await site(scope, receive, nowhere)
+
+    async with App() as app:
+        get = lab.Client(HttpCacheMiddleware(hasty, profile="safe", cache_app=app))
+        for number in range(1, 3):
+            got = await get("/")
+            assert (got.status, got.text, got.hit) == (200, "soon", False)
+            assert len(runs) == number

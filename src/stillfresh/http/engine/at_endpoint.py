@@ -77,7 +77,7 @@ class Endpoints:
             if exchange.filling.route is route:
                 return None
             self.readings.defer(exchange.filling)
-            if not exchange.may_change_hands:
+            if not exchange.may_change_hands or capture.status:  # somebody has answered already
                 exchange.tainted = "its route has a policy of its own"
                 return None
             exchange.filling, exchange.changed_hands = None, True

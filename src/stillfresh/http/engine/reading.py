@@ -142,7 +142,7 @@ class Readings:
         names = self._names(plan)
         for _ in range(ROUNDS):
             call = self._call(plan, fill, names)
-            if fill.unshared and b"origin" in names:
+            if fill.unshared and plan.asked.store and b"origin" in names:
                 fill.unshared = not await make_room(self._learnt[plan.key], fill.reader, plan.key)
             if await self._is_for_the_handler(plan, reader, call.key):
                 return Pass()
