@@ -2,6 +2,9 @@
 
 import functools
 import threading
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
 
 import pytest
 
@@ -373,6 +376,42 @@ def test_a_constructor_may_use_what_is_injected():
 
     app = App(Early)
     assert app.get(Early).seen is app.get(Engine)
+
+
+def test_what_is_abstract_has_to_be_provided():
+    """The error names the class and the way out, for an ABC and for a Protocol."""
+
+    class Base(ABC):
+        @abstractmethod
+        def rows(self) -> list[int]: ...
+
+    class Repository(Protocol):
+        def rows(self) -> list[int]: ...
+
+    class Memory(Base):
+        def rows(self) -> list[int]:
+            return [1]
+
+    for kind in (Base, Repository):
+        with pytest.raises(CannotBuild, match=rf"{kind.__name__} is abstract.*app\.provide\("):
+            App().get(kind)
+        assert App().provide(kind, Memory).get(kind).rows() == [1]
+
+
+def test_inject_may_be_the_default_of_a_field():
+    """With an annotation a dataclass takes it for one, and gives it to each instance."""
+
+    class Database:
+        rows = (1, 2)
+
+    @dataclass
+    class Service:
+        limit: int = 1
+        db: Database = inject(Database)  # noqa: RUF009
+
+    assert App(Service).get(Service).db.rows == (1, 2)
+    fake = Service(db="fake")
+    assert App(fake).get(Service).db == "fake"
 
 
 def test_inject_takes_a_class():

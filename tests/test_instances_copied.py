@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from unittest import mock
@@ -117,6 +118,29 @@ def test_a_copy_keeps_what_only_looks_like_a_binding() -> None:
 
     twin = copy.copy(App(Holder()).get(Holder))
     assert vars(twin) == {"load": load}
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy])
+def test_a_state_without_anything_is_a_state(how) -> None:
+    """A class that leaves out what cannot be copied makes it anew in `__setstate__`, as when free."""
+
+    class Locked:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def __getstate__(self) -> dict[str, object]:
+            return {name: value for name, value in vars(self).items() if name != "lock"}
+
+        def __setstate__(self, state: dict[str, object]) -> None:
+            vars(self).update(state)
+            self.lock = threading.Lock()
+
+        @cache
+        def get(self) -> int:
+            with self.lock:
+                return 1
+
+    assert how(App(Locked).get(Locked)).get() == 1
 
 
 def test_a_state_of_ones_own_is_left_alone() -> None:

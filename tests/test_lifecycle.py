@@ -152,6 +152,36 @@ async def test_one_method_may_be_several_hooks():
     assert log == ["note", "more", "note"]
 
 
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+async def test_a_hook_may_stand_below_another_decorator(kind):
+    """The mark is on the function, whatever is around it."""
+    log = []
+
+    class Service:
+        @kind
+        @hook("start")
+        def note(*args):
+            log.append(len(args))
+
+    async with App(Service):
+        assert log == [0 if kind is staticmethod else 1]
+
+
+def test_a_generator_is_no_hook():
+    """Nobody would go on behind its `yield`: two hooks say the same, and run."""
+    with pytest.raises(InvalidOption, match="Write two hooks"):
+
+        @hook("start")
+        async def lifespan(self):
+            yield
+
+    with pytest.raises(InvalidOption, match="Write two hooks"):
+
+        @hook("start")
+        def also(self):
+            yield
+
+
 async def test_a_cached_method_may_be_a_hook():
     """Warming is one line: the hook above the cached method."""
     calls = []

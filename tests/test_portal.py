@@ -57,6 +57,18 @@ def test_results_errors_and_context(portal):
         portal.run(fail())
 
 
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_what_ends_a_program_reaches_the_caller(portal, kind):
+    """A loop ends by it, and would tell nobody; here it is the caller's, and the loop goes on."""
+
+    async def leave():
+        raise kind
+
+    with pytest.raises(kind):
+        portal.run(leave())
+    assert portal.run(where())
+
+
 def test_close_ends_what_still_runs(portal):
     """Tasks are cancelled and may clean up; async generators and executors are closed."""
     ended = []

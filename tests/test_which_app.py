@@ -9,6 +9,9 @@ from stillfresh import (
     AmbiguousApp,
     App,
     Cache,
+    CacheProvider,
+    InvalidOption,
+    MemoryCacheProvider,
     NotRunning,
     cache,
     hook,
@@ -121,15 +124,43 @@ async def test_an_owned_instance_is_not_moved_by_the_ambient_app():
         assert await theirs.get(Service).f() == 1
 
 
-async def test_an_instance_that_is_given_away_leaves_the_short_cut_of_its_first_app():
-    """The next app has it at once: its entries, its invalidations."""
+async def test_an_instance_is_not_taken_from_an_app_that_runs():
+    """Its caches are that app's; another one would drop what it does not serve."""
     service = Service()
     async with App(service), App() as other:
         assert [await service.f(), await service.f()] == [1, 1]
+        with pytest.raises(InvalidOption, match=r"belongs to <App\(Service\), running>"):
+            App(service)
+        with pytest.raises(InvalidOption, match="an instance of its own"):
+            other.provide(Service, service).get(Service)
+        assert await service.f() == 1
+        await service.f.invalidate()
+        assert await service.f() == 2
+
+
+async def test_an_instance_that_is_given_away_leaves_the_short_cut_of_its_first_app():
+    """After that one has stopped the next app has it: its entries, its invalidations."""
+    service = Service()
+    async with App() as other:
+        async with App(service):
+            assert [await service.f(), await service.f()] == [1, 1]
         other.provide(Service, service).get(Service)
         assert [await service.f(), await service.f()] == [2, 2]
         await service.f.invalidate()
         assert await service.f() == 3
+
+
+async def test_apps_that_run_may_share_what_has_no_caches():
+    """A connection pool, a provider: whoever has it, nothing of it is in a cache."""
+
+    class Pool:
+        pass
+
+    pool, provider = Pool(), MemoryCacheProvider()
+    one = App().provide(Pool, pool).provide(CacheProvider, provider)
+    other = App().provide(Pool, pool).provide(CacheProvider, provider)
+    async with one, other:
+        assert one.get(Pool) is other.get(Pool) is pool
 
 
 async def test_a_given_or_provided_instance_is_owned_too():

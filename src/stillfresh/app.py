@@ -49,7 +49,7 @@ class Extension:
     """What an upper floor does for every app; subclass it and append to `extensions`."""
 
     def adopt(self, app: App, instance: object) -> None:
-        """An instance came into the app's hands."""
+        """An instance is about to be the app's: raise what speaks against it."""
 
     def check(self, app: App) -> None:
         """The app is about to start: raise what is wrong with it."""
@@ -183,11 +183,11 @@ class App(Served):
     def _adopt(self, instance: object) -> None:
         if instance is self:
             return
+        for extension in extensions:
+            extension.adopt(self, instance)
         if registry.owner_of(instance) is not self:
             self._owned[id(instance)] = instance  # an override, too, is its own for good
             registry.own(self, instance)
-        for extension in extensions:
-            extension.adopt(self, instance)
 
     def _changed(self, *, provider: bool) -> None:
         for extension in extensions:

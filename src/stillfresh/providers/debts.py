@@ -12,7 +12,7 @@ A process owes, not an app:
 
 from __future__ import annotations
 
-from itertools import islice
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
@@ -44,9 +44,11 @@ class Debts:
         return len(self._owed)
 
     def __str__(self) -> str:
+        """Name operations and caches, and no key: in one there may be what is no log's affair."""
         with self._lock:
-            shown = ", ".join(map(repr, islice(self._owed, _SHOWN)))
-        return f"{shown} and more" if len(self) > _SHOWN else shown
+            counted = Counter(place for change in self._owed for place in _places(change))
+        shown = [f"{count} {where}" for where, count in counted.most_common(_SHOWN)]
+        return ", ".join(shown) + (" and more" if len(counted) > _SHOWN else "")
 
     def marked(self) -> list[tuple[Change, object]]:
         """Return what is owed now, each with its mark."""
@@ -85,6 +87,20 @@ class Debts:
         if len(changes) > MOST_REMEMBERED and self._clears_all:
             return [("clear_all",)]
         return list(changes)
+
+
+def _places(change: Change) -> set[str]:
+    match change:
+        case ("drop", addresses):
+            return {f"drop in {address.namespace!r}" for address in addresses}
+        case ("expire", address):
+            return {f"expire in {address.namespace!r}"}
+        case (name, str() as namespace, *_):
+            return {f"{name} in {namespace!r}"}
+        case (name, *_):
+            return {f"{name} in all caches"}
+        case _:
+            return set()
 
 
 class Debtor:

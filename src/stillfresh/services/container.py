@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import AlreadyResolved, CannotBuild, InvalidOption
 from ..forks import free_in_child
+from .injection import let_classes_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +25,8 @@ T = TypeVar("T")
 class Container:
     """The services of one app."""
 
-    def __init__(self, built: Callable[[object], None]) -> None:
-        self._built = built
+    def __init__(self, tell: Callable[[object], None]) -> None:
+        self._tell = tell
         """Told about each instance, before anybody gets it."""
         self._lock = free_in_child()
         self._provided: dict[type, object] = {}
@@ -108,6 +109,10 @@ class Container:
             found.update({kind: layers[-1] for kind, layers in self._overrides.items() if layers})
         return list({id(one): one for one in found.values()}.values())
 
+    def _built(self, instance: object) -> None:
+        let_classes_answer(instance)
+        self._tell(instance)
+
     def _resolved(self, kind: type, by: str) -> object:
         if kind not in self._instances:
             self._instances[kind] = self._make(kind, by)
@@ -164,6 +169,12 @@ def checked_use(kind: type, use: object) -> object:
 
 
 def _construct(kind: type, use: type) -> object:
+    if inspect.isabstract(use) or getattr(use, "_is_protocol", False):
+        msg = (
+            f"{use.__qualname__} is abstract. Say what stands for it: "
+            f"app.provide({kind.__qualname__}, ...), with a class, an instance or a factory."
+        )
+        raise CannotBuild(msg)
     for parameter in _required(use):
         msg = (
             f"{use.__qualname__} needs {parameter!r}, and an app builds services without "

@@ -41,6 +41,12 @@ def hook(moment: str) -> Callable[[F], F]:
         if not callable(function):
             msg = f"@hook({moment!r}) on {function!r}: expected a method of a service."
             raise InvalidOption(msg)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            msg = (
+                f"@hook({moment!r}) on {function!r}: nobody would run what a generator has after "
+                "its yield. Write two hooks, 'start' and 'stop'."
+            )
+            raise InvalidOption(msg)
         moments = (*getattr(function, _MARK, ()), moment)
         cast("Any", function).__stillfresh_hook__ = moments
         return function
@@ -53,8 +59,12 @@ def hooks_of(service: object, moment: str) -> list[Callable[[], object]]:
     names: dict[str, None] = {}
     for owner in reversed(type(service).__mro__):
         names.update(dict.fromkeys(vars(owner)))
-    return [
-        getattr(service, name)
-        for name in names
-        if moment in getattr(inspect.getattr_static(type(service), name, None), _MARK, ())
-    ]
+    return [getattr(service, name) for name in names if moment in _moments(service, name)]
+
+
+def _moments(service: object, name: str) -> tuple[str, ...]:
+    found = inspect.getattr_static(type(service), name, None)
+    moments: tuple[str, ...] = getattr(found, _MARK, ())
+    if not moments and isinstance(found, staticmethod | classmethod):  # the mark is below it
+        moments = getattr(found.__func__, _MARK, ())
+    return moments

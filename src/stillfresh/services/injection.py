@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import getattr_static
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast, overload
 
 from ..errors import InvalidOption
@@ -63,6 +64,24 @@ def injected(service: object) -> list[type]:
 def injected_in(kind: type) -> list[type]:
     """Return the classes that services of class *kind* declare to need."""
     return [one.kind for one in _attributes(kind).values() if isinstance(one, Injected)]
+
+
+def let_classes_answer(service: object) -> None:
+    """
+    Take declarations out of the instance: a dataclass gives each the default of a field.
+
+    Raises:
+        InvalidOption: The class has none under that name, so that nobody would look it up.
+    """
+    own: dict[str, object] = getattr(service, "__dict__", {})
+    for name in [name for name, value in own.items() if isinstance(value, Injected)]:
+        if not isinstance(getattr_static(type(service), name, None), Injected):
+            msg = (
+                f"{type(service).__qualname__}.{name} = inject(...): its class does not have it, "
+                "so nobody looks it up. Write it in the class body, without an annotation."
+            )
+            raise InvalidOption(msg)
+        del own[name]
 
 
 def _attributes(kind: type) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -30,12 +30,15 @@ class Portal:
                 target=self._serve, args=(loop,), name="stillfresh-loop", daemon=True
             )
             self._thread.start()
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = asyncio.run_coroutine_threadsafe(_answered(coroutine), self._loop)
         try:
-            return future.result()
+            answer, error = future.result()
         except BaseException:
             future.cancel()
             raise
+        if error is not None:
+            raise error
+        return cast("T", answer)
 
     def close(self) -> None:
         """End the loop and its thread; what still runs on it is cancelled."""
@@ -68,3 +71,15 @@ class Portal:
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+
+
+async def _answered(coroutine: Coroutine[Any, Any, T]) -> tuple[T | None, BaseException | None]:
+    """
+    Return what *coroutine* answers, and what it raises.
+
+    A loop that meets SystemExit or KeyboardInterrupt in a task ends by it, and tells nobody.
+    """
+    try:
+        return await coroutine, None
+    except (SystemExit, KeyboardInterrupt) as error:
+        return None, error

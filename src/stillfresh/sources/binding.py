@@ -8,8 +8,9 @@ from functools import wraps
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
-from ..app import App, extensions
+from ..app import App, extensions, registry
 from ..caching import Cache, named_functions
+from ..errors import InvalidOption
 from .cached import Cached, SyncCached, generated
 from .claims import name_taken
 from .definition import Definition
@@ -47,7 +48,13 @@ class CachingExtension(LedgerExtension):
     """Binds the cached methods of the services that an app owns, and checks their names."""
 
     def adopt(self, app: App, instance: object) -> None:
-        del app
+        owner = registry.owner_of(instance)
+        if owner not in {None, app} and owner.running and any(cached_attributes(type(instance))):
+            msg = (
+                f"{type(instance).__qualname__}: this instance belongs to {owner!r}, which runs, "
+                f"and so do its caches. Give {app!r} an instance of its own."
+            )
+            raise InvalidOption(msg)
         own = getattr(instance, "__dict__", None)
         if own is None:
             return
@@ -125,9 +132,11 @@ def _hide_bindings(kind: type) -> None:
     if "__stillfresh_bindings_hidden__" in vars(kind):
         return
     original: Any = kind.__getstate__
+    plain = original is object.__getstate__
 
     def __getstate__(self: object) -> object:  # noqa: N807  # it replaces the method
-        return _without_bindings(original(self), self)
+        kept = _without_bindings(original(self), self)
+        return None if kept == {} and plain else kept  # as it says of who has no attributes
 
     changed = cast("Any", kind)
     changed.__getstate__ = __getstate__
@@ -156,7 +165,7 @@ def _without_bindings(state: Any, instance: object) -> Any:
     if not isinstance(state, dict):
         return state
     kept = {name: value for name, value in state.items() if not is_binding(value, instance)}
-    return state if len(kept) == len(state) else kept or None
+    return state if len(kept) == len(state) else kept
 
 
 extensions.insert(0, CachingExtension())  # what others keep of its readers they let go of after it
