@@ -352,3 +352,25 @@ async def test_who_waits_for_another_process_is_woken_by_the_push(url, prefix, m
     assert not waiter.tier.near._watchers
     for one in (holder, waiter):
         await one.stop()
+
+
+async def test_what_the_server_pushes_is_no_reply(url, proxy, prefix):
+    """A command that gets lost is given up after the time-out, however much others write."""
+    async with made(proxy.url, prefix, timeout="200 ms") as app, made(url, prefix) as other:
+        service, writer = app.get(Service), other.get(Service)
+        await listening_to(app)
+
+        async def write() -> None:
+            while True:
+                await writer.g.cache.set("k", [0])
+                await asyncio.sleep(0.02)
+
+        writing = asyncio.create_task(write())
+        proxy.requests.clear()
+        try:
+            async with asyncio.timeout(5):
+                with pytest.raises(ProviderUnavailable, match="no reply within"):
+                    await service.f.invalidate()
+        finally:
+            writing.cancel()
+            proxy.requests.set()

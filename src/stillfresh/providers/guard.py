@@ -21,6 +21,7 @@ from ..events import log
 from .breaker import Breaker
 from .guarded import Operations
 from .memory import MemoryCacheProvider
+from .payer import Payer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..events import Listeners
     from .base import CacheProvider
+    from .debts import Change
 
 
 class Guard(Breaker):
@@ -39,6 +41,7 @@ class Guard(Breaker):
         """The operations for coroutines."""
         self.blocking = Operations(self, provider.blocking, blocking=True)
         """The operations that never suspend."""
+        self._payer = Payer(clock, self.debts, self.waiting, self.blocking)
         self._deafen: Callable[[], None] | None = None
         """Ends the reports of evictions."""
         self._set(down=False)
@@ -55,6 +58,12 @@ class Guard(Breaker):
         self.blocking_reads: Operations | MemoryCacheProvider = self.blocking
         if memory is not None:
             self.blocking_reads = memory.blocking
+
+    def owe(self, change: Change) -> None:
+        """Remember *change*, and see to it that it is made also where nobody comes by."""
+        super().owe(change)
+        if self.provider.shared:  # elsewhere nobody has it but who comes by
+            self._payer.begin()
 
     def hear_evictions(self) -> None:
         """
@@ -73,6 +82,7 @@ class Guard(Breaker):
         if self._deafen is not None:
             self._deafen()
         self.leave()
+        self._payer.end()
         ops = self.blocking if blocking else self.waiting
         if self.debts:
             with suppress(ProviderUnavailable, TimeoutError):

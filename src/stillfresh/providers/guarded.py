@@ -248,6 +248,17 @@ class Operations:
         breaker.answered()
         return answer
 
+    async def pay_owed(self) -> None:
+        """
+        Carry out what is owed, if it is time to try again.
+
+        Raises:
+            ProviderUnavailable: It is not, or some of it could not be done.
+        """
+        if self._breaker.admit():
+            await self._pay()
+            self._breaker.answered()
+
     async def pay_at_last(self) -> None:
         """
         Carry out what is owed, in the last moment.

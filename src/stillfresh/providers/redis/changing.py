@@ -145,7 +145,7 @@ class Changing(Storing):
     async def drop(self, addresses: Sequence[Address]) -> None:
         if addresses:
             names = self.names
-            await self.ask(*[("UNLINK", names.value(one), names.lease(one)) for one in addresses])
+            await self._done(*[("UNLINK", names.value(one), names.lease(one)) for one in addresses])
 
     async def _usable(
         self, entries: list[tuple[Address, RemoteEntry | None]], now: float
@@ -159,9 +159,9 @@ class Changing(Storing):
     async def expire(self, address: Address) -> None:
         keys = [self.names.value(address), self.names.lease(address)]
         try:
-            await self.ask(call(scripts.EXPIRE, keys))
+            await self._done(call(scripts.EXPIRE, keys))
         except Refused:  # no room to say that it is stale: then it goes
-            await self.ask(("UNLINK", *keys))
+            await self._done(("UNLINK", *keys))
 
     async def invalidate_tags(self, scope: Scope, tags: Iterable[str]) -> None:
         names = sorted(set(tags))
@@ -170,10 +170,21 @@ class Changing(Storing):
         for at in range(0, len(markers), _PAGE):
             versions = ("UNLINK", *markers[at : at + _PAGE])
             if await self.is_clustered():  # on other servers: one after the other
-                await self.ask(("UNLINK", *fences))
-                await self.ask(versions)
+                await self._done(("UNLINK", *fences))
+                await self._done(versions)
             else:
-                await self.ask(("UNLINK", *fences), versions)
+                await self._done(("UNLINK", *fences), versions)
+
+    async def _done(self, *commands: Command) -> None:
+        """
+        Send commands that answer how many names they have changed.
+
+        Raises:
+            ProviderUnavailable: They do not: the reply is not theirs, or they were not carried out.
+        """
+        for reply in await self.ask(*commands):
+            if not isinstance(reply, int):
+                raise ProviderUnavailable(f"the server answered {reply!r:.100} to a change")
 
     async def incr(self, address: Address, amount: int, windows: Windows) -> int:
         if abs(amount) > _LARGEST:
@@ -190,16 +201,19 @@ class Changing(Storing):
             [reply], [run] = await self.ask_where(
                 [call(scripts.INCR, keys, amount, px, head, seen, verdict, start, mark)]
             )
-            kind, *rest = reply
-            if kind == b"N":
-                return int(rest[0])
-            if kind == b"T":
-                raise TypeError(
-                    f"key {address.key!r} of {address.namespace!r} holds no counter, or one that "
-                    "this would take beyond 64 bits: expected a whole number. Delete it first, "
-                    "or use another key."
-                )
-            left, data = rest
+            match reply:
+                case [b"N", bytes() | int() as total]:
+                    return int(total)
+                case [b"T"]:
+                    raise TypeError(
+                        f"key {address.key!r} of {address.namespace!r} holds no counter, or one "
+                        "that this would take beyond 64 bits: expected a whole number. Delete it "
+                        "first, or use another key."
+                    )
+                case [b"F", int() as left, bytes() as data]:
+                    pass
+                case _:
+                    raise ProviderUnavailable(f"the server answered {reply!r:.100} to a count")
             seen, verdict, start = mark_of(data), "over", 0
             now = self._clock.now()
             try:
@@ -373,4 +387,4 @@ class Changing(Storing):
 
     async def _unlink(self, names: list[bytes]) -> None:
         if names:
-            await self.ask(("UNLINK", *names))
+            await self._done(("UNLINK", *names))

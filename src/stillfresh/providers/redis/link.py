@@ -277,9 +277,8 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand out the replies that have come."""
         unanswered, next_reply = self._unanswered, self._reader.gets
-        self._heard_at = self._loop.time()
         self._fed += len(data)
-        answered = 0
+        answered, pushes = 0, True
         try:
             self._reader.feed(data)
             while (reply := next_reply()) is not _NOTHING:
@@ -287,6 +286,7 @@ class Link(asyncio.Protocol):
                     if self.listener is not None:
                         self.listener.pushed(reply)
                     continue
+                pushes = False
                 request = unanswered[0]
                 done = request.take(reply)
                 if not done:
@@ -301,6 +301,8 @@ class Link(asyncio.Protocol):
                     self._fed = 0
         except (hiredis.HiredisError, IndexError) as error:
             self._cut(ProviderUnavailable(f"the server talks garbage: {error}"))
+        if not pushes or self._reader.has_data():  # a push says nothing of what was asked
+            self._heard_at = self._loop.time()
         self._busy = answered > 1
 
     def eof_received(self) -> None:
