@@ -127,6 +127,7 @@ class History:
         self._changing: dict[str, int] = defaultdict(int)
         self._changed: dict[str, int] = defaultdict(int)
         self._failed: dict[str, int] = defaultdict(int)
+        self._moved: dict[str, int] = defaultdict(int)
 
     def tick(self) -> int:
         """Return the next moment."""
@@ -152,6 +153,8 @@ class History:
         # A waiter whose holder ended without a value need not queue again.
         excused = call is not None and call.start < self._failed[key]
         mine = tick if call is None else call.start
+        # A lease that was asked for before names moved may be of the server that they have left.
+        leaseless = leaseless or mine <= self._moved[key]
         for other in self._running[key]:
             since = tick if self._changing[key] else self._changed[key]
             late = time - other.time >= self.lives.timeout
@@ -189,12 +192,13 @@ class History:
         To one that is *strict* the versions of tags are of another life there, and one tag is that
         of all keys.
         """
-        for key, running in self._running.items():
+        for key in self.keys:
             if any(
                 key.encode() in name or (strict and name.endswith((b"|all}", b"{all}")))
                 for name in names
             ):
-                for one in running:
+                self._moved[key] = self.tick()
+                for one in self._running[key]:
                     one.leaseless = True
 
     def died(self, node: str) -> None:
