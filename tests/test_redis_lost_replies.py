@@ -155,7 +155,8 @@ async def test_who_meets_a_lease_leaves_a_store_alone_that_is_on_its_way(far, pr
     held = hold_connected(proxy)
     storing = end(far, lease, "store")
     met = await asyncio.to_thread(lambda: drive(far.blocking.acquire(K)))
-    assert met == Busy(lease)
+    assert isinstance(met, Busy)
+    assert met.lease is lease
     held.set()
     assert await storing
     assert our_lease(lease.token.head) is None

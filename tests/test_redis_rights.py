@@ -19,8 +19,10 @@ from stillfresh import (
     cache,
     computation,
 )
+from stillfresh.providers.redis import listening
 from stillfresh.testing import VirtualClock
 
+PATIENCE = 10.0
 PAGE = (Path(__file__).parents[1] / "docs" / "redis.md").read_text("utf-8")
 
 
@@ -186,3 +188,49 @@ async def test_a_pattern_that_is_not_allowed_is_carried_out_when_it_is(url, pref
         await service.f(1)
         await service.f(1)
     assert seen == ["miss", "provider_down", "bypass", "bypass", "miss", "hit"]
+
+
+@pytest.fixture
+def soon_again(monkeypatch):
+    """Who is refused asks again at once, and looks often."""
+    monkeypatch.setattr(listening, "_REFUSED_SECONDS", 0.05)
+    monkeypatch.setattr(listening, "BEAT_SECONDS", 0.02)
+
+
+@pytest.mark.usefixtures("soon_again")
+async def test_a_right_for_the_near_tier_that_is_given_later_counts(url, prefix, user, raw, caplog):
+    """The server is asked again from time to time; one line says that it is on."""
+    name = user(*documented(prefix))
+    app, _ = app_at(url, name, prefix)
+    async with app:
+        service = app.get(Service)
+        await service.near(1)
+        await asyncio.sleep(0.2)  # refused, and asked again
+        assert caplog.text.count("the near tier is off") == 1
+        raw.execute_command("ACL", "SETUSER", name, "+client|tracking", "+role")
+        async with asyncio.timeout(PATIENCE):
+            while "near" not in (await service.near.explain(1)).tier:
+                await service.near(1)
+                await asyncio.sleep(0.001)
+        assert "the near tier is on again" in caplog.text
+
+
+@pytest.mark.usefixtures("soon_again")
+async def test_a_right_that_is_taken_and_given_back_counts(url, prefix, user, raw):
+    """What is tracked already is no reason to be refused for ever."""
+    name = user(*documented(prefix, "a near tier"))
+    app, _ = app_at(url, name, prefix)
+
+    async def until_near(wanted: bool) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while ("near" in (await service.near.explain(1)).tier) is not wanted:
+                await service.near(1)
+                await asyncio.sleep(0.001)
+
+    async with app:
+        service = app.get(Service)
+        await until_near(True)
+        raw.execute_command("ACL", "SETUSER", name, "-role")
+        await until_near(False)
+        raw.execute_command("ACL", "SETUSER", name, "+role")
+        await until_near(True)

@@ -269,3 +269,24 @@ def test_sentinels_are_told_nothing_that_is_the_servers():
     found = read_url("redis+sentinel://h/m?db=2&username=u&password=p&socket_keepalive=true")
     assert found.url == "redis://h:26379/?db=2&username=u&password=p&socket_keepalive=true"
     assert found.sentinels == ("redis://h:26379?socket_keepalive=true",)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis://a,b", r"redis\+cluster"),
+        ("rediss://u:p@a:1,b:2/0", r"redis\+sentinel"),
+        ("redis://h:0", "port 0"),
+        ("unix://", "a path"),
+        ("redis://h/1?db=3", "two databases"),
+    ],
+)
+def test_what_a_url_cannot_mean_is_said_at_once(url, why):
+    """A list of servers is not one of them, and of two databases none is guessed."""
+    with pytest.raises(InvalidOption, match=why):
+        read_url(url)
+
+
+def test_a_url_may_have_a_comma_in_its_password():
+    """It is looked for where the server stands; and one database may be named twice."""
+    assert read_url("redis://u:a,b@h/3?db=3").url == "redis://u:a,b@h/3?db=3"

@@ -35,18 +35,6 @@ Opened = tuple[Entry | None, object]
 """An entry, and its value as it is handed out."""
 
 
-def reader_for(
-    region: Region, policy: Policy, codec: Callable[[], Codec], *, local: bool = False
-) -> Reader:
-    """Return a reader, with a near tier where there is to be one."""
-    tier = region.guard.tier
-    if tier is not None:
-        memory = tier.default if policy.memory is None else policy.memory
-        if memory:
-            return NearReader(region, policy, codec, tier, memory)
-    return Reader(region, policy, codec, local=local)
-
-
 class NearReader(Reader):
     """A reader with a near tier."""
 

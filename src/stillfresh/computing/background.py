@@ -78,7 +78,7 @@ class Background:
             for flight in flights:
                 if not IN_THREAD.may_wait_for(flight):
                     msg = (
-                        f"{flight.key!r} is being computed on an event loop that does not run "
+                        f"{flight.title} is being computed on an event loop that does not run "
                         "while this thread blocks. Write `await app.settled()`."
                     )
                     raise StillfreshError(msg)

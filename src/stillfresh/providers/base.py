@@ -61,17 +61,23 @@ class Lease:
         """A weak reference to what computes under it; who waits for the lease waits for that."""
 
 
-class Found(NamedTuple):
+class Found:
     """The answer of `acquire` when somebody else has stored a fresh entry meanwhile."""
 
-    entry: Entry
+    __slots__ = ("entry",)
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
 
 
-class Busy(NamedTuple):
+class Busy:
     """The answer of `acquire` when somebody else holds the lease."""
 
-    lease: Lease | None = None
-    """That lease, where its holder is known to be in this process."""
+    __slots__ = ("lease",)
+
+    def __init__(self, lease: Lease | None = None) -> None:
+        self.lease = lease
+        """That lease, where its holder is known to be in this process."""
 
 
 class Refused(ProviderUnavailable):

@@ -21,7 +21,6 @@ from ..events import log
 from .breaker import Breaker
 from .guarded import Operations
 from .memory import MemoryCacheProvider
-from .payer import Payer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from ..events import Listeners
     from .base import CacheProvider
     from .debts import Change
+    from .payer import Payer
 
 
 class Guard(Breaker):
@@ -41,7 +41,7 @@ class Guard(Breaker):
         """The operations for coroutines."""
         self.blocking = Operations(self, provider.blocking, blocking=True)
         """The operations that never suspend."""
-        self._payer = Payer(clock, self.debts, self.waiting, self.blocking)
+        self._payer: Payer | None = None
         self._deafen: Callable[[], None] | None = None
         """Ends the reports of evictions."""
         self._set(down=False)
@@ -62,8 +62,13 @@ class Guard(Breaker):
     def owe(self, change: Change) -> None:
         """Remember *change*, and see to it that it is made also where nobody comes by."""
         super().owe(change)
-        if self.provider.shared:  # elsewhere nobody has it but who comes by
-            self._payer.begin()
+        if not self.provider.shared:  # nobody has it but who comes by
+            return
+        if self._payer is None:
+            from .payer import Payer  # with the first debt
+
+            self._payer = Payer(self.clock, self.debts, self.waiting, self.blocking)
+        self._payer.begin()
 
     def hear_evictions(self) -> None:
         """
@@ -82,7 +87,8 @@ class Guard(Breaker):
         if self._deafen is not None:
             self._deafen()
         self.leave()
-        self._payer.end()
+        if self._payer is not None:
+            self._payer.end()
         ops = self.blocking if blocking else self.waiting
         if self.debts:
             with suppress(ProviderUnavailable, TimeoutError):

@@ -258,6 +258,9 @@ class MemoryCacheProvider(Walks):
     # Changing by hand
 
     async def put(self, entries: Sequence[tuple[Address, Entry]]) -> None:
+        if len(entries) <= SLICE:
+            self.write(entries)
+            return
         for at in range(0, len(entries), SLICE):  # others get the lock in between
             self.write(entries[at : at + SLICE])
 

@@ -14,7 +14,6 @@ from ..events import log
 from ..keys.patterns import compile_pattern
 from ..tags import TagBook
 from .base import CacheProvider
-from .near import Near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from ..tags import Scope
     from .base import Address
     from .ears import Ear
+    from .near import Near
 
 
 class Namer(Protocol):
@@ -51,7 +51,9 @@ class Tier:
         self, names: Namer, prefixes: tuple[str, ...], default: MemoryTier | None = None
     ) -> None:
         self.prefixes = prefixes
-        self.near = Near()
+        from .near import Near  # with the first server
+
+        self.near: Near = Near()
         self.default = default
         self.book = TagBook()
         """No tag is ever dropped in it: entries of a tag go at once. Short cuts look at it."""

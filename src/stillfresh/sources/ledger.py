@@ -11,7 +11,7 @@ import contextlib
 import gc
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from ..app import App, Extension, registry
@@ -21,24 +21,26 @@ from ..entries.region import Region
 from ..errors import ProviderUnavailable, StillfreshError
 from ..events import log
 from ..forks import free_in_child
-from ..nearby import reader_for
 from ..providers.base import CacheProvider, checked_provider
 from ..providers.memory import MemoryCacheProvider
+from ..readthrough import Reader
 from ..services.current import default_app
 from .claims import elsewhere, name_taken
 from .shortcuts import disconnect_all
 
 if TYPE_CHECKING:
-    from ..readthrough import Reader
     from .claims import Claim, Source
 
 
-class Holder(NamedTuple):
+class Holder:
     """Somebody who has a name."""
 
-    reference: weakref.ref[Any]
-    source: weakref.ref[Source]
-    number: int
+    __slots__ = ("number", "reference", "source")
+
+    def __init__(self, holder: object, source: Source, number: int) -> None:
+        self.reference: weakref.ref[Any] = weakref.ref(holder)
+        self.source = weakref.ref(source)
+        self.number = number
 
 
 class Ledger:
@@ -87,7 +89,7 @@ class Ledger:
             found = self._readers.get(source, _NONE).get((claim.name, number))
             if found is None:
                 region = self._region(claim, number, source.policy.provider)
-                found = reader_for(region, source.policy, source.codec(), local=claim.local)
+                found = reader_for(region, source, local=claim.local)
                 found.packer.lasting = source.lasting
                 found.prefix = claim.prefix
                 found.counts = self.counts(source, claim.name)
@@ -251,7 +253,7 @@ class Ledger:
         number = max((one.number for one in living), default=-1) + 1
         if not claim.own_space:  # the store's namespace cannot be left: one after the other
             living, number = [], 0
-        mine = Holder(weakref.ref(claim.holder), weakref.ref(source), number)
+        mine = Holder(claim.holder, source, number)
         try:
             if had:
                 self._taken.add(claim.name)  # all who had it ask again, and wait for our lock
@@ -283,6 +285,18 @@ class Ledger:
             if self._local is None:
                 self._local = MemoryCacheProvider()
             return self._local
+
+
+def reader_for(region: Region, source: Source, *, local: bool) -> Reader:
+    """Return a reader, with a near tier where there is to be one."""
+    policy, tier = source.policy, region.guard.tier
+    if tier is not None:
+        memory = tier.default if policy.memory is None else policy.memory
+        if memory:
+            from ..nearby import NearReader  # with the first near tier
+
+            return NearReader(region, policy, source.codec(), tier, memory)
+    return Reader(region, policy, source.codec(), local=local)
 
 
 Held = tuple[str, int]

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..entry import Entry, Windows
+from ..providers.base import Lease
 from .contract_base import ContractBase, on_both_faces
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class ChangesContract(ContractBase):
         lease = await b.provider.acquire(one, take=True)
         assert await b.provider.delete([one]) == 1
         assert await b.busy(one) is False
-        assert not isinstance(lease, tuple)
+        assert isinstance(lease, Lease)
         assert not await b.provider.store(lease, b.entry(3))
         assert await b.seen(one.key) is None
         assert await b.seen(two.key) == b.value(2)

@@ -118,16 +118,17 @@ class Server(NamedTuple):
 
     def lost(self) -> ProviderUnavailable:
         """Return the error of who asked on a connection that has ended."""
-        return ProviderUnavailable(f"{self._shown()}: the connection was lost")
+        return ProviderUnavailable(f"{self.shown()}: the connection was lost")
 
     def silent(self) -> ProviderUnavailable:
         """Return the error of who has waited too long."""
         return ProviderUnavailable(
-            f"{self._shown()}: no reply within timeout={self.timeout:g} s. Is the server up? "
+            f"{self.shown()}: no reply within timeout={self.timeout:g} s. Is the server up? "
             "A slow one needs RedisCacheProvider(timeout=...)."
         )
 
-    def _shown(self) -> str:
+    def shown(self) -> str:
+        """Return where it is, for people."""
         return shown(self.url) if self.place is None else "{}:{}".format(*self.place)
 
     async def reach(self) -> Any:
@@ -223,8 +224,11 @@ def refused(reply: object) -> ProviderUnavailable:
     return ProviderUnavailable(text)
 
 
-def unavailable(error: BaseException) -> ProviderUnavailable:
+def unavailable(error: BaseException, server: Server) -> ProviderUnavailable:
     """Return the error of this library for a fault of the client."""
     if isinstance(error, NoPermissionError):
         return refused(f"NOPERM {error}")
-    return ProviderUnavailable(f"{type(error).__name__}: {str(error) or 'it took too long'}")
+    text, where = str(error) or "it took too long", server.shown()
+    if where not in text:
+        text = f"{where}: {text}"
+    return ProviderUnavailable(f"{type(error).__name__}: {text}")

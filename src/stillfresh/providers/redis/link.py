@@ -232,7 +232,7 @@ class Link(asyncio.Protocol):
                 with suppress(*FAULTS):
                     await connection.disconnect(nowait=True)
             if isinstance(error, FAULTS):
-                raise unavailable(error) from error
+                raise unavailable(error, self._server) from error
             raise
         finally:
             self._connecting = None
@@ -311,7 +311,8 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail everybody who waits."""
         self.transport = self._kept = None
-        self._drop(unavailable(exc or EOFError("the server closed the connection")))
+        error = exc or EOFError("the server closed the connection")
+        self._drop(unavailable(error, self._server))
 
     def _look_after(self) -> None:
         watch, self._watch = self._watch, None

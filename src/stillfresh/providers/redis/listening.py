@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 BEAT_SECONDS: Final = 1.0
 _SWEPT_PER_BEAT: Final = 1_000
+_REFUSED_SECONDS: Final = 15.0
 
 
 class Connection(Protocol):
@@ -61,7 +62,8 @@ class Listener:
         self._tier = tier
         self._wanted = False
         self._open = False
-        self._refused = False
+        self._refused_until = 0.0
+        """When a server that refused is asked again; 0: it did not."""
         self._timer: asyncio.TimerHandle | None = None
         self._nudged = False
         tracking: list[str] = [part for prefix in tier.prefixes for part in ("PREFIX", prefix)]
@@ -75,7 +77,9 @@ class Listener:
     def want(self) -> Ear | None:
         """Return who listens for a read that is about to be sent over this connection, if any."""
         self._wanted, self._nudged = True, False
-        if self._refused or self.ear.closed or not self._link.connected:
+        if self.ear.closed or not self._link.connected:
+            return None
+        if self._refused_until and self._loop.time() < self._refused_until:
             return None
         if not self._open:
             self._begin()
@@ -99,7 +103,7 @@ class Listener:
 
     def lost(self) -> None:
         """There is none any more."""
-        self._open = self._refused = False
+        self._open, self._refused_until = False, 0.0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -119,7 +123,10 @@ class Listener:
     def _begin(self) -> None:
         self._open = True
         self.ear.opened(self)
-        self._ask([*self._opening, *self.questions])
+        first, *others = self._opening
+        # It may have been refused in the middle: what is tracked already is refused a second time.
+        again = [("CLIENT", "TRACKING", "OFF")] if self._refused_until else []
+        self._ask([first, *again, *others, *self.questions])
 
     def _beat(self) -> None:
         self._timer = None
@@ -145,6 +152,7 @@ class Listener:
                 self.is_good(replies[-len(self.questions) :])
                 and now == self._tier.near.now  # else a moment of another clock
             ):
+                self._refused_until = 0.0
                 self.ear.heard(self, sent_at)
                 self._tier.accept()
 
@@ -161,7 +169,7 @@ class Listener:
 
     def _refuse(self, reason: str) -> None:
         self.lost()
-        self._refused = True
+        self._refused_until = self._loop.time() + _REFUSED_SECONDS
         self._tier.refuse(reason)
 
 

@@ -91,7 +91,7 @@ class Lines(OneServer):
     """The connections of the threads of this process, and how threads wait."""
 
     def __init__(self, server: Server) -> None:
-        self._server = server
+        self.server = server
         self._idle: list[Line] = []
         self._closed = False
         self._lock = free_in_child()
@@ -127,7 +127,7 @@ class Lines(OneServer):
                 line.close()
             if isinstance(error, FAULTS):
                 self.drop_idle()
-                raise unavailable(error) from error
+                raise unavailable(error, self.server) from error
             raise
         self.put_back(line)
         return replies
@@ -149,7 +149,7 @@ class Lines(OneServer):
             with self._lock:
                 line = self._idle.pop() if self._idle else None
             if line is None:
-                return Line(self._server)
+                return Line(self.server)
             if line.is_good():
                 return line
             line.close()
@@ -202,9 +202,9 @@ def talk_all(asked: Sequence[tuple[Lines, Sequence[Command | OnRun]]]) -> list[l
         for _, line in taken:
             line.close()
         if isinstance(error, FAULTS):
-            if at is not None:  # the others have done nothing
-                at.drop_idle()
-            raise unavailable(error) from error
+            failed = asked[0][0] if at is None else at  # the others have done nothing
+            failed.drop_idle()
+            raise unavailable(error, failed.server) from error
         raise
     for lines, line in taken:
         lines.put_back(line)

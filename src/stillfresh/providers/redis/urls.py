@@ -87,8 +87,22 @@ def _read(url: str) -> Target:
     scheme, _, kind = parts.scheme.partition("+")
     if kind:
         return _several(url, scheme, kind)
-    if scheme != "unix":
-        _check_database(parts.path.removeprefix("/"))
+    if scheme == "unix":
+        if not parts.path:
+            raise InvalidOption(
+                "url: unix:// without a path. Write it like unix:///run/redis.sock."
+            )
+        return Target(url)
+    if "," in parts.netloc.rpartition("@")[2]:
+        raise InvalidOption(
+            "url: several servers. Write redis+cluster://... or redis+sentinel://... for them."
+        )
+    if parts.port == 0:
+        raise InvalidOption("url: no server listens on port 0. Leave it out for 6379.")
+    database = parts.path.removeprefix("/")
+    _check_database(database)
+    if database and dict(parse_qsl(parts.query)).get("db", database) != database:
+        raise InvalidOption("url: it names two databases, behind the server and as `db=`.")
     return Target(url)
 
 
