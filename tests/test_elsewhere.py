@@ -6,6 +6,7 @@ import pytest
 
 import stillfresh
 from stillfresh import App, InvalidOption, RedisCacheProvider
+from stillfresh.testing import isolated
 
 SHOP = """
 from stillfresh import Cache, cache
@@ -75,4 +76,21 @@ async def test_a_provider_that_cannot_be_made_keeps_no_other_from_a_tag(monkeypa
         with pytest.raises(InvalidOption, match="REDIS_URL"):
             await app.invalidate_tags("prices")
         assert await near.price(1) == 2
+    del shop
+
+
+async def test_a_provider_that_cannot_be_made_keeps_no_other_app_from_a_tag(monkeypatch):
+    """For the whole process as well: each app drops what it can reach, and the error is said."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    shop, near = Shop(RedisCacheProvider), Shop("memory")
+    async with App():
+        assert await near.price(1) == 1
+        with pytest.raises(InvalidOption, match="REDIS_URL"):
+            await stillfresh.invalidate_tags("prices")
+        assert await near.price(1) == 2
+    with isolated():
+        assert await near.price(1) == 3
+        with pytest.raises(InvalidOption, match="REDIS_URL"):
+            await stillfresh.invalidate_tags("prices")
+        assert await near.price(1) == 4
     del shop

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from ..app import App, current_app, extensions, registry
-from ..errors import AmbiguousApp, ProviderUnavailable
+from ..errors import AmbiguousApp, StillfreshError
 from ..forks import free_in_child
 from .injection import Injected
 
@@ -123,11 +123,11 @@ async def invalidate_tags(*tags: str) -> None:
 
 async def drop_tagged(tags: tuple[str, ...], *, blocking: bool) -> None:
     """Do what `invalidate_tags` says, on a loop or, where *blocking*, without suspending."""
-    problem: ProviderUnavailable | None = None
+    problem: StillfreshError | None = None
     for app in (default_app(), *registry.running):
         try:
             await app.drop_tagged(tags, blocking=blocking)
-        except ProviderUnavailable as error:  # the others' entries are dropped all the same
+        except StillfreshError as error:  # the others' entries are dropped all the same
             problem = error
     if problem is not None:
         raise problem

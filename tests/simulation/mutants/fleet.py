@@ -34,7 +34,7 @@ MUTANTS = [
         "an invalidation by a tag that is known late wins",
         REDIS + "changing.py",
         "Changing.invalidate_tags",
-        '                await self.ask(("UNLINK", *fences))\n',
+        '                await self._done(("UNLINK", *fences))\n',
         "",
         CLUSTER + "test_late_tags_have_fences_on_servers_of_their_own",
     ),
