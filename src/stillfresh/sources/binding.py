@@ -49,7 +49,8 @@ class CachingExtension(LedgerExtension):
 
     def adopt(self, app: App, instance: object) -> None:
         owner = registry.owner_of(instance)
-        if owner not in {None, app} and owner.running and any(cached_attributes(type(instance))):
+        taken = owner is not None and owner is not app and owner.running
+        if taken and any(cached_attributes(type(instance))):
             msg = (
                 f"{type(instance).__qualname__}: this instance belongs to {owner!r}, which runs, "
                 f"and so do its caches. Give {app!r} an instance of its own."
