@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import sys
 import threading
 import time
@@ -235,6 +236,8 @@ class _Threading:
 def _library() -> list[tuple[ModuleType, str, Any]]:
     """Return the modules of the library that know threads, and the locks that modules have."""
     found: list[tuple[ModuleType, str, Any]] = []
+    for late in ("nearby", "providers.near", "providers.payer"):  # loaded when they are needed
+        importlib.import_module(f"stillfresh.{late}")
     for name, module in list(sys.modules.items()):
         if name.startswith("stillfresh.") and not name.startswith("stillfresh.testing"):
             found += [
