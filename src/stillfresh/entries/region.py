@@ -94,10 +94,11 @@ class Region:
 
     async def drop(self, ops: Operations, keys: Sequence[str], why: str = "invalidate") -> None:
         """Drop exact keys, and tell *why*: `invalidate`, or `evict` for want of room."""
+        named = dict.fromkeys(keys)
         await self._change(
-            ops.drop([self.address(key) for key in keys]), lambda flight: flight.key in keys
+            ops.drop([self.address(key) for key in named]), lambda flight: flight.key in named
         )
-        for key in keys:
+        for key in named:
             self.emit(why, key)
 
     async def incr(self, ops: Operations, key: str, amount: int, windows: Windows) -> int:

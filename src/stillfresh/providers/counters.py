@@ -48,6 +48,17 @@ def number_in(value: object, address: Address, *, serialized: bool) -> int:
     raise TypeError(msg)
 
 
+def check_amount(amount: int) -> None:
+    """
+    Let *amount* be added to a counter that is serialized.
+
+    Raises:
+        TypeError: It has more than 64 bits.
+    """
+    if abs(amount) > LARGEST:
+        raise TypeError(f"amount={amount!r}: a counter has 64 bits")
+
+
 def digits_of(total: int, amount: int, address: Address) -> bytes:
     """
     Return what is kept of a counter that *amount* was added to.
@@ -55,8 +66,7 @@ def digits_of(total: int, amount: int, address: Address) -> bytes:
     Raises:
         TypeError: One of the two has more than 64 bits.
     """
-    if abs(amount) > LARGEST:
-        raise TypeError(f"amount={amount!r}: a counter has 64 bits")
+    check_amount(amount)
     if not fits(total):
         msg = (
             f"key {address.key!r} of {address.namespace!r}: {amount} more would take the counter "

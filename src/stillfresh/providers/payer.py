@@ -95,6 +95,8 @@ class Payer:
 
     def _due(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
+        if self._over:  # it was ended from another thread
+            return
         # Not in the context of who came to owe it: a call of a function, a request.
         self._task = loop.create_task(self._try(loop), context=Context())
 

@@ -50,9 +50,9 @@ class Tier:
     def __init__(
         self, names: Namer, prefixes: tuple[str, ...], default: MemoryTier | None = None
     ) -> None:
-        self.prefixes = prefixes
         from .near import Near  # with the first server
 
+        self.prefixes = prefixes
         self.near: Near = Near()
         self.default = default
         self.book = TagBook()

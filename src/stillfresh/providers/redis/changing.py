@@ -19,6 +19,7 @@ from ...entry import Entry, Verdict, judge
 from ...errors import ProviderUnavailable
 from ...keys.patterns import compile_pattern, literal_prefix
 from ..base import Address, Refused
+from ..counters import check_amount
 from . import scripts
 from .frame import (
     MOST_TAGS,
@@ -47,7 +48,6 @@ _FRONT_BYTES: Final = 4_096
 _PUT_LEASE_MS: Final = 1_000
 _PUT_SECONDS: Final = 6.0
 _PAGE: Final = 1_000
-_LARGEST: Final = 2**63 - 1
 _WALKS: Final = 3
 Work: TypeAlias = "Callable[[list[bytes]], Coroutine[Any, Any, None]]"
 """What is done with the names on a page."""
@@ -187,8 +187,7 @@ class Changing(Storing):
                 raise ProviderUnavailable(f"the server answered {reply!r:.100} to a change")
 
     async def incr(self, address: Address, amount: int, windows: Windows) -> int:
-        if abs(amount) > _LARGEST:
-            raise TypeError(f"amount={amount!r}: a counter has 64 bits")
+        check_amount(amount)
         keys = [self.names.value(address), self.names.lease(address)]
         new = Entry(b"", self._clock.now(), windows)
         px, head = self.life_left(new), b""

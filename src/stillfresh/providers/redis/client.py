@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from ...errors import ProviderUnavailable
 from .names import packed
-from .urls import shown
+from .urls import shown, with_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -129,7 +129,7 @@ class Server(NamedTuple):
 
     def shown(self) -> str:
         """Return where it is, for people."""
-        return shown(self.url) if self.place is None else "{}:{}".format(*self.place)
+        return shown(self.url) if self.place is None else with_port(self.place)
 
     async def reach(self) -> Any:
         """Return a connection for an event loop, not connected, to where it is now."""

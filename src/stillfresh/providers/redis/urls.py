@@ -135,7 +135,7 @@ def _several(url: str, scheme: str, kind: str) -> Target:
         options.pop(name, None) if kind == "sentinel" else None for name in _SENTINEL_OPTIONS
     ]
     query = f"?{urlencode(options)}" if options else ""
-    one = f"{scheme}://{login}{at}{_with_port(places[0])}/{database}{query}"
+    one = f"{scheme}://{login}{at}{with_port(places[0])}/{database}{query}"
     if kind == "cluster":
         return Target(one, kind, places)
     _check_database(database)
@@ -144,11 +144,12 @@ def _several(url: str, scheme: str, kind: str) -> Target:
     query = f"?{urlencode(options)}" if options else ""
     user, password = (quote(text or "", safe="") for text in of_sentinels)
     own = f"{user}:{password}@" if password else ""
-    sentinels = tuple(f"{scheme}://{own}{host}{query}" for host in map(_with_port, places))
+    sentinels = tuple(f"{scheme}://{own}{host}{query}" for host in map(with_port, places))
     return Target(one, kind, places, unquote(service), sentinels)
 
 
-def _with_port(place: Place) -> str:
+def with_port(place: Place) -> str:
+    """Return a place as it stands in a URL."""
     host, port = place
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
