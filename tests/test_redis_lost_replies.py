@@ -47,15 +47,15 @@ async def near(url, prefix):
 
 @pytest.fixture
 def alone(monkeypatch):
-    """No thread gives anything back."""
+    """No thread gives anything back; named before `far`, which would have one already."""
+    start = threading.Thread.start
 
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "stillfresh-leases":
+            raise RuntimeError("can't start new thread")
+        start(thread)
 
-    def forbid() -> None:
-        monkeypatch.setattr(threading.Thread, "start", refuse)
-
-    return forbid
+    monkeypatch.setattr(threading.Thread, "start", refuse)
 
 
 async def granted(provider: RedisCacheProvider) -> Lease:
@@ -105,9 +105,8 @@ async def test_another_process_gets_a_lease_whose_end_was_lost(far, near, proxy,
 
 
 @pytest.mark.parametrize("how", ["store", "settle", "release"])
-async def test_a_lease_whose_end_was_lost_is_given_back_by_who_meets_it(far, proxy, alone, how):
+async def test_a_lease_whose_end_was_lost_is_given_back_by_who_meets_it(alone, far, proxy, how):
     """The next caller of this process knows that nobody has a use for it, and does not wait."""
-    alone()
     lease = await far.acquire(K)
     await lose(proxy, far, lease, how)
     assert isinstance(second := await far.acquire(K), Lease)
@@ -162,9 +161,8 @@ async def test_who_meets_a_lease_leaves_a_store_alone_that_is_on_its_way(far, pr
     assert our_lease(lease.token.head) is None
 
 
-async def test_a_caller_that_is_cancelled_gives_back_on_its_own_connection(far, near, alone):
+async def test_a_caller_that_is_cancelled_gives_back_on_its_own_connection(alone, far, near):
     """Nothing overtakes the question there, and no thread is needed."""
-    alone()
     asking = asyncio.create_task(far.acquire(K))
     await asyncio.sleep(0)  # sent
     asking.cancel()
