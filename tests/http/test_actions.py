@@ -17,6 +17,7 @@ from stillfresh import (
     App,
     CacheProvider,
     HttpCache,
+    HttpCacheMiddleware,
     InvalidOption,
     MemoryCacheProvider,
     action,
@@ -24,6 +25,7 @@ from stillfresh import (
     inject,
 )
 from stillfresh.app import current_app
+from stillfresh.http.engine.shortcut import Shortcuts
 
 
 @dataclass
@@ -283,6 +285,37 @@ async def test_a_warm_hit_keeps_up_with_the_app(lab):
         assert (await get("/page")).text == "1"
         await app.get(Api).page.clear()
         assert (await get("/page")).text == "3"
+
+
+@pytest.mark.parametrize("kind", ["app", "middleware"])
+async def test_each_request_looks_for_a_short_cut_once(monkeypatch, lab, kind):
+    """A hit, a miss, an endpoint without a cache, an unsafe method: one look, and no second one."""
+
+    class Api:
+        @action("/page", cache=True)
+        async def page(self) -> int:
+            return 1
+
+        @action("/plain")
+        async def plain(self) -> int:
+            return 2
+
+        @action("/change", method="POST")
+        async def change(self) -> int:
+            return 3
+
+    looks = []
+    look = Shortcuts.ready
+    monkeypatch.setattr(
+        Shortcuts, "ready", lambda self, scope: looks.append(scope["path"]) or look(self, scope)
+    )
+    async with App(Api) as app:
+        served = app if kind == "app" else HttpCacheMiddleware(app.http, cache_app=app)
+        get = lab.Client(served)
+        texts = [(await get(path)).text for path in ("/page", "/page", "/page", "/plain")]
+        texts.append((await get("/change", method="POST")).text)
+    assert texts == ["1", "1", "1", "2", "3"]
+    assert looks == ["/page", "/page", "/page", "/plain", "/change"]
 
 
 async def test_a_cached_action_documents_its_304():

@@ -111,7 +111,12 @@ class HttpCacheMiddleware:
         if not self._checked:
             self._checked = True
             check_routes(scope.get("app") or self.app)
-        await self.engine(scope, receive, send)
+        ready = self.engine.shortcuts.ready(scope)
+        if ready is None:
+            await self.engine.answer(scope, receive, send)
+        else:
+            await send(ready[0])
+            await send(ready[1])
 
 
 @overload

@@ -69,13 +69,13 @@ class AppServer:
     # As a server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or run the app for the life of the server."""
+        """Answer one request that is not `ready`, or run the app for the life of the server."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
         token = current_app.set(self.app)
         try:
-            await self.engine(scope, receive, send)
+            await self.engine.answer(scope, receive, send)
         finally:
             current_app.reset(token)
 

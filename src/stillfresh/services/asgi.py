@@ -49,7 +49,7 @@ class Server(Protocol):
         ...
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or run the app for the life of the server."""
+        """Answer one request that is not `ready`, or run the app for the life of the server."""
         ...
 
 

@@ -63,16 +63,12 @@ class Engine:
         """Keeps the responses of every route, as far as they say themselves that it may."""
         self._left: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, for which no short cut was ready."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 self.endpoints.contexts = [copy_context()]
             await self.inner(scope, receive, send)
-        elif (ready := self.shortcuts.ready(scope)) is not None:
-            start, body = ready
-            await send(start)
-            await send(body)
         elif (far := self.shortcuts.distant(scope)) is not None:
             reply = await far[0].reply(far[1])
             if reply is None:
