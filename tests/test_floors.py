@@ -202,7 +202,7 @@ def test_forbidden_imports_are_found(path, source, complaint):
     [
         ("__init__.py", "from .caching import Cache"),
         ("caching.py", "from .errors import InvalidOption"),
-        ("caching.py", "from .sources.cached import generated"),
+        ("caching.py", "from .sources.wrapping import generated"),
         ("caching.py", "from stillfresh.errors import InvalidOption"),
         ("caching.py", "import stillfresh.errors as errors"),
         ("caching.py", "import json, msgspec\nfrom collections import abc"),

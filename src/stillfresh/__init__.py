@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import sync
 from .app import App
-from .caching import Cache, cache
+from .caching import cache
 from .computing.computation import Computation, computation
 from .entry import MISSING
 from .errors import (
@@ -34,9 +34,10 @@ from .providers.memory import MemoryCacheProvider
 from .services.current import invalidate_tags, lifespan, provide
 from .services.hooks import hook
 from .services.injection import inject
+from .services.listed import Stats
 from .sources import binding  # noqa: F401  # pyright: ignore[reportUnusedImport]  # apps learn of caches
-from .sources.cached import Cached, SyncCached
-from .sources.report import Explanation, Stats
+from .sources.cached import Cache, Cached, SyncCached
+from .sources.report import Explanation
 
 if TYPE_CHECKING:
     from .http.actions import action as action

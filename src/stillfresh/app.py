@@ -24,7 +24,7 @@ from .providers.memory import MemoryCacheProvider
 from .services.asgi import Served
 from .services.container import Container
 from .services.hooks import hooks_of
-from .services.injection import injected
+from .services.injection import in_order
 from .services.portal import Portal
 from .services.registry import Registry
 from .tags import checked_tags
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .events import Event
+    from .services.listed import Listed
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ class Extension:
     async def invalidate_tags(self, app: App, tags: frozenset[str], *, blocking: bool) -> None:
         """Drop what has one of *tags*."""
 
-    def caches(self, app: App) -> list[object]:
+    def caches(self, app: App) -> list[Listed]:
         """Return the caches of the app."""
         del app
         return []
@@ -325,30 +326,23 @@ class App(Served):
         self._portal.run(_await(result))
 
     def _in_order(self) -> list[object]:
-        """Return the services, those on which others depend first."""
-        ordered: list[object] = []
-        seen = {id(self)}
-        by = f"the start of {self!r}"
+        """Return the services, those on which others depend first; providers only if needed."""
 
-        def visit(instance: object) -> None:
-            if id(instance) in seen:
-                return
-            seen.add(id(instance))
-            for needed in injected(instance):
-                visit(self.get(needed, by=by))
-            ordered.append(instance)
+        def get(kind: type) -> object:
+            return self.get(kind, by=f"the start of {self!r}")
 
-        for kind in self.kinds:
-            visit(self.get(kind, by=by))
-        for instance in self.services():
-            if not isinstance(instance, CacheProvider):
-                visit(instance)
-        return ordered
+        def instances() -> Generator[object]:
+            yield from map(get, self.kinds)
+            for one in self.services():  # also what constructors have asked for
+                if not isinstance(one, CacheProvider):
+                    yield one
+
+        return in_order(instances(), get, past=self)
 
     # What is the same for all caches
 
     @property
-    def caches(self) -> list[object]:
+    def caches(self) -> list[Listed]:
         """The caches of this app's services and of unbound functions that it served."""
         token = current_app.set(self)
         try:

@@ -1,4 +1,4 @@
-"""The decorator: `@cache`, and a `Cache` used as one."""
+"""The decorator: what `@cache` does, and a `Cache` used as one."""
 
 # A coroutine is a result like any other: the overload above the other one is meant.
 # mypy: disable-error-code="overload-overlap"
@@ -9,60 +9,31 @@ from __future__ import annotations
 import inspect
 from datetime import timedelta
 from functools import partial
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Concatenate,
-    ParamSpec,
-    Protocol,
-    TypeVar,
-    cast,
-    overload,
-)
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-from .app import registry
 from .errors import InvalidOption
-from .options import Options, Policy, checked_name
+from .options import Policy, checked_name
 from .providers.base import checked_provider
 from .services.asgi import HasRoute
-from .sources.cached import Cached, SyncCached, controls_of, generated
+from .sources import cached
+from .sources.cached import Cached, SyncCached
 from .sources.claims import note_elsewhere
-from .sources.definition import Definition
-from .sources.operations import RootHome
+from .sources.definition import Definition, named_functions
 from .sources.root import Root
-from .sources.store import Store
+from .sources.wrapping import controls_of, generated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
     from contextvars import ContextVar
-    from typing import Never, Self, Unpack
 
     from .durations import Duration
     from .options import MemoryTier
     from .providers.base import CacheProvider
+    from .sources.cached import CacheDecorator
 
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
-T = TypeVar("T")
-
-
-class CacheDecorator(Protocol):
-    """What `cache(...)` with options returns: async functions stay async, sync ones sync."""
-
-    @overload
-    def __call__(
-        self, function: classmethod[S, P, Coroutine[Any, Any, R]], /
-    ) -> Cached[Concatenate[type[S], P], R]: ...
-    @overload
-    def __call__(
-        self, function: classmethod[S, P, R], /
-    ) -> SyncCached[Concatenate[type[S], P], R]: ...
-    @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Cached[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> SyncCached[P, R]: ...
 
 
 @overload
@@ -202,116 +173,18 @@ def _decorate(function: Any, *, policy: Policy, options: dict[str, Any], root: R
     return controls_of(definition)
 
 
+_OURS = (__name__, cached.__name__)
+
+
 def _in_class_body() -> bool:
     """Tell whether the user's line stands in a class body: what is assigned there is a method."""
     frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__") == __name__:
+    while frame is not None and frame.f_globals.get("__name__") in _OURS:
         frame = frame.f_back
     if frame is None or frame.f_code.co_flags & inspect.CO_OPTIMIZED:
         return False
     return frame.f_locals is not frame.f_globals and "__qualname__" in frame.f_locals
 
 
-named_functions: WeakSet[Definition] = WeakSet()
-"""Functions of modules that have a name of their own."""
-
-
-class Cache(Store[T]):
-    """
-    A cache without a function: `sessions = Cache[Session](name="sessions", ttl="1 hour")`.
-
-    It takes the options of `@cache`, without `key` and `tags`. As an attribute of a class it
-    belongs to the app that owns the instance, and needs no name. As a decorator it caches
-    functions in its own namespace.
-
-    Raises:
-        InvalidDuration, InvalidOption: As `@cache`.
-    """
-
-    def __init__(
-        self, *unnamed: Never, name: str | None = None, **options: Unpack[Options]
-    ) -> None:
-        if unnamed:
-            values: tuple[object, ...] = unnamed
-            given = repr(values[0])
-            raise InvalidOption(f"Cache({given}): options are named. Write Cache(name={given}).")
-        # Forward references are the caller's names; typing stands between for Cache[T].
-        frame = inspect.currentframe()
-        while frame is not None and frame.f_globals.get("__name__") in {__name__, "typing"}:
-            frame = frame.f_back
-        module = (
-            str(frame.f_globals.get("__name__", "__main__")) if frame is not None else "__main__"
-        )
-        self._root = Root(checked_name(name), dict(options), module)
-        self._settle(RootHome(self._root))
-        if frame is not None and frame.f_code.co_name == "<module>":
-            note_elsewhere(self._root)
-
-    @property
-    def root(self) -> Root:
-        """
-        What was declared.
-
-        Raises:
-            InvalidOption: It is the store of one function, not one that was declared.
-        """
-        if self._root is None:
-            msg = f"{self!r} holds the entries of one function. Declare a Cache to decorate with."
-            raise InvalidOption(msg)
-        return self._root
-
-    @property
-    def __orig_class__(self) -> object:
-        """The `Cache[T]` that was called to make this; typing sets it after `__init__`."""
-        return Cache if self._root is None else Cache[self._root.annotation]  # type: ignore[name-defined]  # it is a value
-
-    @__orig_class__.setter
-    def __orig_class__(self, alias: Any) -> None:
-        self.root.annotation = alias.__args__[0]
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        if self._root is not None and not self._root.attribute:
-            self._root.attribute = f"{owner.__qualname__}.{name}"
-
-    def __get__(self, instance: object, owner: type | None = None) -> Self:
-        app = None if instance is None else registry.owner_of(instance)
-        if app is None or self._root is None:
-            return self
-        return cast("Self", Store.of(self._root, app, type(self)))
-
-    @overload
-    def __call__(
-        self, function: classmethod[S, P, Coroutine[Any, Any, R]], /
-    ) -> Cached[Concatenate[type[S], P], R]: ...
-    @overload
-    def __call__(
-        self, function: classmethod[S, P, R], /
-    ) -> SyncCached[Concatenate[type[S], P], R]: ...
-    @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Cached[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> SyncCached[P, R]: ...
-    @overload
-    def __call__(
-        self,
-        /,
-        *,
-        key: str | Callable[..., str | tuple[Any, ...]] | None = ...,
-        tags: Iterable[str] | Callable[..., Iterable[str]] | None = ...,
-        **options: Unpack[Options],
-    ) -> CacheDecorator: ...
-    def __call__(self, function: Any = None, /, **options: Any) -> Any:
-        """
-        Cache a function here: `@users`, or `@users(key="user:{user_id}")`.
-
-        It shares the namespace and `clear()`. With `key=` its key is exactly the store's key;
-        without, it starts with the function's name. Options that are left out are the cache's.
-
-        Raises:
-            InvalidOption: As `@cache`; and when this is the store of one function.
-        """
-        self.root.has_functions = True
-        return decorated(function, options, self.root)
-
-
-Store.cache_class = Cache
+# A `Cache` and a `Cached` know each other's type, and stand below what decorates.
+Root.decorate = staticmethod(decorated)

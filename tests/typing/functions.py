@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Protocol, assert_type
 
-from stillfresh import MISSING, Cached, SyncCached, cache
+from stillfresh import MISSING, Cache, Cached, SyncCached, cache
 
 
 @cache
@@ -78,6 +78,8 @@ async def controls() -> None:
     await bare.invalidate_matching("1*")
     await bare.clear()
     assert_type(await bare.cache.get("k"), str | None)
+    assert_type(bare.cache, Cache[str])
+    assert_type(sync.cache, Cache[str | None])
 
     await bare.invalidate("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await bare.expire("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import assert_type
 
-from stillfresh import MISSING, Cache
+from stillfresh import MISSING, App, Cache, Stats
 
 
 @dataclass
@@ -92,6 +92,19 @@ async def bare(user: str) -> Session:
 @sessions(key="{user}", tags=["user:{user}"], ttl="1 minute")
 def optioned(user: str) -> Session:
     return Session(user)
+
+
+async def over_all(app: App) -> None:
+    """Whatever an app lists has a name and numbers, and can be cleared."""
+    for one in app.caches:
+        assert_type(one.name, str)
+        assert_type(one.stats, Stats)
+        await one.clear()
+        one.sync.clear()
+        await one.invalidate("user:*")
+        assert_type(await one.keys(), list[str])
+
+        await one.get("k")  # type: ignore[attr-defined]  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
 
 
 async def decorated(service: SessionService) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..app import App
     from ..durations import Duration
-    from ..sources.report import Stats
+    from ..services.listed import Stats
     from .engine.routes import CachedRoute
 
 P = ParamSpec("P")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast, overload
 from ..errors import InvalidOption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Self
 
 T = TypeVar("T")
@@ -59,6 +59,26 @@ def injected(service: object) -> list[type]:
     found = _attributes(type(service))
     found.update(getattr(service, "__dict__", {}))
     return [one.kind for one in found.values() if isinstance(one, Injected)]
+
+
+def in_order(
+    services: Iterable[object], get: Callable[[type], object], *, past: object
+) -> list[object]:
+    """Return *services* and what they need, that first; *past* is none of them."""
+    ordered: list[object] = []
+    seen = {id(past)}
+
+    def visit(service: object) -> None:
+        if id(service) in seen:
+            return
+        seen.add(id(service))
+        for needed in injected(service):
+            visit(get(needed))
+        ordered.append(service)
+
+    for service in services:
+        visit(service)
+    return ordered
 
 
 def injected_in(kind: type) -> list[type]:

@@ -9,21 +9,22 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 from ..app import App, extensions, registry
-from ..caching import Cache, named_functions
 from ..errors import InvalidOption
-from .cached import Cached, SyncCached, generated
+from .cached import Cache, Cached, SyncCached, cache_of, cache_over
 from .claims import name_taken
-from .definition import Definition
+from .definition import Definition, named_functions
 from .instances import BINDING, is_binding
 from .ledger import LedgerExtension, ledger_of
 from .operations import DefinitionHome
 from .root import Root
 from .shortcuts import disconnect_all
 from .site import UNBOUND
-from .store import Store
+from .wrapping import generated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ..services.listed import Listed
 
 
 def cached_attributes(kind: type) -> Iterator[tuple[str, Any]]:
@@ -92,16 +93,16 @@ class CachingExtension(LedgerExtension):
             if definition.explicit_name in holders:
                 claim(definition)
 
-    def caches(self, app: App) -> list[object]:
-        found: dict[str, Store[Any]] = {}
+    def caches(self, app: App) -> list[Listed]:
+        found: dict[str, Cache[Any]] = {}
 
         def add(source: Root | Definition, instance: object = UNBOUND) -> None:
             # Those of all functions under one store are the store's.
             root = source if isinstance(source, Root) else source.root
             if root is not None:
-                one = Store.of(root, app)
+                one = cache_of(root, app)
             else:
-                one = Store.over(DefinitionHome(cast("Definition", source), instance, app))
+                one = cache_over(DefinitionHome(cast("Definition", source), instance, app))
             found.setdefault(one.name, one)
 
         for instance in app.services():

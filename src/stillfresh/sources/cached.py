@@ -1,5 +1,5 @@
 """
-What `@cache` makes of a function: `Cached` for async ones, `SyncCached` for the others.
+What users hold: of a function that is cached a `Cached` or a `SyncCached`, and the `Cache`.
 
 In a class it is a descriptor. A function of a module becomes a generated function that wears
 the controls as attributes, and so does each method of an instance that an app owns:
@@ -8,7 +8,14 @@ the controls as attributes, and so does each method of an instance that an app o
     UserService.get_user    a Cached, bound to nothing
     service.get_user        a generated function in the instance's __dict__, or else a Cached
                             that is made per access
+
+They share a file because each names another: `f.cache` is a `Cache`, and what a `Cache`
+decorates is a `Cached`. What decorating is comes from above, see `Root.decorate`.
 """
+
+# A coroutine is a result like any other: the overload above the other one is meant.
+# mypy: disable-error-code="overload-overlap"
+# pyright: reportOverlappingOverload=false
 
 from __future__ import annotations
 
@@ -22,30 +29,35 @@ from typing import (
     Final,
     Generic,
     ParamSpec,
+    Protocol,
     TypeVar,
     cast,
     overload,
 )
 
+from ..app import registry
 from ..computing.drivers import IN_THREAD, ON_LOOP, drive
-from ..shape import dress
-from .instances import BINDING
-from .operations import DefinitionHome
-from .shortcuts import Shortcut
-from .site import UNBOUND
+from ..errors import InvalidOption
+from ..options import checked_name
+from .claims import note_elsewhere
+from .controls import Controls
+from .ledger import ledger_of
+from .operations import DefinitionHome, RootHome, StoreOperations
+from .root import Root
 from .store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from types import CoroutineType, FunctionType
-    from typing import Self
+    from collections.abc import Callable, Coroutine, Iterable
+    from types import CoroutineType
+    from typing import Never, Self, Unpack
 
-    from ..computing.calls import Answer
-    from ..computing.drivers import Driver
+    from ..app import App
     from ..entry import Missing
+    from ..options import Options
     from ..shape import Values
     from .definition import Definition
-    from .report import Explanation, Stats
+    from .operations import StoreHome
+    from .report import Explanation
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,109 +71,8 @@ True to mypy, which knows the name. The Any in a written Coroutine makes it take
 such calls for Any; those of an async function do not.
 """
 
-_CONTROLS: Final = (
-    "invalidate",
-    "expire",
-    "refresh",
-    "peek",
-    "store",
-    "key",
-    "invalidate_matching",
-    "clear",
-    "explain",
-    "stats",
-    "cache",
-)
 
-
-class _Recognising(type):
-    """Lets isinstance() see a `Cached` in a generated function."""
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        if type.__instancecheck__(cls, instance):
-            return True
-        control = getattr(instance, "__dict__", {}).get(BINDING)
-        return control is not None and type.__instancecheck__(cls, control)
-
-
-class _Controls(metaclass=_Recognising):
-    """What both kinds have in common."""
-
-    __wrapped__: Any
-
-    def __init__(self, definition: Definition, instance: object = UNBOUND) -> None:
-        self._definition = definition
-        self._instance = instance
-        function = definition.function
-        vars(self).update(vars(function))  # what other decorators have left there
-        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
-            setattr(self, name, getattr(function, name, None))
-        self.__wrapped__ = function
-        self.__annotations__ = function.__annotations__
-        if getattr(function, "__isabstractmethod__", False):
-            self.__isabstractmethod__ = True
-        if instance is not UNBOUND:
-            self.__signature__ = definition.shape.signature
-            self.__annotations__ = definition.shape.annotations()
-            self.__wrapped__ = _bound(function, instance)
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        definition = self._definition
-        if definition.owner is None:
-            # In a metaclass `cls` is what `self` is elsewhere, unless @classmethod was there.
-            is_self = issubclass(owner, type) and not definition.is_classmethod
-            kind = "class" if definition.kind == "class" and not is_self else "method"
-            definition.set_kind(kind, owner, name)
-
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
-        definition = self._definition
-        if self._instance is not UNBOUND:
-            return self
-        if isinstance(instance, type) and owner is instance and definition.kind != "class":
-            # @classmethod above @cache hands the class over as the instance, up to 3.12.
-            definition.set_kind("class")
-        if definition.kind == "function":
-            return self
-        if definition.kind == "class":
-            return type(self)(definition, owner if owner is not None else type(instance))
-        return self if instance is None else type(self)(definition, instance)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._definition.title}>"
-
-    def __reduce__(self) -> str | tuple[object, ...]:
-        """Be pickled and copied as a method is: by name, on what it is bound to."""
-        qualname = self._definition.identity[1]
-        if self._instance is UNBOUND:
-            return qualname
-        return getattr, (self._instance, qualname.rpartition(".")[2])
-
-    @property
-    def definition(self) -> Definition:
-        """What is behind it."""
-        return self._definition
-
-    @property
-    def instance(self) -> object:
-        """What `self` or `cls` is, if it is bound."""
-        return self._instance
-
-    @property
-    def kind(self) -> str:
-        """A `function`, a `method`, or a `class` method."""
-        return self._definition.kind
-
-    def _split(self, args: Values, kwargs: dict[str, Any]) -> tuple[object, Values]:
-        instance, rest = self._definition.receiver(self._instance, args)
-        return instance, self._definition.shape.bind(rest, kwargs)
-
-    @property
-    def stats(self) -> Stats:
-        """How calls were answered, and how many entries there are; live numbers."""
-        return self._definition.stats(self._instance)
-
-
-class Cached(_Controls, Generic[P, R]):
+class Cached(Controls, Generic[P, R]):
     """An async function that is cached. Calling it returns a coroutine of the result."""
 
     if MYPY:
@@ -264,12 +175,12 @@ class Cached(_Controls, Generic[P, R]):
         return await self._definition.explain(self._instance, args, kwargs, ON_LOOP)
 
     @property
-    def cache(self) -> Store[R]:
+    def cache(self) -> Cache[R]:
         """The `Cache` that holds this function's entries; it decorates nothing."""
-        return Store.over(DefinitionHome(self._definition, self._instance))
+        return cache_over(DefinitionHome(self._definition, self._instance))
 
 
-class SyncCached(_Controls, Generic[P, R]):
+class SyncCached(Controls, Generic[P, R]):
     """A sync function that is cached. Nothing on it is awaited; it raises as `Cached`."""
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -333,9 +244,144 @@ class SyncCached(_Controls, Generic[P, R]):
         return drive(self._definition.explain(self._instance, args, kwargs, IN_THREAD))
 
     @property
-    def cache(self) -> Store[R]:
+    def cache(self) -> Cache[R]:
         """The `Cache` that holds this function's entries; it decorates nothing."""
-        return Store.over(DefinitionHome(self._definition, self._instance))
+        return cache_over(DefinitionHome(self._definition, self._instance))
+
+
+class CacheDecorator(Protocol):
+    """What `cache(...)` with options returns: async functions stay async, sync ones sync."""
+
+    @overload
+    def __call__(
+        self, function: classmethod[S, P, Coroutine[Any, Any, R]], /
+    ) -> Cached[Concatenate[type[S], P], R]: ...
+    @overload
+    def __call__(
+        self, function: classmethod[S, P, R], /
+    ) -> SyncCached[Concatenate[type[S], P], R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Cached[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncCached[P, R]: ...
+
+
+class Cache(Store[T]):
+    """
+    A cache without a function: `sessions = Cache[Session](name="sessions", ttl="1 hour")`.
+
+    It takes the options of `@cache`, without `key` and `tags`. As an attribute of a class it
+    belongs to the app that owns the instance, and needs no name. As a decorator it caches
+    functions in its own namespace.
+
+    Raises:
+        InvalidDuration, InvalidOption: As `@cache`.
+    """
+
+    def __init__(
+        self, *unnamed: Never, name: str | None = None, **options: Unpack[Options]
+    ) -> None:
+        if unnamed:
+            values: tuple[object, ...] = unnamed
+            given = repr(values[0])
+            raise InvalidOption(f"Cache({given}): options are named. Write Cache(name={given}).")
+        # Forward references are the caller's names; typing stands between for Cache[T].
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_globals.get("__name__") in {__name__, "typing"}:
+            frame = frame.f_back
+        module = (
+            str(frame.f_globals.get("__name__", "__main__")) if frame is not None else "__main__"
+        )
+        self._root = Root(checked_name(name), dict(options), module)
+        self._home = RootHome(self._root)
+        self._ops = StoreOperations(self._home)
+        if frame is not None and frame.f_code.co_name == "<module>":
+            note_elsewhere(self._root)
+
+    @property
+    def root(self) -> Root:
+        """
+        What was declared.
+
+        Raises:
+            InvalidOption: It is the store of one function, not one that was declared.
+        """
+        if self._root is None:
+            msg = f"{self!r} holds the entries of one function. Declare a Cache to decorate with."
+            raise InvalidOption(msg)
+        return self._root
+
+    @property
+    def __orig_class__(self) -> object:
+        """The `Cache[T]` that was called to make this; typing sets it after `__init__`."""
+        return Cache if self._root is None else Cache[self._root.annotation]  # type: ignore[name-defined]  # it is a value
+
+    @__orig_class__.setter
+    def __orig_class__(self, alias: Any) -> None:
+        self.root.annotation = alias.__args__[0]
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        if self._root is not None and not self._root.attribute:
+            self._root.attribute = f"{owner.__qualname__}.{name}"
+
+    def __get__(self, instance: object, owner: type | None = None) -> Self:
+        app = None if instance is None else registry.owner_of(instance)
+        if app is None or self._root is None:
+            return self
+        return cast("Self", cache_of(self._root, app, type(self)))
+
+    @overload
+    def __call__(
+        self, function: classmethod[S, P, Coroutine[Any, Any, R]], /
+    ) -> Cached[Concatenate[type[S], P], R]: ...
+    @overload
+    def __call__(
+        self, function: classmethod[S, P, R], /
+    ) -> SyncCached[Concatenate[type[S], P], R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Cached[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncCached[P, R]: ...
+    @overload
+    def __call__(
+        self,
+        /,
+        *,
+        key: str | Callable[..., str | tuple[Any, ...]] | None = ...,
+        tags: Iterable[str] | Callable[..., Iterable[str]] | None = ...,
+        **options: Unpack[Options],
+    ) -> CacheDecorator: ...
+    def __call__(self, function: Any = None, /, **options: Any) -> Any:
+        """
+        Cache a function here: `@users`, or `@users(key="user:{user_id}")`.
+
+        It shares the namespace and `clear()`. With `key=` its key is exactly the store's key;
+        without, it starts with the function's name. Options that are left out are the cache's.
+
+        Raises:
+            InvalidOption: As `@cache`; and when this is the store of one function.
+        """
+        self.root.has_functions = True
+        return Root.decorate(function, options, self.root)
+
+
+def cache_of(root: Root, app: App, kind: type[Cache[Any]] | None = None) -> Cache[Any]:
+    """Return the cache that was declared as *root*, as *app* has it: always the same one."""
+    caches: dict[Any, Cache[Any]] = ledger_of(app).stores
+    found = caches.get(root)
+    if found is not None:
+        return found
+    return caches.setdefault(root, cache_over(RootHome(root, app), root, kind))
+
+
+def cache_over(
+    home: StoreHome, root: Root | None = None, kind: type[Cache[Any]] | None = None
+) -> Cache[Any]:
+    """Return a cache over the entries of something else; without a *root* it decorates nothing."""
+    kind = kind or Cache
+    self = kind.__new__(kind)
+    vars(self).update(_root=root, _home=home, _ops=StoreOperations(home))
+    return self
 
 
 async def _answer_async(definition: Definition, instance: object, values: Values) -> object:
@@ -346,47 +392,6 @@ async def _answer_async(definition: Definition, instance: object, values: Values
 def _answer_sync(definition: Definition, instance: object, values: Values) -> object:
     value, answer = drive(definition.answer(instance, values, IN_THREAD))
     return value if answer is None else answer.unwrap()
-
-
-def controls_of(
-    definition: Definition, instance: object = UNBOUND
-) -> Cached[Any, Any] | SyncCached[Any, Any]:
-    """Return a `Cached` or `SyncCached`, as the function is async or not."""
-    kind = Cached if definition.shape.is_async else SyncCached
-    return kind(definition, instance)
-
-
-def generated(definition: Definition, instance: object = UNBOUND) -> FunctionType:
-    """Return the function with the short cut in front, wearing the controls."""
-    shape = definition.shape
-    controls = controls_of(definition, instance)
-    scope: dict[str, object] = {"__builtins__": __builtins__}
-
-    def answer(
-        values: Values, driver: Driver = ON_LOOP
-    ) -> Coroutine[Any, Any, tuple[object, Answer | None]]:
-        route = shortcut.route
-        if route is None:
-            return definition.answer(instance, values, driver, shortcut)
-        return route.answer(values, driver)
-
-    def step(values: Values) -> object:
-        value, found = drive(answer(values, IN_THREAD))
-        return value if found is None else found.unwrap()
-
-    slow = answer if shape.is_async else step
-    wrapper = shape.wrapper(scope, quick=definition.quick, tagged=definition.tag_rule.any)
-    names = {word: shape.name(word) for word in ("index", "now", "book", "slow", "shortcut")}
-    shortcut = Shortcut(scope, names, shape.guards(), slow, waits=shape.is_async)
-    dress(wrapper, shape, controls.__wrapped__)
-    for name in _CONTROLS:
-        wrapper.__dict__[name] = getattr(controls, name)
-    wrapper.__dict__[BINDING] = controls
-    return wrapper
-
-
-def _bound(function: Any, instance: object) -> Any:
-    return function.__get__(instance, type(instance))
 
 
 # What looks at a function before it calls it, such as a mock or a web framework, has to see that

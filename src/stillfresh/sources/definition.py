@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from ..computing.calls import Call
 from ..entries.shelf import refuse_unfit
@@ -16,8 +17,9 @@ from ..entry import MISSING
 from ..keys.patterns import compile_pattern
 from ..leading import past_the_cache
 from ..services.current import only_one_app
+from ..services.listed import Stats
 from .ledger import ledger_of
-from .report import Explanation, Stats, explain
+from .report import Explanation, explain
 from .route import Route
 from .shortcuts import moment
 from .site import UNBOUND, Site
@@ -253,3 +255,7 @@ class Definition(Site):
             return sum(region.guard.provider.count(region.namespace, head) for region, head in held)
 
         return Stats(seen, entries)
+
+
+named_functions: WeakSet[Definition] = WeakSet()
+"""Functions of modules that have a name of their own."""

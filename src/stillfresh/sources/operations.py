@@ -12,9 +12,9 @@ from ..keys.patterns import compile_pattern
 from ..leading import past_the_cache
 from ..options import lifetime
 from ..services.current import only_one_app, which_app
+from ..services.listed import Stats
 from ..tags import checked_tags
 from .ledger import ledger_of
-from .report import Stats
 from .shortcuts import moment
 from .site import Site
 

@@ -1,4 +1,4 @@
-"""What people ask a cache about itself: numbers, and why a call would be answered how."""
+"""Why a call would be answered how."""
 
 from __future__ import annotations
 
@@ -10,72 +10,8 @@ from ..durations import describe
 from ..entry import Verdict, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ..computing.calls import Counts
     from ..computing.drivers import Driver
     from ..readthrough import Reader
-
-
-class Stats:
-    """
-    How calls were answered so far, and how many entries there are. It reads live numbers.
-
-    Each call counts once: hits + misses + stale + coalesced + fallbacks + bypasses = calls.
-    """
-
-    def __init__(
-        self,
-        seen: Callable[[], Sequence[tuple[Counts, Sequence[Reader]]]],
-        entries: Callable[[], int],
-    ) -> None:
-        self._seen = seen
-        self._entries = entries
-
-    @property
-    def hits(self) -> int:
-        """Calls that were answered from a fresh entry."""
-        return sum(
-            counts.hit + sum(reader.index.hits() for reader in readers)
-            for counts, readers in self._seen()
-        )
-
-    @property
-    def misses(self) -> int:
-        """Calls that computed."""
-        return sum(counts.miss for counts, _ in self._seen())
-
-    @property
-    def stale(self) -> int:
-        """Calls that got the old value, while it was refreshed behind them."""
-        return sum(counts.stale for counts, _ in self._seen())
-
-    @property
-    def coalesced(self) -> int:
-        """Calls that waited for somebody else's computation."""
-        return sum(counts.coalesced for counts, _ in self._seen())
-
-    @property
-    def fallbacks(self) -> int:
-        """Calls that got the old value because the function failed or was late."""
-        return sum(counts.fallback for counts, _ in self._seen())
-
-    @property
-    def bypasses(self) -> int:
-        """Calls that went past the cache."""
-        return sum(counts.bypass for counts, _ in self._seen())
-
-    @property
-    def entries(self) -> int:
-        """Usable entries in this process."""
-        return self._entries()
-
-    def __repr__(self) -> str:
-        return (
-            f"Stats(hits={self.hits}, misses={self.misses}, stale={self.stale}, "
-            f"coalesced={self.coalesced}, fallbacks={self.fallbacks}, "
-            f"bypasses={self.bypasses}, entries={self.entries})"
-        )
 
 
 class Explanation(Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..codecs import UNKNOWN, return_annotation
 from ..entry import MISSING
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 class Root:
     """One declared `Cache`: its name, its options, and the type of its values."""
+
+    decorate: ClassVar[Callable[[Any, dict[str, Any], Root], Any]]
+    """Decorates a function with options, under a root; set from above."""
 
     def __init__(self, name: str | None, given: dict[str, Any], module: str) -> None:
         self.explicit_name = name

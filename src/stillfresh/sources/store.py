@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 
 from ..computing.drivers import IN_THREAD, ON_LOOP, drive
 from ..entry import MISSING
-from .ledger import ledger_of
-from .operations import UNSET, RootHome, StoreOperations, flat
+from .operations import UNSET, flat
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from ..app import App
     from ..durations import Duration
-    from .operations import StoreHome
-    from .report import Stats
+    from ..services.listed import Stats
+    from .operations import StoreHome, StoreOperations
     from .root import Root
 
 T = TypeVar("T")
@@ -23,39 +21,12 @@ D = TypeVar("D")
 
 
 class Store(Generic[T]):
-    """What every `Cache` can do, also the one that holds the entries of one function."""
-
-    cache_class: ClassVar[type[Store[Any]]]
-    """`Cache`, set from above, where functions are known."""
+    """What can be done by hand with a `Cache`, also with that of one function."""
 
     _root: Root | None = None
     """What was declared; None where it holds the entries of one function."""
     _home: StoreHome
     _ops: StoreOperations
-
-    @classmethod
-    def of(cls, root: Root, app: App, kind: type[Store[Any]] | None = None) -> Store[Any]:
-        """Return the store that was declared as *root*, as *app* has it: always the same one."""
-        stores: dict[Any, Store[Any]] = ledger_of(app).stores
-        found = stores.get(root)
-        if found is not None:
-            return found
-        return stores.setdefault(root, cls.over(RootHome(root, app), root, kind))
-
-    @classmethod
-    def over(
-        cls, home: StoreHome, root: Root | None = None, kind: type[Store[Any]] | None = None
-    ) -> Store[Any]:
-        """Return a store over the entries of something else."""
-        kind = kind or cls.cache_class
-        self = kind.__new__(kind)
-        self._root = root
-        self._settle(home)
-        return self
-
-    def _settle(self, home: StoreHome) -> None:
-        self._home = home
-        self._ops = StoreOperations(home)
 
     def __eq__(self, other: object) -> bool:
         """Both are over the same entries: a store, and the `cache` of a function under it."""

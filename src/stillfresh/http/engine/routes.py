@@ -19,9 +19,9 @@ from ...keys.canonical import encode_all
 from ...keys.patterns import compile_pattern
 from ...keys.templates import TagTemplate
 from ...options import Policy
+from ...services.listed import Stats
 from ...sources.claims import Claim
 from ...sources.ledger import ledger_of
-from ...sources.report import Stats
 from ...tags import checked_tags
 from ..rules import key as keys
 from ..rules.message import has, joined
