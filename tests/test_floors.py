@@ -24,10 +24,10 @@ FLOORS = {
     "codecs": 1,
     "tags": 1,
     "events": 1,
-    "options": 1,
     "shape": 1,
     # 2: machinery
     "singleflight": 2,
+    "options": 2,
     "computing": 2,
     "providers": 2,
     "services": 2,

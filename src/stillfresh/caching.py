@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from .errors import InvalidOption
 from .options import Policy, checked_name
-from .providers.base import checked_provider
 from .services.asgi import HasRoute
 from .sources import cached
 from .sources.cached import Cached, SyncCached
@@ -24,11 +23,9 @@ from .sources.wrapping import controls_of, generated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
-    from contextvars import ContextVar
+    from typing import Unpack
 
-    from .durations import Duration
-    from .options import MemoryTier
-    from .providers.base import CacheProvider
+    from .options import Options
     from .sources.cached import CacheDecorator
 
 P = ParamSpec("P")
@@ -49,30 +46,10 @@ def cache(function: Callable[P, R], /) -> SyncCached[P, R]: ...
 @overload
 def cache(
     *,
-    ttl: Duration | None = ...,
     name: str | None = ...,
     key: str | Callable[..., str | tuple[Any, ...]] | None = ...,
     tags: Iterable[str] | Callable[..., Iterable[str]] | None = ...,
-    stale: Duration | None = ...,
-    stale_if_error: Duration | None = ...,
-    errors: type[BaseException]
-    | tuple[type[BaseException], ...]
-    | Callable[[BaseException], bool] = ...,
-    refresh_ahead: float | None = ...,
-    jitter: float | None = ...,
-    timeout: Duration | None = ...,
-    soft_timeout: Duration | None = ...,
-    when: Callable[[Any], object] | None = ...,
-    vary: Iterable[ContextVar[Any] | Callable[[], object]]
-    | ContextVar[Any]
-    | Callable[[], object] = ...,
-    memory: bool | Duration | MemoryTier | None = ...,
-    returns: object = ...,
-    provider: CacheProvider | type[CacheProvider] | str | None = ...,
-    serializer: object = ...,
-    compress: bool = ...,
-    copy: bool = ...,
-    enabled: bool | Callable[[], object] = ...,
+    **options: Unpack[Options],
 ) -> CacheDecorator: ...
 def cache(function: Any = None, /, **options: Any) -> Any:
     """
@@ -126,9 +103,7 @@ def _policy(options: dict[str, Any], root: Root | None) -> Policy:
             msg = "name=: a function under a Cache has its name. Leave it out, or use @cache."
             raise InvalidOption(msg)
         given = {**root.given, **given}
-    policy = Policy.read(**given)
-    checked_provider(policy.provider)
-    return policy
+    return Policy.read(**given)
 
 
 _NOT_POLICY = ("name", "key", "tags")

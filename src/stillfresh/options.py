@@ -6,16 +6,25 @@ import inspect
 from contextvars import ContextVar
 from functools import lru_cache
 from math import inf
-from typing import TYPE_CHECKING, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypedDict
 
 from msgspec import Struct
 
 from .durations import Duration, seconds
 from .entry import MISSING, Windows
 from .errors import ComputeTimeout, InvalidOption, ProviderUnavailable, StillfreshError
+from .providers.base import checked_provider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeAlias
+
+    from .providers.base import ProviderOption
+
+    Failing: TypeAlias = (
+        type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], bool]
+    )
+    Varying: TypeAlias = ContextVar[Any] | Callable[[], object]
 
 FIVE_MINUTES: Final = 300.0
 
@@ -38,26 +47,38 @@ class MemoryTier:
         return f"MemoryTier(ttl={self.ttl!r}, max_entries={self.max_entries!r})"
 
 
+class Serializer(Protocol):
+    """What `serializer=` takes."""
+
+    def encode(self, value: Any, /) -> bytes:
+        """Return the bytes of a value."""
+        ...
+
+    def decode(self, data: bytes, /) -> Any:
+        """Return the value of bytes."""
+        ...
+
+
 class Options(TypedDict, total=False):
     """What a `Cache` takes besides its name; functions take these, too."""
 
     ttl: Duration | None
     stale: Duration | None
     stale_if_error: Duration | None
-    errors: object
+    errors: Failing
     refresh_ahead: float | None
     jitter: float | None
     timeout: Duration | None
     soft_timeout: Duration | None
-    when: Callable[..., object] | None
-    vary: object
-    memory: object
+    when: Callable[[Any], object] | None
+    vary: Varying | Sequence[Varying]
+    memory: bool | Duration | MemoryTier | None
     returns: object
-    provider: object
-    serializer: object
+    provider: ProviderOption | None
+    serializer: Serializer | None
     compress: bool
     copy: bool
-    enabled: object
+    enabled: bool | Callable[[], object]
 
 
 class Policy(Struct, frozen=True):
@@ -78,7 +99,7 @@ class Policy(Struct, frozen=True):
     memory: MemoryTier | Literal[False] | None = None
     """None leaves it to the provider."""
     returns: object = MISSING
-    provider: object = None
+    provider: ProviderOption | None = None
     serializer: object = None
     compress: bool = False
     copy: bool = False
@@ -132,7 +153,7 @@ class Policy(Struct, frozen=True):
             vary=_varying(given.get("vary", ())),
             memory=memory_option(given.get("memory")),
             returns=given.get("returns", MISSING),
-            provider=given.get("provider"),
+            provider=checked_provider(given.get("provider")),
             serializer=None if serializer is None else _serializer(serializer),
             compress=_bool(given.get("compress", False), "compress"),
             copy=_bool(given.get("copy", False), "copy"),

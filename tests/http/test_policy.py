@@ -1,11 +1,13 @@
 """HttpCache: every option is checked when it is built, and says what to write instead."""
 
+import inspect
 from datetime import timedelta
 from math import inf
 
 import pytest
 
 from stillfresh.errors import InvalidDuration, InvalidOption
+from stillfresh.http.options import HttpOptions
 from stillfresh.http.policy import HttpCache
 
 
@@ -183,3 +185,16 @@ def test_lengths_of_time_are_checked(options):
     """Zero is told to clients only: there it makes them ask."""
     with pytest.raises(InvalidDuration):
         HttpCache(**options)
+
+
+def test_whoever_passes_options_on_is_checked_by_the_same_types():
+    """`http_cache` and `for_app` name the options that `HttpCache` has, with its types."""
+    given = {
+        name: parameter.annotation
+        for name, parameter in inspect.signature(HttpCache).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    assert given == {
+        name: getattr(kind, "__forward_arg__", kind)
+        for name, kind in HttpOptions.__annotations__.items()
+    }

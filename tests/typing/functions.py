@@ -1,10 +1,23 @@
 """Cached functions have the types of the function. Only type-checked, never run."""
 
 import asyncio
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Protocol, assert_type
 
-from stillfresh import MISSING, Cache, Cached, SyncCached, cache
+import msgspec
+
+from stillfresh import (
+    MISSING,
+    Cache,
+    Cached,
+    MemoryCacheProvider,
+    MemoryTier,
+    SyncCached,
+    cache,
+)
+
+tenant: ContextVar[str] = ContextVar("tenant")
 
 
 @cache
@@ -115,6 +128,16 @@ async def peeking() -> None:
 async def decorating() -> None:
     cache("5 minutes")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     cache(tll=5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    cache(errors=(KeyError, OSError), vary=tenant, memory="1 minute", enabled=lambda: True)
+    cache(errors=lambda error: isinstance(error, OSError), vary=[tenant, lambda: 1], memory=True)
+    cache(provider="memory", serializer=msgspec.json, when=bool, returns=list[str], ttl=None)
+    cache(provider=MemoryCacheProvider, memory=MemoryTier("1 minute"), stale=(1, "minute"))
+    cache(errors=5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    cache(vary=3)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    cache(memory=object())  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    cache(provider="redis")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    cache(serializer=7)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    cache(enabled="yes")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     cache(ttl=object())  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 

@@ -116,3 +116,9 @@ def policies() -> None:
     HttpCache("1 minute", vary_cookies=["theme"])
     HttpCache(vary_cookie=["theme"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     HttpCache("1 minute", True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    HttpCache.for_app("rfc", heuristics=False, max_entries=100)
+    HttpCache.for_app("safe", pubilc=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    HttpCache.for_app("safe", ttl=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    http_cache("1 minute", stale="1 minute", tags=["n"])
+    http_cache("1 minute", pubilc=True)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    http_cache("1 minute", tags=3)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]

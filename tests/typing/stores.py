@@ -56,6 +56,10 @@ async def writing() -> None:
     await sessions.delete(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await numbers.incr("k", 1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Cache[int](name="x", tll=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Cache[int](vary=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Cache[int](errors=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Cache[int](enabled="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Cache[int](provider=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Cache[int]("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

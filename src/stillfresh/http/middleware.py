@@ -34,11 +34,13 @@ from .threads import in_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
     from types import CoroutineType
+    from typing import Unpack
 
     from ..durations import Duration
     from ..services.asgi import AsgiApp, Receive, Scope, Send
     from .engine.exchange import AtEndpoint, Exchange
     from .engine.routes import Parameters
+    from .options import HttpOptions
     from .profiles import Profile
 
 P = ParamSpec("P")
@@ -131,7 +133,7 @@ def http_cache(
     /,
     *,
     invalidates: Iterable[str] = ...,
-    **options: Any,
+    **options: Unpack[HttpOptions],
 ) -> EndpointDecorator: ...
 @overload
 def http_cache(endpoint: Callable[P, R], /) -> Callable[P, CoroutineType[Any, Any, R]]: ...

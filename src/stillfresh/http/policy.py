@@ -22,8 +22,10 @@ from .rules.unsafe import is_unsafe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Unpack
 
     from ..durations import Duration
+    from .options import HttpOptions
 
 ONE_MIB: Final = 1_048_576
 
@@ -351,7 +353,7 @@ class HttpCache:
 
     @classmethod
     def for_app(
-        cls, profile: Profile, *, heuristics: bool | None = None, **options: Any
+        cls, profile: Profile, *, heuristics: bool | None = None, **options: Unpack[HttpOptions]
     ) -> HttpCache:
         """
         Return what a whole application gets: nothing is fresh that it does not mark itself.
@@ -364,13 +366,14 @@ class HttpCache:
             InvalidOption: There is no such profile, or it takes no `ttl`; else as `HttpCache`.
         """
         profile = checks.a_choice(profile, "profile", ("safe", "rfc"))
-        if "ttl" in options:
+        given: dict[str, Any] = {**OF_PROFILE[profile], **options}
+        if "ttl" in given:
             msg = (
-                f"ttl={options['ttl']!r}: a whole application marks what is fresh itself, with "
+                f"ttl={given['ttl']!r}: a whole application marks what is fresh itself, with "
                 "Cache-Control. Write @http_cache on the routes that need a ttl."
             )
             raise InvalidOption(msg)
-        policy = cls(**{**OF_PROFILE[profile], **options})
+        policy = cls(**given)
         for method in policy.methods:
             if is_unsafe(method):
                 msg = (
@@ -384,8 +387,8 @@ class HttpCache:
             profile == "rfc" if heuristics is None else checks.a_bool(heuristics, "heuristics")
         )
         if profile == "rfc":
-            given = checks.some_normalizers(options.get("normalize"))
-            policy.normalizers = {**LOOSE_NORMALIZERS, **given}
+            own = checks.some_normalizers(options.get("normalize"))
+            policy.normalizers = {**LOOSE_NORMALIZERS, **own}
         return policy
 
     @property

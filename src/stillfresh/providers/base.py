@@ -23,10 +23,13 @@ from ..errors import InvalidOption, ProviderUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
+    from typing import Literal, TypeAlias
 
     from ..clock import Clock
     from ..entry import Entry, Windows
     from ..tags import Scope
+
+    ProviderOption: TypeAlias = "CacheProvider | type[CacheProvider] | Literal['memory']"
 
 
 class Address(NamedTuple):
@@ -294,7 +297,7 @@ def a_provider(found: object) -> CacheProvider:
     return found
 
 
-def checked_provider(option: object) -> CacheProvider | type[CacheProvider] | str | None:
+def checked_provider(option: object) -> ProviderOption | None:
     """
     Return the option `provider=`.
 

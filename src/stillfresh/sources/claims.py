@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from weakref import WeakSet
 
 from ..errors import InvalidOption
-from ..providers.base import checked_provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +82,6 @@ Another process may have stored something there, also where this one has never c
 
 def note_elsewhere(source: Source) -> None:
     """Let every app that drops tags reach the provider of *source*, if it has one of its own."""
-    option = checked_provider(source.policy.provider)
+    option = source.policy.provider
     if option is not None and not isinstance(option, str) and option.shared:
         elsewhere.add(source)

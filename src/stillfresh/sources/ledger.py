@@ -21,7 +21,7 @@ from ..entries.region import Region
 from ..errors import ProviderUnavailable, StillfreshError
 from ..events import log
 from ..forks import free_in_child
-from ..providers.base import CacheProvider, checked_provider
+from ..providers.base import CacheProvider
 from ..providers.memory import MemoryCacheProvider
 from ..readthrough import Reader
 from ..services.current import default_app
@@ -29,6 +29,7 @@ from .claims import elsewhere, name_taken
 from .shortcuts import disconnect_all
 
 if TYPE_CHECKING:
+    from ..providers.base import ProviderOption
     from .claims import Claim, Source
 
 
@@ -101,7 +102,7 @@ class Ledger:
         self.counts(source, claim.name).add("bypass")
         self.app.listeners.emit("bypass", claim.namespace)
 
-    def start_provider(self, option: object) -> None:
+    def start_provider(self, option: ProviderOption | None) -> None:
         """
         Start a provider that is named with `provider=`.
 
@@ -210,7 +211,7 @@ class Ledger:
             else:
                 drive(region.clear(ops))
 
-    def _region(self, claim: Claim, number: int, provider: object) -> Region:
+    def _region(self, claim: Claim, number: int, provider: ProviderOption | None) -> Region:
         guard = self.app.guard(self._local_provider() if claim.local else self._provider(provider))
         namespace = claim.namespace
         if claim.own_space and not guard.provider.shared:
@@ -272,8 +273,7 @@ class Ledger:
             if namespace == mine and not region.guard.provider.shared:
                 self._clear(region, "" if claim.own_space else claim.prefix)
 
-    def _provider(self, written: object) -> CacheProvider:
-        option = checked_provider(written)
+    def _provider(self, option: ProviderOption | None) -> CacheProvider:
         if option is None:
             return self.app.get(CacheProvider)
         if isinstance(option, str):

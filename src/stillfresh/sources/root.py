@@ -9,7 +9,6 @@ from ..codecs import UNKNOWN, return_annotation
 from ..entry import MISSING
 from ..errors import InvalidOption
 from ..options import Policy
-from ..providers.base import checked_provider
 from .claims import Claim
 from .ledger import ledger_of
 
@@ -32,7 +31,6 @@ class Root:
         self.given = given
         """The options as they were written; functions under it start from them."""
         self.policy = Policy.read(**given)
-        checked_provider(self.policy.provider)
         self.module = module
         self.attribute = ""
         self.annotation: object = UNKNOWN

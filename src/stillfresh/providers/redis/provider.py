@@ -30,6 +30,7 @@ from .hits import Hits
 from .reading import Reading
 
 if TYPE_CHECKING:
+    from ...options import MemoryTier
     from ..ears import Ear
     from .cluster import ClusterLines
     from .threads import Lines
@@ -64,7 +65,7 @@ class RedisCacheProvider(Changing):
         lease: Duration = 10.0,
         max_hold: Duration = 300.0,
         after_restart: Literal["trust", "discard"] = "trust",
-        memory: object = None,
+        memory: bool | Duration | MemoryTier | None = None,
     ) -> None:
         if after_restart not in {"trust", "discard"}:
             raise InvalidOption(f"after_restart={after_restart!r}: expected 'trust' or 'discard'.")
