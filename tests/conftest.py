@@ -259,10 +259,8 @@ class Cluster:
             time.sleep(0.02)
 
     def owner(self, slot: int) -> int:
-        """Return which server has *slot*."""
-        found = self.seen(0, slot)
-        assert found is not None
-        return found
+        """Return which server has *slot*: the one that says so of itself."""
+        return next(one for one in range(len(self.nodes)) if self.seen(one, slot) == one)
 
     def seen(self, number: int, slot: int) -> int | None:
         """Return which server has *slot*, in the eyes of one of them."""
@@ -272,7 +270,8 @@ class Cluster:
         return None
 
     def begin(self, slot: int, source: int, to: int) -> None:
-        """Let *slot* be on its way from one server to another."""
+        """Let *slot* be on its way from one server to another, of which all know that it has it."""
+        self.agree(slot, source)
         self.say(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.ids[source])
         self.say(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.ids[to])
 
@@ -285,11 +284,15 @@ class Cluster:
     def end(self, slot: int, to: int) -> None:
         """Let *slot* belong to its new server, and all know it."""
         self.give(slot, to)
+        self.agree(slot, to)
+
+    def agree(self, slot: int, owner: int) -> None:
+        """Return when all know that *slot* belongs to *owner*: an old word may overtake the news."""
 
         def agreed() -> bool:
-            if all(self.seen(one, slot) == to for one in range(len(self.nodes))):
+            if all(self.seen(one, slot) == owner for one in range(len(self.nodes))):
                 return True
-            self.give(slot, to)
+            self.give(slot, owner)
             return False
 
         self.wait(agreed)

@@ -17,10 +17,11 @@ def started(**options: Any) -> ValkeyServer:
     Start a server on a loopback port that is free.
 
     By itself each takes the first port that is free from 16379 on, and so does the one of a
-    session that runs beside this one; whoever comes second would fail.
+    session that runs beside this one; whoever comes second would fail. The bus of a cluster is
+    10,000 above: both stay below the ports that the system gives to clients.
     """
     for attempt in range(10):
-        server = ValkeyServer(port=random.randrange(20_000, 30_000), **options)
+        server = ValkeyServer(port=random.randrange(10_000, 20_000), **options)
         try:
             server.start()
         except (OSError, ValkeyServerStartupError):

@@ -227,7 +227,7 @@ def test_the_story_ends_well() -> None:
         env={**os.environ, "PYTHONUTF8": "1"},
         capture_output=True,
         check=False,
-        timeout=25,
+        timeout=60,
         encoding="utf-8",
     )
     assert told.returncode == 0, told.stdout + told.stderr

@@ -53,7 +53,7 @@ def answers(port: int) -> bool:
 def test_the_story_of_a_fleet_ends_well() -> None:
     """`python -m airports --redis` keeps every promise it prints, and its server ends with it."""
     with story() as process:
-        out, err = process.communicate(timeout=25)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 0, out + err
     assert err == ""
     assert "\x1b" not in out

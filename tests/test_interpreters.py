@@ -114,7 +114,7 @@ def ends(program: str, **environment: str) -> None:
         env={"PYTHONPATH": ":".join(sys.path), **environment},
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=60,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -185,7 +185,7 @@ def test_threads_never_see_what_is_older_than_an_invalidation(
         for thread in callers + changers:
             thread.start()
         for thread in changers:
-            thread.join(20)
+            thread.join(60)
         done.set()
         for thread in callers:
             thread.join(5)

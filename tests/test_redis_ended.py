@@ -28,7 +28,7 @@ class Source:
     """Where the functions of all apps look; the test lets it answer."""
 
     def __init__(self) -> None:
-        self.inside = self.calls = 0
+        self.inside = self.calls = self.waiters = 0
         self.first, self.rest = asyncio.Event(), asyncio.Event()
         self.all_inside = asyncio.Event()
         self.cancels = False
@@ -49,6 +49,14 @@ class Source:
 
 
 SOURCE: Source
+
+
+class Watched(RedisCacheProvider):
+    """One that says who has come to wait."""
+
+    async def wait(self, address: Address, seconds: float) -> bool:
+        SOURCE.waiters += 1
+        return await super().wait(address, seconds)
 
 
 class Service:
@@ -89,7 +97,7 @@ async def fleet(url, prefix):
     """Five apps, which share nothing but the server: one computes, the others wait for it."""
     async with AsyncExitStack() as stack:
         apps = [
-            App(Service).provide(CacheProvider, lambda: RedisCacheProvider(url, prefix=prefix))
+            App(Service).provide(CacheProvider, lambda: Watched(url, prefix=prefix))
             for _ in range(1 + OTHERS)
         ]
         yield [(await stack.enter_async_context(app)).get(Service) for app in apps]
@@ -103,7 +111,8 @@ async def waiting(fleet, name: str) -> list[asyncio.Task[int]]:
     while SOURCE.calls == 0:  # noqa: ASYNC110  # the server is not ours to wake us
         await asyncio.sleep(0.001)
     tasks += [asyncio.create_task(getattr(service, name)()) for service in fleet[1:]]
-    await asyncio.sleep(0.05)
+    while SOURCE.waiters < OTHERS:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
     assert SOURCE.calls == 1
     return tasks
 
@@ -125,8 +134,10 @@ async def test_whoever_comes_later_queues_again(fleet):
     tasks = await waiting(fleet, "raises")
     SOURCE.first.set()
     await asyncio.wait_for(SOURCE.all_inside.wait(), 10)
+    waiters = SOURCE.waiters
     late = asyncio.create_task(fleet[0].raises())
-    await asyncio.sleep(0.05)
+    while SOURCE.waiters == waiters:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
     assert SOURCE.calls == 1 + OTHERS
     SOURCE.rest.set()
     await asyncio.gather(*tasks, late, return_exceptions=True)

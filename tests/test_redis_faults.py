@@ -256,18 +256,18 @@ async def test_a_lease_of_an_earlier_life_of_the_server_is_none(own, prefix):
 
 async def test_a_server_that_hangs_counts_as_down(own, prefix):
     """A silent server costs one time-out; then calls do not wait for it."""
-    app = app_at(own.url, prefix, timeout="200 ms", connect_timeout="200 ms")
+    app = app_at(own.url, prefix, timeout="1 second", connect_timeout="1 second")
     async with app:
         service = app.get(Service)
         assert await service.f() == 1
         own.signal(signal.SIGSTOP)
         begin = time.perf_counter()
         assert await service.f() == 2
-        assert time.perf_counter() - begin < 0.6
+        assert time.perf_counter() - begin < 3
         begin = time.perf_counter()
         assert await service.f() == 3
         assert service.g() == 4
-        assert time.perf_counter() - begin < 0.1
+        assert time.perf_counter() - begin < 0.9
         own.signal(signal.SIGCONT)
         later(app)
         assert await service.f() == 1  # the entry was there all the time

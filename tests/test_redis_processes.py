@@ -43,7 +43,7 @@ def workers(url: str, prefix: str, *roles: str) -> Iterator[list[subprocess.Pope
 
 def told(process: subprocess.Popen[str]) -> list[str]:
     """Return what a worker printed; it must have ended well."""
-    out, err = process.communicate(timeout=25)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     return out.splitlines()
 

@@ -120,7 +120,7 @@ class State:
                 break
             except redis.exceptions.BusyLoadingError:
                 time.sleep(0.01)
-        self.thread.join(20)
+        self.thread.join(60)
 
 
 @pytest.fixture

@@ -242,7 +242,7 @@ async def test_no_request_and_no_session_is_kept_alive(lab):
     class Session:
         pass
 
-    def session():
+    async def session():  # a worker thread would hold what it returned for a moment
         made = Session()
         alive.append(weakref.ref(made))
         return made

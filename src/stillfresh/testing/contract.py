@@ -112,10 +112,10 @@ class ProviderContract(ChangesContract):
     @on_both_faces
     async def test_windows_follow_each_other(self, b: Bench) -> None:
         """Fresh, then stale, then a fallback, then gone; both windows count from `fresh`."""
-        await b.provider.put([(b.at(), b.entry(1, 0.4, 0.4, 0.8))])
+        await b.provider.put([(b.at(), b.entry(1, 0.8, 0.8, 1.6))])
         assert await b.verdict() is Verdict.FRESH
         for expected in (Verdict.STALE, Verdict.FALLBACK, Verdict.GONE):
-            await b.pass_time(0.45)
+            await b.pass_time(0.95)
             assert await b.verdict() is expected
         assert await b.seen() is None
         assert await b.provider.keys(b.space) == []

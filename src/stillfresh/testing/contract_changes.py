@@ -283,11 +283,11 @@ class ChangesContract(ContractBase):
     @on_both_faces
     async def test_the_life_of_a_counter_is_set_once(self, b: Bench) -> None:
         """Later additions do not prolong it; when it is over, counting starts anew."""
-        windows = Windows(0.6)
+        windows = Windows(1.2)
         assert await b.provider.incr(b.at(), 1, windows) == 1
-        await b.pass_time(0.35)
+        await b.pass_time(0.7)
         assert await b.provider.incr(b.at(), 1, Windows(60.0)) == 2
-        await b.pass_time(0.35)
+        await b.pass_time(0.7)
         assert await b.provider.incr(b.at(), 1, windows) == 1
 
     @on_both_faces
