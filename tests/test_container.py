@@ -262,13 +262,25 @@ def test_a_failed_resolution_does_not_count_as_use():
     assert app.get(NeedsUrl).url == "db://"
 
 
-@pytest.mark.parametrize("use", [3, lambda: 3, dict], ids=["value", "factory", "class"])
-async def test_what_keeps_the_entries_is_a_provider(use):
-    """Anything else is an error at the start, and says what to write."""
-    app = App().provide(CacheProvider, use)
-    with pytest.raises(
-        InvalidOption, match=r"gave .*: expected a CacheProvider\. Write app\.provide"
-    ):
+NO_PROVIDER = r"gave .*: expected a CacheProvider\. Write app\.provide"
+
+
+@pytest.mark.parametrize("use", ["redis", 3, dict, None], ids=repr)
+@pytest.mark.parametrize("kind", [CacheProvider, MemoryCacheProvider])
+def test_what_keeps_the_entries_is_a_provider(kind, use):
+    """Anything else is an error where it is written, and says what to write."""
+    app = App()
+    with pytest.raises(InvalidOption, match=NO_PROVIDER):
+        app.provide(kind, use)
+    with pytest.raises(InvalidOption, match=NO_PROVIDER), app.override(kind, use):
+        raise AssertionError
+    assert type(app.get(CacheProvider)) is MemoryCacheProvider
+
+
+async def test_what_a_factory_makes_is_a_provider():
+    """It is made at the start, so the error is there."""
+    app = App().provide(CacheProvider, lambda: 3)
+    with pytest.raises(InvalidOption, match=NO_PROVIDER):
         async with app:
             raise AssertionError
 

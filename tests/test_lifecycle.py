@@ -182,6 +182,31 @@ def test_a_generator_is_no_hook():
             yield
 
 
+@pytest.mark.parametrize("kind", [lambda function: function, cache, staticmethod])
+def test_a_hook_needs_no_arguments(kind):
+    """The app has none to give: it fails where it is written, and names them."""
+
+    def warm(self, extra, *, more): ...
+
+    names = "'self', 'extra', 'more'" if kind is staticmethod else "needs 'extra', 'more'"
+    with pytest.raises(InvalidOption, match=f"without arguments, and it .*{names}"):
+        hook("ready")(kind(warm))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda self, extra=1, *, more=2: None,
+        lambda self, *args, **kwargs: None,
+        lambda *args: None,
+        staticmethod(lambda: None),
+    ],
+)
+def test_a_hook_may_have_arguments_with_defaults(function):
+    """What can be called without arguments is a hook."""
+    assert hook("ready")(function) is function
+
+
 async def test_a_cached_method_may_be_a_hook():
     """Warming is one line: the hook above the cached method."""
     calls = []

@@ -124,6 +124,8 @@ class Policy(Struct, frozen=True):
         ahead = _fraction(given, "refresh_ahead")
         jitter = _fraction(given, "jitter")
         serializer = given.get("serializer")
+        if given.get("provider") == "memory":
+            _check_memory_alone(given)
         if soft_timeout < inf and not keep:
             msg = (
                 f"soft_timeout={given['soft_timeout']!r} needs stale_if_error: when the wait "
@@ -198,6 +200,20 @@ _NAMES = tuple(Options.__annotations__)
 _OF_FUNCTIONS = ("key", "tags")
 _BOUNDS = ("max_bytes", "max_entries", "max_size", "maxsize")
 """What other caches bound a function with."""
+
+
+def _check_memory_alone(given: dict[str, object]) -> None:
+    """Refuse what is for entries on a server, where they are to stay in this process."""
+    for option, off, why in (
+        ("memory", "None", "a near tier stands in front of a server"),
+        ("compress", "False", "in memory nothing is compressed"),
+    ):
+        if given.get(option):
+            msg = (
+                f"{option}={given[option]!r} beside provider='memory': {why}. "
+                f"Leave one of them out, or write {option}={off}."
+            )
+            raise InvalidOption(msg)
 
 
 def _serializer(given: object) -> object:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import AlreadyResolved, CannotBuild, InvalidOption
 from ..forks import free_in_child
+from ..providers.base import CacheProvider, a_provider
 from .injection import let_classes_answer
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def checked_use(kind: type, use: object) -> object:
     Return *use* if it can stand for *kind*.
 
     Raises:
-        InvalidOption: An async factory, or no class to replace.
+        InvalidOption: An async factory, no class to replace, or no provider where one has to be.
     """
     if not isinstance(kind, type):
         msg = f"provide({kind!r}, ...): expected a class to provide for."
@@ -165,6 +166,10 @@ def checked_use(kind: type, use: object) -> object:
     if inspect.iscoroutinefunction(use):
         msg = f"provide({kind.__qualname__}, {use!r}): a factory must not be async."
         raise InvalidOption(msg)
+    if issubclass(kind, CacheProvider):
+        is_class = isinstance(use, type) and issubclass(use, CacheProvider)
+        if not is_class and not is_factory(use):
+            a_provider(use)
     return use
 
 

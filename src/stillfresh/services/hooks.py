@@ -47,11 +47,32 @@ def hook(moment: str) -> Callable[[F], F]:
                 "its yield. Write two hooks, 'start' and 'stop'."
             )
             raise InvalidOption(msg)
+        _check_signature(moment, function)
         moments = (*getattr(function, _MARK, ()), moment)
         cast("Any", function).__stillfresh_hook__ = moments
         return function
 
     return mark
+
+
+def _check_signature(moment: str, function: Callable[..., object]) -> None:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # it does not say
+        return
+    needed = [
+        one.name
+        for one in parameters
+        if one.default is one.empty and one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}
+    ]
+    if not isinstance(function, staticmethod) and needed:
+        del needed[0]  # self, or cls
+    if needed:
+        msg = (
+            f"@hook({moment!r}) on {function!r}: the app calls it without arguments, and it needs "
+            f"{', '.join(map(repr, needed))}. Give each a default, or inject() what it needs."
+        )
+        raise InvalidOption(msg)
 
 
 def hooks_of(service: object, moment: str) -> list[Callable[[], object]]:
