@@ -64,7 +64,7 @@ class RecursiveComputation(StillfreshError, RuntimeError):
 
 
 class ComputeTimeout(StillfreshError, TimeoutError):
-    """A computation that took longer than its `timeout`; its key is free again."""
+    """A computation that took longer than its `timeout`; its key is free, a sync one runs on."""
 
 
 class ComputeCancelled(StillfreshError, RuntimeError):

@@ -305,9 +305,12 @@ class Leading(Shelf):
         self.region.emit("refused", call.key, str(error))
 
     def _too_late(self, flight: Flight, call: Call) -> None:
+        end = "it was cancelled"
+        if flight.loop is None:  # nobody can end a thread from outside
+            end = "it runs on in its thread, its result will be dropped,"
         message = (
-            f"{flight.title} took longer than timeout={self.policy.timeout:g} s; it was "
-            "cancelled and its key is free. Give it more time, or stale_if_error= for an old value."
+            f"{flight.title} took longer than timeout={self.policy.timeout:g} s; {end} "
+            "and its key is free. Give it more time, or stale_if_error= for an old value."
         )
         error = ComputeTimeout(message)
         if flight.finish(Outcome(error=error, began=flight.began, asof=ALWAYS)):
