@@ -165,3 +165,98 @@ def test_a_callable_that_knows_only_some_names_is_refused(word: str) -> None:
     }
     with pytest.raises(InvalidOption, match=f"^{word}=.*'product'.*not 'user'.*user, product"):
         cache(**options[word])(function)
+
+
+def plain(number: int, /, lang: str = "en", *, exact: bool = False) -> str:
+    return f"{number} {lang} {exact}"
+
+
+UNFIT: list[tuple[str, Callable[..., object], str]] = [
+    ("tags", lambda number: [number], "lambda value, number, /, lang, *, exact: ..."),
+    ("tags", lambda number, lang, exact: [number], "lambda value, number"),
+    ("key", lambda: "k", "lambda number, /, lang, *, exact: ..."),
+    ("key", lambda value, number, lang, exact: "k", "lambda number"),
+    ("key", lambda number, *, exact: "k", "lambda number"),
+    ("key", functools.partial(lambda a, b, c: "k", 0), "lambda number"),
+]
+
+
+@pytest.mark.parametrize(("word", "option", "advice"), UNFIT)
+def test_a_callable_with_another_number_of_arguments_is_refused(
+    word: str, option: Callable[..., object], advice: str
+) -> None:
+    """When the decorator runs, naming option and function, and not at each call after it."""
+    options: dict[str, Any] = {word: option}
+    with pytest.raises(InvalidOption) as caught:
+        cache(**options)(plain)
+    message = str(caught.value)
+    assert message.startswith(f"{word}={option!r} of {__name__}.plain: it is called with the ")
+    assert f"Write {word}={advice}" in message
+
+
+def test_what_stars_take_is_left_open() -> None:
+    """Who can call the function with more or less is given that."""
+    cache(key=lambda first, second: "k")(lambda *ids: ids)
+    cache(key=lambda *, number: "k")(lambda **names: names)
+    cache(tags=lambda value, *_, **__: [])(plain)
+    with pytest.raises(InvalidOption, match="is called with the value"):
+        cache(tags=lambda ids: [])(lambda *ids: ids)
+
+
+def of_any(self: object, number: int) -> str:
+    return f"{self} {number}"
+
+
+def test_a_method_is_judged_when_its_class_has_taken_it() -> None:
+    """Until then nobody knows whether the first parameter is an argument."""
+
+    class Users:
+        taken = cache(key=lambda number: f"n{number}")(of_any)
+        one = cache(key=lambda number: f"n{number}")(lambda me, number: f"{me} {number}")
+
+        @classmethod
+        @cache(tags=lambda value, number: [f"n{number}"])
+        def made(cls, number: int) -> str:
+            return f"{cls} {number}"
+
+        @cache(tags=lambda value, number: [f"n{number}"])
+        @classmethod
+        def built(kind, number: int) -> str:
+            return f"{kind} {number}"
+
+        @staticmethod
+        @cache(key=lambda self, number: f"n{number}")
+        def of(self: int, number: int) -> str:  # noqa: PLW0211  # what is tried
+            return f"{self} {number}"
+
+    assert Users().taken.key(7) == "n7"
+    assert Users().one.key(7) == "n7"
+    assert Users.of(1, 2) == "1 2"
+    assert Users.made(1) == f"{Users} 1"
+    assert Users.built(1) == f"{Users} 1"
+
+
+def test_a_method_whose_callable_takes_the_instance_is_refused() -> None:
+    """
+    It is called without `self`.
+
+    By its name it may be of a static method that takes both, so the class says it; what fits
+    neither is refused by the decorator itself.
+    """
+    with pytest.raises((InvalidOption, RuntimeError)) as caught:
+
+        class Users:
+            @cache(key=lambda self, number: f"n{number}")
+            def get(self, number: int) -> str:
+                return f"{self} {number}"
+
+    error = caught.value  # before 3.12 one around it
+    cause = error if isinstance(error, InvalidOption) else error.__cause__
+    assert isinstance(cause, InvalidOption)
+    assert "Write key=lambda number: ..." in str(cause)
+    with pytest.raises(InvalidOption, match="Write tags=lambda value, number:"):
+
+        class Others:
+            @cache(tags=lambda number: [number])
+            def get(self, number: int) -> str:
+                return f"{self} {number}"

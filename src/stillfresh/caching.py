@@ -140,11 +140,14 @@ def _decorate(function: Any, *, policy: Policy, options: dict[str, Any], root: R
     if "<locals>" not in where and definition.kind != "method":
         note_elsewhere(definition)
     if kind == "function":
+        definition.check_options()
         return staticmethod(generated(definition))
     if (not where or where.endswith("<locals>")) and not _in_class_body():
+        definition.check_options()
         if definition.explicit_name is not None:
             named_functions.add(definition)
         return generated(definition)
+    definition.check_options(settled=bool(kind))  # once more when its class has it
     return controls_of(definition)
 
 

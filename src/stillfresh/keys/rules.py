@@ -51,6 +51,16 @@ class KeyRule:
         )
         """The key depends on nothing but the arguments, so the short cut may look by them."""
 
+    def check(self, title: str) -> None:
+        """
+        Look whether the `key=` function can be called with the arguments of *title*.
+
+        Raises:
+            InvalidOption: It cannot.
+        """
+        if self._callable is not None:
+            _check_fit("key", self._callable, self._told, self._shape, title)
+
     def text(self, values: Values, instance: object) -> str:
         """
         Return the key of a call.
@@ -104,6 +114,16 @@ class TagRule:
         templates = [TagTemplate(name, parameters) for name in sorted(names)]
         self._templates = [template for template in templates if template.names]
         self._fixed = frozenset(template.render({}) for template in templates if not template.names)
+
+    def check(self, title: str) -> None:
+        """
+        Look whether the `tags=` function can be called with a value and the arguments of *title*.
+
+        Raises:
+            InvalidOption: It cannot.
+        """
+        if self._callable is not None:
+            _check_fit("tags", self._callable, self._told, self._shape, title, value=True)
 
     @property
     def any(self) -> bool:
@@ -170,6 +190,43 @@ def told(
         )
         raise InvalidOption(msg)
     return lambda values: (shape.positional(values), shape.named(values))
+
+
+def _check_fit(
+    word: str,
+    option: Callable[..., object],
+    told_as: Callable[[Values], tuple[Values, dict[str, object]]],
+    shape: Shape,
+    title: str,
+    *,
+    value: bool = False,
+) -> None:
+    samples: dict[object, object] = {
+        inspect.Parameter.VAR_POSITIONAL: (None,),
+        inspect.Parameter.VAR_KEYWORD: {},
+    }
+    args, kwargs = told_as(tuple(samples.get(each.kind) for each in shape.parameters))
+    try:
+        signature = inspect.signature(option)
+    except (TypeError, ValueError):  # it is written in C, and says nothing
+        return
+    # Nobody knows how many there are of what stars take.
+    bind = signature.bind if shape.simple else signature.bind_partial
+    try:
+        bind(*([None] if value else []), *args, **kwargs)
+    except TypeError as error:
+        bare = [
+            each.replace(annotation=each.empty, default=each.empty) for each in shape.parameters
+        ]
+        takes = str(inspect.Signature(bare))[1:-1]
+        if value:
+            takes = f"value, {takes}" if takes else "value"
+        result = "the value, then the arguments" if value else "the arguments"
+        msg = (
+            f"{word}={option!r} of {title}: it is called with {result}, and takes {signature}: "
+            f"{error}. Write {word}=lambda {takes}: ..., or a template."
+        )
+        raise InvalidOption(msg) from None
 
 
 def vary_text(sources: tuple[Callable[[], object], ...]) -> str:

@@ -51,6 +51,7 @@ class Controls(metaclass=_Recognising):
             is_self = issubclass(owner, type) and not definition.is_classmethod
             kind = "class" if definition.kind == "class" and not is_self else "method"
             definition.set_kind(kind, owner, name)
+            definition.check_options()
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         definition = self._definition

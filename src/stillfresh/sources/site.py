@@ -118,6 +118,33 @@ class Site:
         self.quick = self._is_quick()
         """A short cut can stand in front of it."""
 
+    def check_options(self, *, settled: bool = True) -> None:
+        """
+        Look whether `key=` and `tags=` fit the function, as what it is, or may turn out to be.
+
+        Raises:
+            InvalidOption: One of them cannot be called with its arguments.
+        """
+        try:
+            self.key_rule.check(self.title)
+            self.tag_rule.check(self.title)
+        except InvalidOption:
+            if settled or not self._fits_otherwise():
+                raise
+
+    def _fits_otherwise(self) -> bool:
+        guess, guessed = self.kind, self.guessed
+        self.set_kind("method" if guess == "function" else "function")
+        try:
+            self.check_options()
+        except InvalidOption:
+            return False
+        else:
+            return True
+        finally:
+            self.set_kind(guess)
+            self.guessed = guessed
+
     def is_static(self, args: Values) -> bool:
         """
         Tell whether a staticmethod is around it, by its first call on the class, with *args*.
