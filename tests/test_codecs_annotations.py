@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, NewType, Optional, Required, Self, Typ
 
 import pytest
 
+from stillfresh import Cache, cache
 from stillfresh.codecs import (
     UNKNOWN,
     codec_for,
@@ -329,6 +330,22 @@ def test_a_function_whose_result_is_read_once_is_seen(function: object, words: s
     assert reason is not None
     assert words in reason
     assert "read only once" in reason
+
+
+@pytest.mark.parametrize(
+    ("returns", "word"),
+    [
+        (Iterator[int], "an iterator"),
+        ("t.AsyncIterator[int]", "an async iterator"),
+        ("Awaitable[Nowhere]", "an awaitable"),
+        (t.Generator[int, None, None] | None, "a generator"),
+    ],
+)
+def test_returns_is_looked_at_like_an_annotation(returns: object, word: str) -> None:
+    """It is refused when the decorator runs, on a function and under a `Cache`."""
+    for decorator in (cache(returns=returns), Cache[t.Any](name="x", returns=returns)):
+        with pytest.raises(NotSerializable, match=f"silent cannot be cached: returns= is {word}"):
+            decorator(silent)
 
 
 REUSABLE: list[object] = [

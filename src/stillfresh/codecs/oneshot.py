@@ -22,7 +22,15 @@ from collections.abc import (
 from typing import Final, ForwardRef
 
 from ..errors import NotSerializable
-from .annotations import innermost, is_alias, is_union, raw_annotation, return_annotation, unwrapped
+from .annotations import (
+    UNGIVEN,
+    innermost,
+    is_alias,
+    is_union,
+    raw_annotation,
+    return_annotation,
+    unwrapped,
+)
 
 ADVICE: Final = "which can be read only once. Return a list, or the awaited result, instead."
 
@@ -44,9 +52,9 @@ PLAIN: Final = frozenset(
 WORDS: Final = {kind.__name__: word for kind, word in KINDS}
 
 
-def one_shot_annotation(function: object) -> str | None:
+def one_shot_annotation(function: object, returns: object = UNGIVEN) -> str | None:
     """
-    Why the result of *function* can be read only once, as its code or its annotation says.
+    Why the result of *function* can be read only once, as its code, annotation or `returns=` says.
 
     Names that cannot be resolved yet, as when a decorator runs, are judged by
     how they are written.
@@ -59,12 +67,19 @@ def one_shot_annotation(function: object) -> str | None:
         found = "a generator"
     if found is not None:
         return f"the function makes {found}, {ADVICE}"
+    found = _said(function, UNGIVEN)
+    if found is not None:
+        return f"the function is annotated to return {found}, {ADVICE}"
+    found = None if returns is UNGIVEN else _said(function, returns)
+    return found and f"returns= is {found}, {ADVICE}"
+
+
+def _said(function: object, returns: object) -> str | None:
     try:
-        annotation = return_annotation(function)
+        annotation = return_annotation(function, returns)
     except NotSerializable:
-        annotation = raw_annotation(function)
-    found = _in_annotation(annotation, ())
-    return found and f"the function is annotated to return {found}, {ADVICE}"
+        annotation = raw_annotation(function) if returns is UNGIVEN else returns
+    return _in_annotation(annotation, ())
 
 
 def one_shot_value(value: object) -> str | None:

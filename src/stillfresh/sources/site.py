@@ -94,7 +94,7 @@ class Site:
         self.set_kind(kind or _guessed_kind(function))
         self.guessed = not kind
         """Nobody has said yet what it is."""
-        reason = one_shot_annotation(function)
+        reason = one_shot_annotation(function, _returns(policy))
         if reason is not None:
             raise NotSerializable(f"{self.title} cannot be cached: {reason}", "return")
 
@@ -202,9 +202,8 @@ class Site:
         def make() -> Codec:
             from ..codecs import codec_for  # with the first codec, the compiler
 
-            returns = UNGIVEN if policy.returns is MISSING else policy.returns
             return codec_for(
-                return_annotation(function, returns),
+                return_annotation(function, _returns(policy)),
                 compress=policy.compress,
                 serializer=policy.serializer,
             )
@@ -347,6 +346,10 @@ def _guessed_kind(function: Callable[..., object]) -> str:
     if not in_class or not names:
         return "function"
     return {"self": "method", "cls": "class"}.get(names[0], "function")
+
+
+def _returns(policy: Policy) -> object:
+    return UNGIVEN if policy.returns is MISSING else policy.returns
 
 
 def _forget(ledger: weakref.ref[Any], site: weakref.ref[Site], claim: Claim) -> None:
