@@ -423,18 +423,6 @@ async def test_an_action_without_a_cache_has_no_controls(app, api):
         await api.rename.clear()
 
 
-async def test_what_cannot_be_invalidated_fails_at_the_start():
-    """A name in `invalidates=` that means nothing is an error before the first request."""
-
-    class Api:
-        @action("/", method="POST", invalidates=[42])
-        async def change(self) -> None: ...
-
-    with pytest.raises(InvalidOption, match="invalidates= has 42"):
-        async with App(Api):
-            raise AssertionError
-
-
 @pytest.mark.parametrize(
     ("options", "text"),
     [

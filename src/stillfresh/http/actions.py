@@ -11,18 +11,30 @@ import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from ..app import registry
 from ..errors import InvalidOption
+from ..keys.templates import TagTemplate
 from ..services.asgi import HasRoute
 from ..services.current import which_app
-from .endpoints import is_generator
-from .fitting import of_a_route
+from .endpoints import LATER, is_generator
+from .fitting import check_tags, of_a_route
 from .policy import HttpCache
+from .route_options import check_route_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
     from ..app import App
@@ -40,6 +52,10 @@ if find_spec("fastapi") is None:
     raise ImportError("@action needs FastAPI. Install it: pip install 'stillfresh[http]'")
 
 
+Named: TypeAlias = "TagTemplate | Action[Any, Any] | Target"
+"""What a success drops: the responses with a tag, all those of an action, or those to one call."""
+
+
 @dataclass(frozen=True)
 class Declared:
     """What `@action` says."""
@@ -49,7 +65,7 @@ class Declared:
     cache: HttpCache | None
     kept: bool
     """Responses are stored; else only conditions are answered."""
-    invalidates: tuple[object, ...]
+    invalidates: tuple[Named, ...]
     options: Mapping[str, Any]
     """Whatever else FastAPI's routes take."""
 
@@ -60,10 +76,38 @@ class Target:
     def __init__(self, action: Action[Any, Any], arguments: Mapping[str, object]) -> None:
         self.action = action
         self.arguments = arguments
+        self._taken = {
+            name: value[1:-1]
+            for name, value in arguments.items()
+            if isinstance(value, str) and value[:1] == "{" and value[-1:] == "}"
+        }
+        """Those that are another call's: its "{name}"."""
 
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
         return f"{self.action.name}.args({given})"
+
+    @property
+    def known(self) -> dict[str, object]:
+        """The arguments, `LATER` for those of another call."""
+        return {**self.arguments, **dict.fromkeys(self._taken, LATER)}
+
+    def of(self, values: Mapping[str, object]) -> dict[str, object]:
+        """Return the arguments for another call, which has *values*."""
+        return {**self.arguments, **{name: values[one] for name, one in self._taken.items()}}
+
+    def check(self, names: Sequence[str]) -> None:
+        """
+        See that another call, with the arguments *names*, has what is taken from it.
+
+        Raises:
+            InvalidOption: It has not.
+        """
+        for one in self._taken.values():
+            if one not in names:
+                known = ", ".join(names) or "none"
+                msg = f"invalidates= has {self!r}: {one!r} is no argument here. There are: {known}."
+                raise InvalidOption(msg)
 
 
 class Action(HasRoute, Generic[P, R]):
@@ -206,12 +250,12 @@ def action(
 
     Raises:
         InvalidOption: A path without `/`, an option that is the cache's, a cache on a method that
-            is not GET, `tags=` or `invalidates=` that is no list, or the latter on what changes
-            nothing.
+            is not GET, `tags=` or `invalidates=` that is no list or names an argument that there
+            is not, or the latter on what changes nothing.
         InvalidDuration: A length of time that cannot be read.
     """
     verb = _checked_method(method)
-    _check_options(path, route)
+    check_route_options(path, route)
     names, shown = _checked_tags(path, cache, tags)
     policy, kept = checked_cache(cache, etag, last_modified, names)
     if policy is not None and verb not in policy.methods:
@@ -231,22 +275,29 @@ def action(
         raise InvalidOption(msg)
     if shown:
         route["tags"] = shown
-    declared = Declared(_checked_path(path), verb, policy, kept, drops, route)
+    where = _checked_path(path)
 
     def decorate(function: Callable[P, R]) -> Action[P, R]:
-        _check_method(function)
-        if policy is not None and is_generator(function):
-            raise InvalidOption(f"@action on {function!r}: a generator streams, and is not kept.")
-        return Action(function, declared)
+        names = _arguments_of(function)
+        if policy is not None:
+            if is_generator(function):
+                msg = f"@action on {function!r}: a generator streams, and is not kept."
+                raise InvalidOption(msg)
+            check_tags(policy, names, f"@action on {function!r}")
+        named = tuple([_checked_drop(one, names, function) for one in drops])
+        return Action(function, Declared(where, verb, policy, kept, named, route))
 
     return decorate
 
 
-def _check_method(function: object) -> None:
+def _arguments_of(function: object) -> list[str]:
+    """Return the names of a method's arguments, those of a call."""
     if inspect.isclass(function) or isinstance(function, staticmethod) or not callable(function):
         raise InvalidOption(f"@action on {function!r}: expected a method of a service.")
-    if not inspect.signature(function).parameters:
+    names = list(inspect.signature(function).parameters)
+    if not names:
         raise InvalidOption(f"@action on {function!r}: a method has `self`, and this has nothing.")
+    return names[1:]
 
 
 def _checked_path(path: object) -> str:
@@ -261,19 +312,6 @@ def _checked_method(method: object) -> str:
     raise InvalidOption(f"@action(method={method!r}): expected a method, such as 'POST'.")
 
 
-def _check_options(path: str, route: Mapping[str, object]) -> None:
-    """See that no option of the cache is handed to FastAPI, which would say that it is unknown."""
-    if "methods" in route:
-        msg = f"@action({path!r}, methods=...): an action has one method. Write method='POST'."
-        raise InvalidOption(msg)
-    for option in sorted(route.keys() & inspect.signature(HttpCache).parameters):
-        given = f"{route[option]!r}" if option == "ttl" else f"HttpCache(..., {option}=...)"
-        msg = (
-            f"@action({path!r}, {option}=...): this is an option of the cache. Write cache={given}."
-        )
-        raise InvalidOption(msg)
-
-
 def _checked_drops(invalidates: object) -> tuple[object, ...]:
     if isinstance(invalidates, str | Action | Target):
         msg = f"invalidates={invalidates!r}: expected a list. Write [{invalidates!r}]."
@@ -283,6 +321,21 @@ def _checked_drops(invalidates: object) -> tuple[object, ...]:
     except TypeError:
         msg = f"invalidates={invalidates!r}: expected a list of actions, action.args(...), or tags."
         raise InvalidOption(msg) from None
+
+
+def _checked_drop(target: object, names: Sequence[str], function: object) -> Named:
+    if isinstance(target, str):
+        return TagTemplate(target, names, option="invalidates")
+    if isinstance(target, Target):
+        target.check(names)
+        return target
+    if isinstance(target, Action):
+        return target
+    msg = (
+        f"@action on {function!r}: invalidates= has {target!r}. Name an action, "
+        "action.args(...), or a tag."
+    )
+    raise InvalidOption(msg)
 
 
 def _checked_tags(path: str, cache: object, tags: object) -> tuple[list[str], list[object]]:

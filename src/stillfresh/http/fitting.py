@@ -9,10 +9,11 @@ import inspect
 from typing import TYPE_CHECKING, cast
 
 from ..errors import InvalidOption
+from ..keys.templates import TagTemplate
 from .policy import HttpCache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Sequence
 
     from .profiles import Profile
 
@@ -32,35 +33,47 @@ def of_a_route(policy: HttpCache) -> HttpCache:
     return policy
 
 
-def check_functions(
-    policy: HttpCache, names: Iterable[str], cheap: Iterable[str], title: str
-) -> None:
+def check_tags(policy: HttpCache, names: Sequence[str], title: str) -> None:
     """
-    See that functions of the arguments can be called with those that there are.
+    See that tags can be made of the arguments *names*.
 
-    *names* are what `tags=` gets, *cheap* what `etag=` and `last_modified=` get.
+    Raises:
+        InvalidOption: They cannot, and each request would fail.
+    """
+    if callable(policy.tags):
+        _check_call(policy.tags, "tags", names, title)
+    else:
+        for tag in policy.tags:
+            TagTemplate(tag, names)
+
+
+def check_validators(policy: HttpCache, names: Sequence[str], title: str) -> None:
+    """
+    See that `etag=` and `last_modified=` can be called with the arguments *names*.
 
     Raises:
         InvalidOption: One cannot, and each request would fail.
     """
-    for option, given in (("tags", names), ("etag", cheap), ("last_modified", cheap)):
-        function = getattr(policy, option)
-        if not callable(function):
-            continue
-        try:
-            signature = inspect.signature(function)
-        except (TypeError, ValueError):
-            continue
-        arguments = dict.fromkeys(given)
-        try:
-            signature.bind(**arguments)
-        except TypeError as error:
-            names = ", ".join(arguments)
-            msg = (
-                f"{title}: {option}= is called with the arguments by name, and {error}. Write "
-                f"lambda {names}: ..., or lambda **arguments: ..."
-            )
-            raise InvalidOption(msg) from None
+    for option, function in (("etag", policy.etag), ("last_modified", policy.last_modified)):
+        if callable(function):
+            _check_call(function, option, names, title)
+
+
+def _check_call(
+    function: Callable[..., object], option: str, names: Sequence[str], title: str
+) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(**dict.fromkeys(names))
+    except TypeError as error:
+        msg = (
+            f"{title}: {option}= is called with the arguments by name, and {error}. Write "
+            f"lambda {', '.join(names)}: ..., or lambda **arguments: ..."
+        )
+        raise InvalidOption(msg) from None
 
 
 def of_whole_app(profile: Profile | None, policy: object) -> HttpCache:

@@ -25,7 +25,7 @@ from .engine.exchange import Answered, exchange_here
 from .engine.in_front import Engine
 from .engine.routes import CachedRoute
 from .engine.scope import is_litestar
-from .fitting import check_functions, of_a_route, of_whole_app
+from .fitting import check_tags, check_validators, of_a_route, of_whole_app
 from .injected import unnamed_parameters, watch_litestar
 from .policy import HttpCache
 from .startup import check_routes, decorated
@@ -223,10 +223,8 @@ class Endpoint:
         self._signature = inspect.signature(function)
         names = list(self._signature.parameters)
         self.drops = [TagTemplate(tag, names, option="invalidates") for tag in drops]
-        check_functions(policy, names, names, f"http_cache on {function!r}")
-        if not callable(policy.tags):
-            for tag in policy.tags:
-                TagTemplate(tag, names)  # a wrong one is an error here, and not in a request
+        check_tags(policy, names, f"http_cache on {function!r}")
+        check_validators(policy, names, f"http_cache on {function!r}")
         self._routes: WeakKeyDictionary[AtEndpoint, CachedRoute] = WeakKeyDictionary()
         self._context = copy_context()
         self._warned = False

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -25,19 +24,20 @@ from ..errors import InvalidOption
 from ..keys.templates import TagTemplate
 from ..services.injection import injected_in
 from .actions import Action, Target, actions_of
-from .endpoints import LATER, is_generator, parameters_of
+from .endpoints import is_generator, parameters_of
 from .engine.at_endpoint import MARK, run_under
 from .engine.exchange import Answered, exchange_here
 from .engine.in_front import Engine
 from .engine.routes import CachedRoute
 from .engine.taint import watched
-from .fitting import check_functions
+from .fitting import check_validators
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from ..app import App
     from ..services.asgi import Receive, Scope, Send
+    from .actions import Named
     from .policy import HttpCache
 
     Drop: TypeAlias = Callable[[Mapping[str, object]], Awaitable[None]]
@@ -145,7 +145,6 @@ class AppServer:
             )
         endpoint = self._endpoint(kind, name, registered)
         router = self.http.router
-        _check_options(registered.action, options, router.add_api_route)
         try:
             router.add_api_route(declared.path, endpoint, methods=[declared.method], **options)
         except FastAPIError as error:
@@ -165,8 +164,7 @@ class AppServer:
 
     def _cached(self, action: Action[Any, Any], dependant: Any, policy: HttpCache) -> CachedRoute:
         parameters = parameters_of(dependant, action.title)
-        _, *names = inspect.signature(action.__wrapped__).parameters
-        check_functions(policy, names, parameters.known, action.title)
+        check_validators(policy, parameters.known, action.title)
         cached = CachedRoute(lambda: self.app, action.__wrapped__, policy, parameters)
         cached.closed = self._is_closed
         cached.kept = action.declared.kept
@@ -239,63 +237,19 @@ class AppServer:
             registered.drops = [self._drop(action, one) for one in action.declared.invalidates]
         return registered.drops
 
-    def _drop(self, action: Action[Any, Any], target: object) -> Drop:
-        names = list(inspect.signature(action.__wrapped__).parameters)[1:]
-        if isinstance(target, str):
-            template = TagTemplate(target, names, option="invalidates")
-            return lambda values: self.app.invalidate_tags(template.render(values))
+    def _drop(self, action: Action[Any, Any], target: Named) -> Drop:
+        if isinstance(target, TagTemplate):
+            return lambda values: self.app.invalidate_tags(target.render(values))
         if isinstance(target, Action):
             route = self.route_of(target)
             return lambda _: route.clear()
-        if isinstance(target, Target):
-            named = self.route_of(target.action)
-            try:
-                given = {name: _Given(value, names) for name, value in target.arguments.items()}
-                named.parameters.given({name: one.known for name, one in given.items()})
-            except (TypeError, ValueError) as error:
-                msg = f"{action.title}: invalidates= has {target!r}: {error}"
-                raise InvalidOption(msg) from error
-            return lambda values: named.invalidate(
-                {name: one.of(values) for name, one in given.items()}
-            )
-        msg = (
-            f"{action.title}: invalidates= has {target!r}. Name an action, action.args(...), or "
-            "a tag."
-        )
-        raise InvalidOption(msg)
-
-
-class _Given:
-    """An argument of `action.args(...)`: as it was written, or for "{name}" that of the call."""
-
-    def __init__(self, value: object, names: Sequence[str]) -> None:
-        self._name = ""
-        self.known: object = value
-        """The value, or `LATER`."""
-        if isinstance(value, str) and value[:1] == "{" and value[-1:] == "}":
-            self._name, self.known = value[1:-1], LATER
-            if self._name not in names:
-                known = ", ".join(names) or "none"
-                raise ValueError(f"{self._name!r} is no argument here. There are: {known}.")
-
-    def of(self, values: Mapping[str, object]) -> object:
-        return values[self._name] if self._name else self.known
-
-
-def _check_options(
-    action: Action[Any, Any], options: Mapping[str, object], add: Callable[..., object]
-) -> None:
-    known = inspect.signature(add).parameters
-    unknown = options.keys() - known
-    if unknown:
-        option = min(unknown)
-        close = get_close_matches(option, known, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        msg = (
-            f"{action.title}: @action has no option {option!r}.{hint} There are path, method, "
-            "cache, etag, last_modified, tags, invalidates, and those of FastAPI's routes."
-        )
-        raise InvalidOption(msg)
+        named = self.route_of(target.action)
+        try:
+            named.parameters.given(target.known)
+        except TypeError as error:
+            msg = f"{action.title}: invalidates= has {target!r}: {error}"
+            raise InvalidOption(msg) from error
+        return lambda values: named.invalidate(target.of(values))
 
 
 def _catches_all(path: str, cached: CachedRoute) -> bool:
