@@ -8,18 +8,21 @@ A process owes, not an app:
 
     1. app A    invalidates k; the server does not hear of it; the call raises
     2. app B    has the same entries, and reads k: it must not get what A dropped
+
+For the same reason what one app changes is forgotten by the near tiers of all of them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from ..forks import free_in_child
+from .tier import Tier, tier_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from .base import CacheProvider
 
@@ -110,6 +113,8 @@ class Debtor:
         self.provider = provider
         self.debts = Debts(clears_all=provider.clears_all)
         """Changes that failed, or whose outcome is unknown; they come before any read."""
+        self.tiers: tuple[ref[Tier], ...] = ()
+        """Where this process keeps the same entries decoded: its own near tier, and others'."""
         self._on_debt: Callable[[], object] = int
 
     def join(self, on_debt: Callable[[], object]) -> None:
@@ -122,6 +127,7 @@ class Debtor:
             self._on_debt = on_debt
         with _joining:
             _joined.add(self)
+            _introduce()
         for other in self._others():
             for change, _ in other.debts.marked():
                 self.owes(change)
@@ -130,6 +136,19 @@ class Debtor:
         """Owe alone from now on."""
         with _joining:
             _joined.discard(self)
+            _introduce()
+
+    def forget(self, change: Change) -> None:
+        """
+        Let the near tiers of this process drop what *change* is about.
+
+            1. app A    invalidates k: it goes from the server
+            2. app B    has k near, and has not heard of it yet; it must not be served there
+        """
+        for found in self.tiers:
+            tier = found()
+            if tier is not None:
+                tier.forget(change)
 
     def owe(self, change: Change) -> None:
         """Remember a change that failed, or whose outcome is unknown."""
@@ -155,3 +174,16 @@ class Debtor:
 
 _joining: Final = free_in_child()
 _joined: Final[WeakSet[Debtor]] = WeakSet()
+
+
+def _introduce() -> None:
+    """Tell all who have joined which near tiers there are; others may be gone by now."""
+    joined = [(one, one.provider.identity) for one in _joined]
+    tiers: dict[Hashable, dict[ref[Tier], None]] = {}
+    for one, identity in joined:
+        tier = tier_of(one.provider)
+        found = tiers.setdefault(identity, {})
+        if tier is not None:
+            found[ref(tier)] = None
+    for one, identity in joined:
+        one.tiers = tuple(tiers[identity])

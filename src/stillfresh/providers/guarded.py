@@ -2,8 +2,8 @@
 The operations of a provider, as they are let through by its breaker.
 
 Each goes one way: admitted (the breaker is closed, or this one tries again), what is owed is paid,
-the provider is asked, its answer is looked at. Where there is a near tier, it forgets what an
-operation changes.
+the provider is asked, its answer is looked at. What an operation changes, the near tiers of this
+process forget, whichever app they serve.
 """
 
 from __future__ import annotations
@@ -187,9 +187,9 @@ class Operations:
         counting: bool = False,
         forgets: Change | None = None,
     ) -> Coroutine[Any, Any, T]:
-        """Carry out an operation: await it at once. The near tier *forgets* that, or *change*."""
+        """Carry out an operation: await it at once. Near tiers *forget* that, or *change*."""
         breaker = self._breaker
-        if not breaker.down and (breaker.tier is None or (forgets or change) is None):
+        if not breaker.down and (not breaker.tiers or (forgets or change) is None):
             return self._checked(operation, change, counting=counting)  # as nearly always
         return self._with_care(operation, change, counting=counting, forgets=forgets)
 
@@ -202,7 +202,7 @@ class Operations:
         forgets: Change | None,
     ) -> T:
         """
-        Carry out an operation, and let the near tier forget what it changes: before and after.
+        Carry out an operation, and let near tiers forget what it changes: before and after.
 
             1. a reader    reads k: the server answers, the reply is on its way
             2. delete(k)   goes to the server, and returns
@@ -210,15 +210,14 @@ class Operations:
 
         Before, so that it holds in this process also when the server does not answer.
         """
-        tier = self._breaker.tier
         forgotten = forgets or change
-        if tier is None or forgotten is None:
+        if forgotten is None:
             return await self._admitted(operation, change, counting=counting)
-        tier.forget(forgotten)
+        self._breaker.forget(forgotten)
         try:
             return await self._admitted(operation, change, counting=counting)
         finally:
-            tier.forget(forgotten)
+            self._breaker.forget(forgotten)
 
     async def _admitted(
         self,
