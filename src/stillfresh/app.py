@@ -1,8 +1,8 @@
 """
 The app: services, their lifecycle, and which app a cache belongs to.
 
-It knows nothing about caches. What upper floors add to every app they register as an
-`Extension`; the app calls them when something happens to it.
+It knows providers and what runs, not which functions are cached. What upper floors add to every
+app they register as an `Extension`; the app calls them when something happens to it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,14 @@
 """
 THE path: look, judge, compute once, store if nothing was invalidated meanwhile.
 
-Every call that misses the short cut goes through `Reader.read`, async or sync, foreground,
-background and warm-up alike. There are two exceptions: the first look of a function's call is in
-`sources/route`, where a hit in bytes ends, and a call past the cache never looks.
+Whatever has to be computed is decided here, async or sync, foreground, background and warm-up
+alike: by `Reader.read` for a call that found nothing usable, by `Reader.refresh` for who asks for
+a new value. A call past the cache never comes here.
+
+Others only look, judge and count, and hand on whatever needs more: the short cut (`shape`), the
+first look of a function's call (`sources/route`), what a store finds (`Shelf.get`, `get_many`),
+and of responses `http/engine`: `distant`, `crowd.read_stale`, and `reading` for requests that say
+themselves what is fresh enough.
 
     read ── look ── FRESH ─────────────────────────────► hit
               │      STALE ── refresh behind ──────────► stale
@@ -15,8 +20,8 @@ background and warm-up alike. There are two exceptions: the first look of a func
                               one that may be too old for it ──► go round again
                               an error, and an old value is there ──► fallback
 
-What is written here twice would be a bug: there is no other place that decides to compute. How
-that is done, and what may be stored, stands in `leading`.
+What is written here twice would be a bug. How one is computed, and what may be stored, stands in
+`leading`.
 """
 
 from __future__ import annotations

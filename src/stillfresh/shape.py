@@ -178,7 +178,7 @@ class Shape:
         or where it is async for a value and an answer to unwrap.
 
         *scope* becomes its globals; the names in it are `index`, `now`, `book` and `slow`,
-        as `name` spells them.
+        as `name` spells them. So is `shortcut`, which no line reads: the wrapper keeps it alive.
         """
         p = self._prefix
         lines: list[str] = []

@@ -5,10 +5,14 @@ Codecs: a value to bytes and back, the same in type and in value.
     oneshot      results that can be read only once
     compiler     an annotation becomes a tree of nodes
     node         what a node is: `lower` a value to plain data, `lift` it back
-    scalars, unknown, containers, unions, records, models     the nodes
+    scalars, times, unknown, containers, unions, records, models     the nodes
+    lowering, lifting     what the nodes of one type do, as functions made for it
+    unrolled     the source text of such functions, for records
+    native       payloads that need none: msgspec reads them by itself
     identical    whether two values are the same in type and in value
     plain        plain data as msgpack
     frame        the bytes around it: version, fingerprint, checksum
+    unreadable   what reading a frame raises
     codec        all of it together
 
 Where no faithful way back exists, a value is refused. It is never cut down.

@@ -1,1 +1,1 @@
-"""The entries of one namespace: how they are looked at, packed, kept near, and changed."""
+"""The entries of one namespace: how they are looked at, packed, indexed and changed."""

@@ -1,7 +1,7 @@
 """
 The entries of one function or store, as hands reach them: looked at, written, counted.
 
-What computes is on the floor above, in `readthrough`.
+What decides to compute is on the floor above, in `readthrough`, and what computes in `leading`.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Shelf:
             entry, value = self.open(memory.find(self.region.address(key)))
         return self._got(key, entry, value)
 
-    async def peek_many(self, keys: list[str], driver: Driver) -> dict[str, object]:
+    async def get_many(self, keys: list[str], driver: Driver) -> dict[str, object]:
         """
         Return the values that are there, by key; each key counts as a call.
 

@@ -214,7 +214,7 @@ class StoreOperations:
             for _ in names:  # each is a question
                 self.home.count_bypass()
             return {}
-        return await reader.peek_many(names, driver)
+        return await reader.get_many(names, driver)
 
     async def set_many(
         self, driver: Driver, values: Mapping[str, object], ttl: object, tags: Iterable[str]
