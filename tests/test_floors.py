@@ -1,6 +1,7 @@
 """The shape of the package: who may import whom, how long a file may be, what an import costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -150,6 +151,14 @@ def test_every_file_is_short_enough_to_read():
     """No file of the package is much over 400 lines."""
     lengths = {path: len(source.splitlines()) for path, source in read_package().items()}
     assert {path: n for path, n in lengths.items() if n > LONGEST_FILE} == {}
+
+
+def test_every_file_is_on_the_page_about_the_code():
+    """Whoever looks for something finds each module named in ARCHITECTURE.md."""
+    page = (PACKAGE.parent.parent / "ARCHITECTURE.md").read_text("utf-8")
+    named = {word for code in re.findall(r"`[^`\n]+`", page) for word in re.findall(r"\w+", code)}
+    paths = (PurePath(path) for path in read_package())
+    assert [str(one) for one in paths if one.stem not in {*named, "__init__"}] == []
 
 
 def test_import_is_light():
