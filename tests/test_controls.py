@@ -17,13 +17,14 @@ from stillfresh import (
     MemoryCacheProvider,
     NotRunning,
     NotSerializable,
+    ProviderUnavailable,
     SyncCached,
     cache,
     computation,
 )
 from stillfresh.app import registry
 from stillfresh.services.current import default_app
-from stillfresh.testing import IsolatedApp, VirtualClock, isolated
+from stillfresh.testing import ChaosProvider, IsolatedApp, VirtualClock, isolated
 
 
 @pytest.fixture(autouse=True)
@@ -285,6 +286,34 @@ async def test_explain_sees_a_running_computation() -> None:
     assert "A computation is running" in (await get.explain()).why
     go.set()
     assert await task == 1
+
+
+async def test_explain_answers_also_while_the_provider_does_not() -> None:
+    """It is asked just when something is wrong; `peek` is asked for a value, and raises."""
+    chaos = ChaosProvider(MemoryCacheProvider())
+
+    class Service:
+        @cache
+        async def f(self) -> int:
+            return 1
+
+        @cache
+        def g(self) -> int:
+            return 1
+
+    async with App(Service).provide(CacheProvider, chaos) as app:
+        service = app.get(Service)
+        assert (await service.f(), service.g()) == (1, 1)
+        chaos.fail = 1
+        for _ in range(2):  # as the first one to notice, and when it is known
+            for told in (await service.f.explain(), service.g.explain()):
+                assert told.status == "miss"
+                assert "cannot be read" in told.why
+                assert "ChaosProvider" in told.why
+        with pytest.raises(ProviderUnavailable):
+            await service.f.peek()
+        with pytest.raises(ProviderUnavailable):
+            service.g.peek()
 
 
 async def test_stats_count_each_call_once(app: IsolatedApp) -> None:

@@ -171,7 +171,12 @@ class Cached(Controls, Generic[P, R]):
         await self._definition.clear(self._instance, ON_LOOP)
 
     async def explain(self, /, *args: P.args, **kwargs: P.kwargs) -> Explanation:
-        """Say how a call with these arguments would be answered now, and why. Raises as `peek`."""
+        """
+        Say how a call with these arguments would be answered now, and why.
+
+        Raises:
+            UnstableArgument: As `key`.
+        """
         return await self._definition.explain(self._instance, args, kwargs, ON_LOOP)
 
     @property

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from ..durations import describe
 from ..entry import Verdict, judge
+from ..errors import ProviderUnavailable
 
 if TYPE_CHECKING:
     from ..computing.drivers import Driver
@@ -44,7 +45,11 @@ async def explain(reader: Reader, key: str, driver: Driver) -> Explanation:
     tier, entry = f"{region.guard.name}, near", reader.near(key)
     if entry is None:
         tier = region.guard.name
-        entry = await driver.ops(region.guard).look(region.address(key))
+        try:
+            entry = await driver.ops(region.guard).look(region.address(key))
+        except ProviderUnavailable as error:
+            why = f"It cannot be read, so a call computes, and stores nothing. {error}"
+            return Explanation("miss", key, region.namespace, why)
     if entry is None:
         running = " A computation is running." if region.flights.get(key) else ""
         return Explanation("miss", key, region.namespace, f"There is no usable entry.{running}")
