@@ -1,8 +1,10 @@
 """The public names, pinned: adding or dropping one is a decision, not an accident."""
 
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -83,13 +85,13 @@ def test_what_needs_an_extra_is_loaded_when_it_is_asked_for():
 
 
 def test_what_is_loaded_late_is_listed():
-    """An editor or a shell that asks `dir` completes those names, and loads nothing for it."""
+    """An editor or a shell that asks `dir` completes those names and no others, and loads nothing."""
     program = (
         "import sys, stillfresh; print(*dir(stillfresh)); "
         "assert 'stillfresh.http.actions' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    assert set(done.stdout.decode().split()) >= LAZY | set(stillfresh.__all__)
+    assert set(done.stdout.decode().split()) == LAZY | set(stillfresh.__all__)
 
 
 @pytest.mark.parametrize("module", [stillfresh, stillfresh.testing])
@@ -143,6 +145,36 @@ def test_the_controls_of_sync_programs():
 
 def value_of(name):
     return getattr(stillfresh.sync, name)
+
+
+@pytest.mark.parametrize(
+    ("of", "kinds"),
+    [
+        ("an `App`", [stillfresh.App]),
+        ("a cached function", [stillfresh.Cached, stillfresh.SyncCached]),
+        ("a `Cache`", [stillfresh.Cache]),
+        ("`computation()`", [stillfresh.Computation]),
+    ],
+)
+def test_what_a_page_calls_public_is_there(of, kinds):
+    """docs/app.md names what may be used of an object; each object has it."""
+    page = (Path(__file__).parent.parent / "docs" / "app.md").read_text("utf-8")
+    [row] = [line for line in page.splitlines() if line.startswith(f"| {of} | ")]
+    names = re.findall(r"`(\w+)[()]*`", row.removeprefix(f"| {of} |"))
+    assert len(names) > 3
+    for kind in kinds:
+        assert [name for name in names if not hasattr(kind, name)] == []
+
+
+def test_what_a_provider_is_written_with_can_be_imported():
+    """docs/providers.md names where each word is from."""
+    from stillfresh.entry import Entry, Windows
+    from stillfresh.providers.base import Address, Busy, Found, Lease, Refused
+
+    page = (Path(__file__).parent.parent / "docs" / "providers.md").read_text("utf-8")
+    for word in (Entry, Windows, Address, Busy, Found, Lease, Refused):
+        assert f"`{word.__name__}`" in page
+        assert f"`{word.__module__}`" in page
 
 
 def test_missing_is_falsy_and_named():

@@ -35,7 +35,7 @@ from .services.current import invalidate_tags, lifespan, provide
 from .services.hooks import hook
 from .services.injection import inject
 from .services.listed import Stats
-from .sources import binding  # noqa: F401  # pyright: ignore[reportUnusedImport]  # apps learn of caches
+from .sources import binding as _binding  # noqa: F401  # pyright: ignore[reportUnusedImport]  # apps learn of caches
 from .sources.cached import Cache, Cached, SyncCached
 from .sources.report import Explanation
 
@@ -104,5 +104,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Name also what is loaded when somebody asks for it."""
-    return sorted({*globals(), *_LAZY})
+    """Name what is public, also what is loaded when somebody asks for it."""
+    return sorted({*__all__, *_LAZY})
