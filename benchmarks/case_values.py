@@ -57,7 +57,7 @@ def samples() -> dict[str, tuple[Any, Any]]:
         import pydantic
     except ImportError:
         return found
-    User = pydantic.create_model(  # noqa: N806
+    User = pydantic.create_model(  # noqa: N806  # it is a class
         "User", id=(int, ...), name=(str, ...), email=(str, ...), roles=(list[str], ...)
     )
     User.__module__ = __name__

@@ -53,7 +53,7 @@ async def main(name: str, url: str, number: int, callers: int) -> None:
     async with AsyncExitStack() as stack:
         function = await decorated(name, url, stack)
         await function(-1 - number)  # connected
-        global calls  # noqa: PLW0603
+        global calls  # noqa: PLW0603  # the function counts there
         calls = 0
         gc.collect()  # what the start has left: it would be counted as waiting
         print("ready")

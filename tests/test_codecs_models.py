@@ -28,11 +28,11 @@ from pydantic import (  # noqa: E402 - after the check that it is there
     field_validator,
 )
 
-from stillfresh.codecs import UNKNOWN, UnreadableFrame, codec_for  # noqa: E402
-from stillfresh.codecs.frame import seal  # noqa: E402
-from stillfresh.codecs.identical import identical  # noqa: E402
-from stillfresh.codecs.plain import pack  # noqa: E402
-from stillfresh.errors import NotSerializable  # noqa: E402
+from stillfresh.codecs import UNKNOWN, UnreadableFrame, codec_for  # noqa: E402  # what needs pydantic is skipped above
+from stillfresh.codecs.frame import seal  # noqa: E402  # what needs pydantic is skipped above
+from stillfresh.codecs.identical import identical  # noqa: E402  # what needs pydantic is skipped above
+from stillfresh.codecs.plain import pack  # noqa: E402  # what needs pydantic is skipped above
+from stillfresh.errors import NotSerializable  # noqa: E402  # what needs pydantic is skipped above
 
 T = TypeVar("T")
 

@@ -170,7 +170,7 @@ ROUND_TRIPS: list[tuple[object, object]] = [
     (AbstractSet[int], frozenset({1})),
     (Mapping[str, int], {"a": 1}),
     (Optional[int], None),  # noqa: UP045 - the old spelling is a different object
-    (Optional[int], 0),  # noqa: UP045
+    (Optional[int], 0),  # noqa: UP045  # the old spelling is a different object
     (Union[int, str], "1"),  # noqa: UP007 - the old spelling is a different object
     (bool | int, 1),
     (bool | int, True),

@@ -419,7 +419,7 @@ def test_inject_may_be_the_default_of_a_field():
     @dataclass
     class Service:
         limit: int = 1
-        db: Database = inject(Database)  # noqa: RUF009
+        db: Database = inject(Database)  # noqa: RUF009  # it is what the test is about
 
     assert App(Service).get(Service).db.rows == (1, 2)
     fake = Service(db="fake")

@@ -269,7 +269,7 @@ def test_a_staticmethod_named_like_a_method_counts_its_self() -> None:
     class Service:
         @cache
         @staticmethod
-        def shout(self: str) -> str:  # noqa: PLW0211
+        def shout(self: str) -> str:  # noqa: PLW0211  # the name is the claim
             return self.upper()
 
     assert Service.shout("a") == "A"
@@ -345,12 +345,12 @@ def module_level_plain(a: int) -> list[int]:
 class AtModuleLevel:
     @staticmethod
     @cache
-    def shout(cls: str = "nobody") -> str:  # noqa: PLW0211
+    def shout(cls: str = "nobody") -> str:  # noqa: PLW0211  # the name is the claim
         return cls.upper()
 
     @staticmethod
     @cache
-    def whisper(self: str = "NOBODY") -> str:  # noqa: PLW0211
+    def whisper(self: str = "NOBODY") -> str:  # noqa: PLW0211  # the name is the claim
         return self.lower()
 
 
@@ -364,7 +364,7 @@ def test_under_a_staticmethod_all_arguments_count(app: IsolatedApp, *, owned: bo
 
         @staticmethod
         @cache
-        def shout(self: object, times: int = 1) -> str:  # noqa: PLW0211
+        def shout(self: object, times: int = 1) -> str:  # noqa: PLW0211  # the name is the claim
             return str(self).upper() * times
 
     class Sub(Service):

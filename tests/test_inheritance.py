@@ -242,7 +242,7 @@ def test_properties_beside() -> None:
             raise RuntimeError
 
     for service in (Service(), App(Service).get(Service)):
-        service.number  # noqa: B018
+        service.number  # noqa: B018  # reading it is the claim
     assert Service().number == Service().number
     assert Service.number.fget is not None
 

@@ -73,7 +73,7 @@ def test_an_interrupt_leaves_nothing_behind_that_others_wait_for(refresh: bool) 
         while interrupted(lambda: ask(at), at):  # noqa: B023  # called before it changes
             assert not any(len(region.flights) for region in _all if region.app is app)
             answers: list[int] = []
-            other = threading.Thread(target=lambda: answers.append(number(at)), daemon=True)  # noqa: B023
+            other = threading.Thread(target=lambda: answers.append(number(at)), daemon=True)  # noqa: B023  # called before it changes
             other.start()
             other.join(PATIENCE)
             assert answers == [at], f"interrupted after {at} moments"

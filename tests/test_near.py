@@ -361,7 +361,7 @@ def test_a_waiter_is_woken_by_a_change_of_its_name(bench):
     """And by the news that nothing is known any more; not by other names, or afterwards."""
     rung = []
     bench.near.watch("v:k", lambda: rung.append("k"))
-    ring = lambda: rung.append("again")  # noqa: E731
+    ring = lambda: rung.append("again")  # noqa: E731  # one line, used below
     bench.near.watch("v:k", ring)
     bench.near.changed(["v:other"])
     assert rung == []

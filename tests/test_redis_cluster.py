@@ -440,7 +440,7 @@ class Service:
 
 
 def app_at(url: str, prefix: str, **options) -> App:
-    provide = lambda: RedisCacheProvider(url, prefix=prefix, **options)  # noqa: E731
+    provide = lambda: RedisCacheProvider(url, prefix=prefix, **options)  # noqa: E731  # one line, used below
     return App(Service, clock=VirtualClock()).provide(CacheProvider, provide)
 
 

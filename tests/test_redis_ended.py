@@ -111,7 +111,7 @@ async def waiting(fleet, name: str) -> list[asyncio.Task[int]]:
     while SOURCE.calls == 0:  # noqa: ASYNC110  # the server is not ours to wake us
         await asyncio.sleep(0.001)
     tasks += [asyncio.create_task(getattr(service, name)()) for service in fleet[1:]]
-    while SOURCE.waiters < OTHERS:  # noqa: ASYNC110
+    while SOURCE.waiters < OTHERS:  # noqa: ASYNC110  # there is no event between processes
         await asyncio.sleep(0.001)
     assert SOURCE.calls == 1
     return tasks
@@ -136,7 +136,7 @@ async def test_whoever_comes_later_queues_again(fleet):
     await asyncio.wait_for(SOURCE.all_inside.wait(), 10)
     waiters = SOURCE.waiters
     late = asyncio.create_task(fleet[0].raises())
-    while SOURCE.waiters == waiters:  # noqa: ASYNC110
+    while SOURCE.waiters == waiters:  # noqa: ASYNC110  # there is no event between processes
         await asyncio.sleep(0.001)
     assert SOURCE.calls == 1 + OTHERS
     SOURCE.rest.set()

@@ -254,7 +254,7 @@ SPANS = st.sampled_from([0.0, 0.5, 10.0, inf])
     run=st.sampled_from([RUN, ANY_RUN]),
     changed=st.none() | st.integers(0, 5),
 )
-def test_a_value_that_is_simply_fresh_is_what_the_long_way_calls_fresh(  # noqa: PLR0917
+def test_a_value_that_is_simply_fresh_is_what_the_long_way_calls_fresh(  # noqa: PLR0917  # one argument per part of the case
     tags: list[str],
     asked: Any,
     fresh: float,

@@ -143,7 +143,7 @@ async def test_a_request_that_arrives_late_keeps_nobody_waiting(far, proxy, raw,
     assert await asyncio.to_thread(told.wait, 20)
     assert not raw.keys(f"{prefix}:l:*")
     held.set()
-    while not raw.keys(f"{prefix}:l:*"):  # noqa: ASYNC110
+    while not raw.keys(f"{prefix}:l:*"):  # noqa: ASYNC110  # there is no event between processes
         await asyncio.sleep(0.001)
     assert isinstance(await far.acquire(K), Lease)
 
@@ -181,7 +181,7 @@ async def test_what_cannot_be_given_back_is_not_kept_for_ever(own, prefix):
     own.kill()
     with pytest.raises(ProviderUnavailable):
         await provider.store(lease, entry())
-    while our_lease(lease.token.head) is not None:  # noqa: ASYNC110
+    while our_lease(lease.token.head) is not None:  # noqa: ASYNC110  # there is no event between processes
         await asyncio.sleep(0.001)
     assert not provider.wires.renewals._held
     await provider.stop()

@@ -49,7 +49,7 @@ async def test_a_thousand_writes_are_seen_by_all_and_nothing_old_comes_back(url,
                 for _ in range(3):
                     assert await nearby() == number
                 if number % 20 == 0 or number == 1:
-                    while min(int(seen or 0) for seen in raw.mget(readers)) < number:  # noqa: ASYNC110
+                    while min(int(seen or 0) for seen in raw.mget(readers)) < number:  # noqa: ASYNC110  # there is no event between processes
                         await asyncio.sleep(0.001)  # others count
         told = [(await worker.communicate())[0].decode().splitlines() for worker in workers]
     finally:

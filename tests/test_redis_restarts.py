@@ -48,7 +48,7 @@ async def test_no_old_value_and_no_lost_invalidation(durable, prefix):
     """
 
     def app() -> App:
-        provide = lambda: RedisCacheProvider(durable.url, prefix=prefix, timeout="500 ms")  # noqa: E731
+        provide = lambda: RedisCacheProvider(durable.url, prefix=prefix, timeout="500 ms")  # noqa: E731  # one line, used below
         return App(Service).provide(CacheProvider, provide)
 
     Service.source = 0
@@ -154,7 +154,7 @@ class Fleet:
 @asynccontextmanager
 async def running(server, prefix: str, mode: str):
     app = App(Fleet, clock=VirtualClock())
-    provide = lambda: RedisCacheProvider(server.url, prefix=prefix, after_restart=mode)  # noqa: E731
+    provide = lambda: RedisCacheProvider(server.url, prefix=prefix, after_restart=mode)  # noqa: E731  # one line, used below
     async with app.provide(CacheProvider, provide):
         yield app, app.get(Fleet)
 
@@ -309,7 +309,7 @@ def test_after_restart_is_checked():
 @pytest.mark.parametrize("mode", ["trust", "discard"])
 async def test_a_value_that_does_not_fit_is_returned(mode, url, prefix, caplog):
     """Discarding what another life wrote makes a computed value no mistake: one log line says."""
-    provide = lambda: RedisCacheProvider(url, prefix=prefix, after_restart=mode)  # noqa: E731
+    provide = lambda: RedisCacheProvider(url, prefix=prefix, after_restart=mode)  # noqa: E731  # one line, used below
     async with App().provide(CacheProvider, provide):
 
         @cache(name="misfit")

@@ -152,11 +152,11 @@ async def test_returns_helps_where_the_annotation_cannot(strict: MemoryCacheProv
     """returns= wins over an annotation that cannot be resolved."""
 
     @cache(returns=list[Later])
-    async def get() -> NeverDefined:  # noqa: F821
+    async def get() -> NeverDefined:  # noqa: F821  # it is not to be there
         return [Later(1)]
 
     @cache
-    async def broken() -> NeverDefined:  # noqa: F821
+    async def broken() -> NeverDefined:  # noqa: F821  # it is not to be there
         return [Later(1)]
 
     await get()
@@ -197,7 +197,7 @@ async def test_a_computed_value_that_does_not_fit_is_returned(
         return typing.cast("int", "text")
 
     assert await get(1) == "text"
-    assert await get.peek(1) is not "text"  # noqa: F632
+    assert await get.peek(1) is not "text"  # noqa: F632  # identity is the claim
     assert get.stats.entries == 0
     assert len([one for one in caplog.records if "not stored" in one.getMessage()]) == 1
     assert [(one.kind, one.key) for one in events] == [("refused", "1")]

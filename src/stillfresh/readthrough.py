@@ -2,8 +2,8 @@
 THE path: look, judge, compute once, store if nothing was invalidated meanwhile.
 
 Whatever has to be computed is decided here, async or sync, foreground, background and warm-up
-alike: by `Reader.read` for a call that found nothing usable, by `Reader.refresh` for who asks for
-a new value. A call past the cache never comes here.
+alike: by `Reader.read` for a call that found nothing usable, by `Reader.refresh` for
+whoever asks for a new value. A call past the cache never comes here.
 
 Others only look, judge and count, and hand on whatever needs more: the short cut (`shape`), the
 first look of a function's call (`sources/route`), what a store finds (`Shelf.get`, `get_many`),

@@ -68,7 +68,7 @@ class Outcome:
         began: int = NEVER,
         asof: int = NEVER,
         entry: Entry | None = None,
-        leased: bool = True,  # noqa: FBT001, FBT002
+        leased: bool = True,  # noqa: FBT001, FBT002  # names cost half as much again
     ) -> None:
         self.value = value
         self.error = error
@@ -129,7 +129,7 @@ class Flight:
         loop: asyncio.AbstractEventLoop | None,
         namespace: str = "",
         tags: frozenset[str] = frozenset(),
-        tags_open: bool = False,  # noqa: FBT001, FBT002
+        tags_open: bool = False,  # noqa: FBT001, FBT002  # names cost half as much again
     ) -> None:
         self.key = key
         self.namespace = namespace

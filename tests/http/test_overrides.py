@@ -285,7 +285,7 @@ async def test_who_leads_after_all_does_not_give_up(site, clock):
 
 async def test_other_processes_are_waited_for_only_so_long(site, url, prefix):
     """G1 over a server: the lease of another process counts like a request of one's own."""
-    provider = lambda: RedisCacheProvider(url, prefix=prefix)  # noqa: E731
+    provider = lambda: RedisCacheProvider(url, prefix=prefix)  # noqa: E731  # one line, used below
     world, app, get = site(provider, collapsed_forwarding=False)
     other_world, other, other_get = site(provider, collapsed_forwarding=False)
     world.gate = asyncio.Event()

@@ -127,7 +127,7 @@ class Node(ABC):
         out: list[object] = []
         # A loop: a comprehension is one more frame per level on Python 3.11.
         for one in plain:
-            out.append(self.lift(one))  # noqa: PERF401
+            out.append(self.lift(one))  # noqa: PERF401  # see above
         return out
 
     def all_bare(self, plain: Collection[object]) -> bool:

@@ -26,7 +26,7 @@ class Call:
         late_tags: Callable[[object], frozenset[str]] | None = None,
         args: tuple[object, ...] = (),
         quick_key: object = None,
-        tagged: bool = False,  # noqa: FBT001, FBT002
+        tagged: bool = False,  # noqa: FBT001, FBT002  # names cost half as much again
     ) -> None:
         self.key = key
         self.run = run

@@ -138,7 +138,7 @@ def http_cache(
 @overload
 def http_cache(endpoint: Callable[P, R], /) -> Callable[P, CoroutineType[Any, Any, R]]: ...
 def http_cache(  # HttpCache says what the options are
-    ttl: Any = True,  # noqa: FBT002
+    ttl: Any = True,  # noqa: FBT002  # True is "as usual"
     /,
     *,
     invalidates: Iterable[str] = (),

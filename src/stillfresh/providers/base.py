@@ -222,7 +222,7 @@ class CacheProvider:
         raise NotImplementedError(_missing(self, "delete"))
 
     async def drop(self, addresses: Sequence[Address]) -> None:
-        """Do what `delete` does, for who does not ask how many there were."""
+        """Do what `delete` does, for whoever does not ask how many there were."""
         await self.delete(addresses)
 
     async def expire(self, address: Address) -> None:

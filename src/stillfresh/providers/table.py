@@ -153,7 +153,7 @@ class Table:
                 continue
             else:
                 space = made
-            old = space[key] if key in space else None  # noqa: SIM401
+            old = space[key] if key in space else None  # noqa: SIM401  # get() costs a call
             grows = size if old is None else size - old.kind.size
             if not crowded and (
                 (old is None and self._count >= self.max_entries)
@@ -188,9 +188,9 @@ class Table:
             chunk.fill = at + 1
             chunk.alive += 1
             queue.alive += 1
-            if gone_at < chunk.gone_at:  # noqa: PLR1730
+            if gone_at < chunk.gone_at:  # noqa: PLR1730  # min() and max() cost a call
                 chunk.gone_at = gone_at
-            if kind.epoch < chunk.epoch:  # noqa: PLR1730
+            if kind.epoch < chunk.epoch:  # noqa: PLR1730  # min() and max() cost a call
                 chunk.epoch = kind.epoch
             break
         if old is not None and old is not entry:

@@ -406,4 +406,4 @@ if sys.version_info >= (3, 12):
     inspect.markcoroutinefunction(Cached.__call__)
 else:
     # Before 3.12 there is no function for it, only what asyncio marks its own with.
-    cast("Any", Cached)._is_coroutine = cast("Any", asyncio.coroutines)._is_coroutine  # noqa: SLF001
+    cast("Any", Cached)._is_coroutine = cast("Any", asyncio.coroutines)._is_coroutine  # noqa: SLF001  # there is no public way

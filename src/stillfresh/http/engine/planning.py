@@ -69,7 +69,7 @@ class Plan:
         cache = route.cache
         parts = [*extra]
         if not route.pure and has(request.headers, b"origin"):
-            parts.append(b"origin")  # who speaks CORS says nothing of it to who does not (A10)
+            parts.append(b"origin")  # whoever speaks CORS says nothing of it to others (A10)
         if cache.vary_cookies:
             parts += request_verdict.cookie_parts(request.headers, cache.vary_cookies)
         if cache.trust_forwarded:

@@ -128,8 +128,9 @@ class Link(asyncio.Protocol):
         """
         Read *name*, packed, on a connection that is ready; see `Batch` for what the future gets.
 
-        It travels with what others ask in this turn of the loop; who asks the same shares the
-        reply. Nobody joins what was handed to the transport: it may be older than who comes now.
+        It travels with what others ask in this turn of the loop; whoever asks the same shares the
+        reply. Nobody joins what was handed to the transport: that may be older than whoever comes
+        now.
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         if self.transport is None:  # a place in the line would get the reply to another question
@@ -237,10 +238,10 @@ class Link(asyncio.Protocol):
         finally:
             self._connecting = None
         # What was made is ours from here on: the library gave no public way to take it over.
-        writer = connection._writer  # noqa: SLF001
+        writer = connection._writer  # noqa: SLF001  # there is no public way
         if writer is None:
             raise self._server.lost()
-        connection._reader = connection._writer = None  # noqa: SLF001
+        connection._reader = connection._writer = None  # noqa: SLF001  # there is no public way
         self._kept = (connection, writer)
         self._reader = _reader()
         transport = cast("asyncio.Transport", writer.transport)
