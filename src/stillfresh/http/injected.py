@@ -9,7 +9,7 @@ text keeps the response from being stored. Only what cannot differ between clien
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from .engine.routes import Parameters
 from .engine.scope import is_litestar
@@ -57,22 +57,30 @@ def _reads_request(name: str, providers: dict[str, Any], seen: set[str]) -> bool
     )
 
 
-def watch_litestar(reads: set[str], values: dict[str, Any]) -> None:
-    """Let a handler of Litestar be given a request and a scope that remember what is read."""
+def watch_litestar(reads: set[str], values: dict[str, Any]) -> Scope | None:
+    """
+    Let a handler of Litestar be given a request and a scope that remember what is read.
+
+    Returns the scope that it is given, None without one.
+    """
     from litestar.connection import ASGIConnection
     from litestar.utils.scope.state import ScopeState
 
     from .engine.taint import WatchedScope
 
+    given: Scope | None = None
     for name, value in values.items():
         if isinstance(value, ASGIConnection):
+            given = cast("Scope", value.scope)
             scope = WatchedScope(value.scope)
             scope.reads = set()  # what making a request reads is nobody's
             seen: Any = type(value)(scope, value.receive, value.send)  # type: ignore[arg-type]
             seen._connection_state = ScopeState()  # noqa: SLF001  # what was parsed before
         elif name == "scope" and isinstance(value, dict):
+            given = value
             scope = seen = WatchedScope(value)
         else:
             continue
         scope.reads = reads
         values[name] = seen
+    return given

@@ -263,7 +263,15 @@ class Endpoint:
         found = await exchange.endpoints.at_endpoint(exchange, route, values)
         if isinstance(found, Answered):
             return placeholder(exchange.scope)
-        return await run_under(found, lambda: self._run(args, kwargs), exchange)
+
+        async def run() -> Any:
+            try:
+                return await self._run(args, kwargs)
+            except Exception as error:
+                exchange.raised(error, self.policy)
+                raise
+
+        return await run_under(found, run, exchange)
 
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(self.function):
@@ -295,11 +303,11 @@ class Endpoint:
     def _watch(self, exchange: Exchange, values: dict[str, Any]) -> None:
         before = dict(values)
         if is_litestar(exchange.scope):
-            watch_litestar(exchange.reads, values)
+            exchange.at(watch_litestar(exchange.reads, values))
         elif "starlette.requests" in sys.modules:
             from .engine.taint import watched
 
-            watched(exchange.reads, values)
+            exchange.at(watched(exchange.reads, values))
         exchange.watched = {name for name, value in values.items() if value is not before[name]}
 
     def _warn(self) -> None:

@@ -59,7 +59,6 @@ class AppServer:
     def __init__(self, app: App) -> None:
         self.app = app
         self.http = FastAPI(title=_title(app))
-        self._handlers = dict(self.http.exception_handlers)
         self.engine = Engine(self.http, lambda: app)
         self.ready = self.engine.shortcuts.ready
         self._routes: dict[tuple[type, str], Registered] = {}
@@ -180,12 +179,6 @@ class AppServer:
         http = self.http
         return not (http.user_middleware or http.router.dependencies or http.dependency_overrides)
 
-    def _note_raised(self) -> None:
-        """See that no page of the user's own for an error is kept: its maker sees the request."""
-        exchange = exchange_here.get()
-        if exchange is not None and self.http.exception_handlers != self._handlers:
-            exchange.tainted = "the action raised, and the app has exception handlers of its own"
-
     def _endpoint(self, kind: type, name: str, registered: Registered) -> Callable[..., Any]:
         """Make the function that FastAPI calls: the action's parameters, without `self`."""
         app, action = self.app, registered.action
@@ -203,8 +196,9 @@ class AppServer:
                         return await function(**values)
                     result = await run_in_threadpool(function, **values)
                     return await result if inspect.isawaitable(result) else result
-                except Exception:
-                    self._note_raised()
+                except Exception as error:
+                    if exchange is not None and cached is not None:
+                        exchange.raised(error, cached.cache)
                     raise
 
             exchange, cached = exchange_here.get(), registered.cached
@@ -214,7 +208,7 @@ class AppServer:
                 return await run()
             if exchange is None or _catches_all(action.declared.path, cached):
                 return await run_under(None, run, exchange)
-            watched(exchange.reads, values)
+            exchange.at(watched(exchange.reads, values))
             found = await exchange.endpoints.at_endpoint(exchange, cached, values)
             if isinstance(found, Answered):
                 return placeholder()

@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .reads import HARMLESS, NOTED, OF_ONE
+from .scope import is_routed
+from .standins import explained
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ...app import App
     from ...computing.computation import Computation
     from ...services.asgi import Scope
+    from ..policy import HttpCache
     from ..rules.message import Request, Response
     from .capture import Capture
     from .planning import Plan
@@ -89,6 +92,8 @@ class Exchange:
         """What it may look at, since that is in the key: see `Plan.keyed`."""
         self.watched: set[str] = set()
         """The arguments that note it."""
+        self.given: Scope | None = None
+        """What the endpoint was given, None where nobody knows: a middleware hands on a copy."""
         self.tainted = ""
         """Why the response may be for this client alone."""
         self.drops: list[Callable[[], Awaitable[None]]] = []
@@ -96,6 +101,21 @@ class Exchange:
         self.passing = False
         """The handler runs, and nothing is kept."""
         self.route: CachedRoute | None = None
+
+    def at(self, given: Scope | None) -> None:
+        """
+        Note which scope the endpoint was *given*, None if it was given no request.
+
+        Then it is ours, unless some middleware has handed on a copy: ours has no route then.
+        """
+        if given is None and is_routed(self.scope):
+            given = self.scope
+        self.given = given
+
+    def raised(self, error: Exception, cache: HttpCache) -> None:
+        """See that no page of the application's own for *error* is kept: nobody watches it."""
+        if not cache.public:
+            self.tainted = self.tainted or explained(error, self.given)
 
     def taint(self, vary: tuple[bytes, ...]) -> str:
         """Return why the response may be this client's alone, "" where nothing shows it."""

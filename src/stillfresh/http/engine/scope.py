@@ -90,6 +90,12 @@ def watched_object(scope: Scope, reads: set[str]) -> Any:
     return WatchedRequest(request, reads)
 
 
+def is_routed(scope: Scope) -> bool:
+    """Tell whether FastAPI or Litestar has noted in *scope* itself which route answers."""
+    noted = getattr(scope.get("route"), "dependant", None)
+    return noted is not None or scope.get("route_handler") is not None
+
+
 def is_litestar(scope: Scope) -> bool:
     """Tell whether Litestar serves this request."""
     return "litestar_app" in scope or type(scope.get("app")).__module__.startswith("litestar")

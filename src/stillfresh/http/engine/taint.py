@@ -18,6 +18,7 @@ from .reads import NOTED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from ...services.asgi import Scope
 
 V = TypeVar("V")
 
@@ -259,12 +260,20 @@ class WatchedRequest(Request):
         return super().state
 
 
-def watched(reads: set[str], values: dict[str, Any]) -> None:
-    """Let a handler that is given the request be given one that remembers what is read."""
+def watched(reads: set[str], values: dict[str, Any]) -> Scope | None:
+    """
+    Let a handler that is given the request be given one that remembers what is read.
+
+    Returns the scope of that request, None where it is given none.
+    """
+    given: Scope | None = None
     for name, value in values.items():
         if isinstance(value, Request):
+            given = value.scope
             values[name] = WatchedRequest(value, reads)
         elif isinstance(value, HTTPEndpoint):
+            given = value.scope
             scope = WatchedScope(value.scope)
             scope.reads = reads
             value.scope = scope
+    return given

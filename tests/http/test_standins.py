@@ -1,0 +1,121 @@
+"""What answers in the place of a handler sees the request unwatched, so its pages are not kept."""
+
+import pytest
+from fastapi import FastAPI, HTTPException, Request
+from litestar import Litestar, get
+from litestar import Request as LitestarRequest
+from litestar import Response as LitestarResponse
+from litestar.exceptions import NotFoundException
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from stillfresh import App, HttpCache, HttpCacheMiddleware, action, http_cache
+
+ANN, BOB = {"X-User": "ann"}, {"X-User": "bob"}
+KEPT = HttpCache("1 minute", negative_ttl={404: 60})
+
+
+class GoneError(Exception):
+    """Has a page of the application's own."""
+
+
+def explain(request, _):
+    return PlainTextResponse(request.headers["x-user"], 200)
+
+
+def by_fastapi(error, **kinds):
+    site = FastAPI(exception_handlers=kinds.get("handlers"))
+
+    @site.get("/")
+    @http_cache(kinds.get("policy", KEPT))
+    async def page() -> str:
+        raise error()
+
+    return site
+
+
+def by_starlette(error, **kinds):
+    @http_cache(kinds.get("policy", KEPT))
+    async def page(request: Request) -> PlainTextResponse:
+        raise error(request.method)
+
+    return Starlette(routes=[Route("/", page)], exception_handlers=kinds.get("handlers"))
+
+
+def by_litestar(error, **kinds):
+    def answer(request: LitestarRequest, _: Exception) -> LitestarResponse[str]:
+        return LitestarResponse(request.headers["x-user"], status_code=200)
+
+    @get("/")
+    @http_cache(kinds.get("policy", KEPT))
+    async def page() -> str:
+        raise error()
+
+    handlers = dict.fromkeys(kinds.get("handlers") or (), answer)
+    return Litestar([page], exception_handlers=handlers, openapi_config=None)
+
+
+MAKERS = [by_fastapi, by_starlette, by_litestar]
+NOT_FOUND = {
+    by_fastapi: lambda: HTTPException(404),
+    by_starlette: lambda _: StarletteHTTPException(404),
+    by_litestar: NotFoundException,
+}
+
+
+@pytest.mark.parametrize("make", MAKERS)
+async def test_a_page_for_an_exception_is_each_clients_own(lab, make):
+    """The handler of the endpoint sees nothing of the request, that of its exception does."""
+    async with App() as app:
+        site = make(GoneError, handlers={GoneError: explain})
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        for _ in range(2):
+            assert [(await client("/", who)).text for who in (ANN, BOB)] == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+async def test_a_page_of_the_applications_own_for_a_status_is_not_kept(lab, make):
+    """It is given the request, and may name in it who asks."""
+    async with App() as app:
+        site = make(NOT_FOUND[make], handlers={404: explain})
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        assert [(await client("/", who)).text for who in (ANN, BOB)] == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+async def test_the_frameworks_own_page_for_a_404_is_kept(lab, make):
+    """It depends on the exception alone: `negative_ttl=` counts."""
+    async with App() as app:
+        client = lab.Client(HttpCacheMiddleware(make(NOT_FOUND[make]), cache_app=app))
+        got = [await client("/", who) for who in (ANN, BOB)]
+        assert [(one.status, one.hit) for one in got] == [(404, False), (404, True)]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+async def test_public_keeps_the_page_for_an_exception(lab, make):
+    """Who writes public=True says that everybody gets the same."""
+    async with App() as app:
+        policy = HttpCache("1 minute", public=True)
+        site = make(GoneError, handlers={GoneError: explain}, policy=policy)
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        await client("/", ANN)
+        assert (await client("/", ANN)).hit
+
+
+class Missing:
+    @action("/", cache=KEPT)
+    async def page(self) -> str:
+        raise HTTPException(404)
+
+
+@pytest.mark.parametrize("own", [False, True])
+async def test_an_action_keeps_a_404_unless_the_app_has_a_page_for_it(lab, own):
+    """A handler for something else costs nothing."""
+    async with App(Missing) as app:
+        app.http.add_exception_handler(404 if own else GoneError, explain)
+        client = lab.Client(app)
+        got = [await client("/", who) for who in (ANN, BOB)]
+        assert got[1].hit is not own
+        assert (got[1].text == "bob") is own
