@@ -12,12 +12,10 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import UnstableArgument
-from ..keys.canonical import encode
 from .engine.routes import Parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
 _PERSONAL_FIELDS: Final = frozenset({b"cookie", b"authorization"})
 
@@ -116,30 +114,3 @@ def _reads_request(dependant: Any) -> bool:
         or dependant.security_scopes_param_name
         or any(_reads_request(one) for one in dependant.dependencies)
     )
-
-
-def results_text(
-    parameters: Parameters, values: Mapping[str, object], watched: Collection[str]
-) -> list[bytes]:
-    """
-    Return parts of a key: what dependencies have given the handler. *watched* are arguments that
-    remember what is read of them.
-
-    Raises:
-        UnstableArgument: One comes from the request, and has no stable text.
-    """
-    parts: list[bytes] = []
-    for name, reads_request in parameters.results:
-        if name not in values or name in watched:
-            continue
-        try:
-            parts.append(f"{name}={encode(values[name], name)}".encode("utf-8", "surrogatepass"))
-        except UnstableArgument as error:
-            if reads_request:
-                msg = (
-                    f"the argument {name!r} comes from the request, and has no stable place in a "
-                    f"key ({error}). Say public=True if everybody gets the same, or "
-                    "per= whose response it is."
-                )
-                raise UnstableArgument(msg, values[name]) from None
-    return parts

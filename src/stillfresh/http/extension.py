@@ -7,6 +7,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from ..app import App, Extension, extensions
+from ..services.asgi import BASELINE
 
 if TYPE_CHECKING:
     from ..services.asgi import Server
@@ -35,7 +36,7 @@ class HttpExtension(Extension):
             app.server.check()
 
     def opened(self, app: App) -> None:
-        app.extras["http baseline"] = copy_context()  # what is set now was set by no request
+        app.extras[BASELINE] = copy_context()
         self.closed(app)  # who served before knows of another app, or of none
 
     def changed(self, app: App, *, provider: bool) -> None:

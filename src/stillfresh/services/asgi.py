@@ -16,6 +16,9 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+BASELINE = "http baseline"
+"""Where an app keeps the context of its start: what is set there was set by no request."""
+
 _making = free_in_child()
 
 

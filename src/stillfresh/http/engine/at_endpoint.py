@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...computing.computation import Computation, current_computation
 from ...errors import UnstableArgument
+from ...services.asgi import BASELINE
 from ...singleflight import inside
-from ..endpoints import results_text
 from ..rules import request_verdict, response_verdict
 from ..rules.conditional import inward
 from ..rules.message import first
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from .replies import Reply
     from .routes import CachedRoute
 
-BASELINE = "http baseline"
-"""Where an app keeps the context of its start."""
 MARK = b"stillfresh-answered"
 """A field by which the engine knows the response of an endpoint that it has answered for."""
 
@@ -128,8 +126,8 @@ class Endpoints:
         asked = request_verdict.ask(request, route.cache, pure=route.pure)
         try:
             text = route.parameters.text(values)
-            extra = [] if route.early else results_text(route.parameters, values, exchange.watched)
-            extra = [*extra, *body]
+            results = route.parameters.results_text
+            extra = [*([] if route.early else results(values, exchange.watched)), *body]
             return Plan(route, request, asked, text, values, scope=exchange.scope, extra=extra)
         except NobodyError:
             return ""

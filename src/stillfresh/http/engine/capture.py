@@ -333,7 +333,12 @@ async def hung_up(receive: Receive) -> None:
 
 
 async def until(future: asyncio.Future[Any]) -> None:
-    """Wait until *future* is done. A cancellation ends the waiting, and not the future."""
+    """
+    Wait until *future* is done. A cancellation ends the waiting, and not the future.
+
+    `asyncio.wait([future])` does the same with two hundred instructions more, and each request
+    that no short cut answers waits here two to four times.
+    """
     if future.done():
         return
     loop = asyncio.get_running_loop()
