@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from .errors import InvalidOption
 from .forks import free_in_child
+from .names import meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,10 +67,7 @@ class Listeners:
             InvalidOption: There is no such event, or the listener cannot be called.
         """
         if kind not in KINDS:
-            from difflib import get_close_matches
-
-            close = get_close_matches(str(kind), KINDS, 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = meant(kind, KINDS)
             msg = f"event {kind!r} does not exist.{hint} There are: {', '.join(KINDS)}."
             raise InvalidOption(msg)
         if not callable(listener):

@@ -13,6 +13,7 @@ from msgspec import Struct
 from .durations import Duration, seconds
 from .entry import MISSING, Windows
 from .errors import ComputeTimeout, InvalidOption, ProviderUnavailable, StillfreshError
+from .names import meant
 from .providers.base import checked_provider
 
 if TYPE_CHECKING:
@@ -233,10 +234,7 @@ def _unknown(option: str) -> InvalidOption:
             "tier memory=MemoryTier(max_entries=10_000)."
         )
         return InvalidOption(msg)
-    from difflib import get_close_matches
-
-    close = get_close_matches(option, (*_NAMES, "name", *_OF_FUNCTIONS), 1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = meant(option, (*_NAMES, "name", *_OF_FUNCTIONS))
     msg = (
         f"unknown option {option!r}.{hint} There are: {', '.join(_NAMES)}, name, "
         "and for functions key and tags."

@@ -26,6 +26,7 @@ from typing import (
 from ..app import registry
 from ..errors import InvalidOption
 from ..keys.templates import TagTemplate
+from ..names import attributes_of
 from ..services.asgi import HasRoute
 from ..services.current import which_app
 from .endpoints import LATER, is_generator
@@ -393,8 +394,4 @@ def checked_cache(
 
 def actions_of(kind: type) -> dict[str, Action[Any, Any]]:
     """Return the actions of a class by name, in the order in which they were written."""
-    names: dict[str, None] = {}
-    for owner in reversed(kind.__mro__):
-        names.update(dict.fromkeys(vars(owner)))
-    found = {name: inspect.getattr_static(kind, name, None) for name in names}
-    return {name: one for name, one in found.items() if isinstance(one, Action)}
+    return {name: one for name, one in attributes_of(kind).items() if isinstance(one, Action)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, cast
 
 from ..durations import seconds
 from ..errors import InvalidOption
+from ..names import meant
 from ..options import a_function
 from ..tags import checked_tags
 from .codings import CODINGS, compressor
@@ -30,12 +31,11 @@ def nothing_else(kind: type, unnamed: tuple[object, ...], unknown: Mapping[str, 
     if not unknown:
         return
     import inspect
-    from difflib import get_close_matches
 
     option = min(unknown)
-    close = get_close_matches(option, inspect.signature(kind).parameters, 1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"help({kind.__name__}) says what there is."
-    raise InvalidOption(f"{kind.__name__}({option}=...): unknown option {option!r}. {hint}")
+    otherwise = f" help({kind.__name__}) says what there is."
+    hint = meant(option, inspect.signature(kind).parameters, otherwise)
+    raise InvalidOption(f"{kind.__name__}({option}=...): unknown option {option!r}.{hint}")
 
 
 def a_bool(value: object, option: str) -> bool:

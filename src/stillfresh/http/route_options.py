@@ -11,6 +11,7 @@ import inspect
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InvalidOption
+from ..names import meant
 from .policy import HttpCache
 
 if TYPE_CHECKING:
@@ -75,10 +76,7 @@ def _ask_fastapi(path: str, options: list[str]) -> None:
     known = inspect.signature(APIRouter.add_api_route).parameters.keys() - _OURS_TO_SAY
     for option in options:
         if option not in known:
-            from difflib import get_close_matches
-
-            close = get_close_matches(option, [*_OWN, *sorted(known)], 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = meant(option, [*_OWN, *sorted(known)])
             msg = (
                 f"@action({path!r}, {option}=...): unknown option {option!r}.{hint} There are "
                 f"{', '.join(_OWN)}, and those of FastAPI's routes."

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from ..errors import InvalidOption, UnstableArgument
+from ..names import meant
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -96,11 +97,8 @@ class _Template:
                 "Write {{ and }} for plain braces."
             )
         known = ", ".join(map(repr, parameters))
-        import difflib
-
-        close = difflib.get_close_matches(name, parameters, 1)
-        step = f"Did you mean {close[0]!r}?" if close else "Use one of these."
-        raise self._invalid(f"{name!r} is not a parameter, only {known}. {step}")
+        step = meant(name, parameters, " Use one of these.")
+        raise self._invalid(f"{name!r} is not a parameter, only {known}.{step}")
 
     def _invalid(self, why: str) -> InvalidOption:
         return InvalidOption(f"{self._option}={self.text!r}: {why}")

@@ -32,6 +32,7 @@ from ..clock import LIVENESS_SECONDS, Clock
 from ..entry import Entry, Kind, Verdict, judge
 from ..errors import InvalidOption
 from ..options import positive_int
+from ..singleflight import resolve
 from ..tags import TagBook
 from .aftermath import Aftermath, Reports
 from .base import Busy, Found, Lease
@@ -240,13 +241,13 @@ class MemoryCacheProvider(Walks):
 
         def wake() -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(_finish, over)
+                loop.call_soon_threadsafe(resolve, over)
 
         if not self._add_waker(address, wake):
             return
         timers = (
-            self._clock.call_later(loop, seconds, partial(_finish, over)),
-            loop.call_later(LIVENESS_SECONDS, _finish, over),
+            self._clock.call_later(loop, seconds, partial(resolve, over)),
+            loop.call_later(LIVENESS_SECONDS, resolve, over),
         )
         try:
             await over
@@ -398,11 +399,6 @@ class _BlockingMemory(MemoryCacheProvider):
                 self._clock.wait(over, seconds)
             finally:
                 self._remove_waker(address, over.set)
-
-
-def _finish(over: asyncio.Future[None]) -> None:
-    if not over.done():
-        over.set_result(None)
 
 
 _living: WeakSet[MemoryCacheProvider] = WeakSet()

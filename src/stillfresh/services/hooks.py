@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ..errors import InvalidOption
+from ..names import attributes_of, meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,10 +31,7 @@ def hook(moment: str) -> Callable[[F], F]:
         msg = f"@hook on {moment!r}: expected a moment. Write @hook('start'), 'ready' or 'stop'."
         raise InvalidOption(msg)
     if moment not in MOMENTS:
-        from difflib import get_close_matches
-
-        close = get_close_matches(str(moment), MOMENTS, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = meant(moment, MOMENTS)
         msg = f"hook {moment!r} does not exist.{hint} There are: {', '.join(MOMENTS)}."
         raise InvalidOption(msg)
 
@@ -77,14 +75,11 @@ def _check_signature(moment: str, function: Callable[..., object]) -> None:
 
 def hooks_of(service: object, moment: str) -> list[Callable[[], object]]:
     """Return the bound hooks of *service*, in the order in which they were written."""
-    names: dict[str, None] = {}
-    for owner in reversed(type(service).__mro__):
-        names.update(dict.fromkeys(vars(owner)))
-    return [getattr(service, name) for name in names if moment in _moments(service, name)]
+    found = attributes_of(type(service)).items()
+    return [getattr(service, name) for name, one in found if moment in _moments(one)]
 
 
-def _moments(service: object, name: str) -> tuple[str, ...]:
-    found = inspect.getattr_static(type(service), name, None)
+def _moments(found: object) -> tuple[str, ...]:
     moments: tuple[str, ...] = getattr(found, _MARK, ())
     if not moments and isinstance(found, staticmethod | classmethod):  # the mark is below it
         moments = getattr(found.__func__, _MARK, ())

@@ -6,6 +6,7 @@ from inspect import getattr_static
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast, overload
 
 from ..errors import InvalidOption
+from ..names import attributes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -56,7 +57,7 @@ def inject(kind: type[T]) -> T:
 
 def injected(service: object) -> list[type]:
     """Return the classes that *service* declares to need; what was assigned is not needed."""
-    found = _attributes(type(service))
+    found = attributes_of(type(service))
     found.update(getattr(service, "__dict__", {}))
     return [one.kind for one in found.values() if isinstance(one, Injected)]
 
@@ -83,7 +84,7 @@ def in_order(
 
 def injected_in(kind: type) -> list[type]:
     """Return the classes that services of class *kind* declare to need."""
-    return [one.kind for one in _attributes(kind).values() if isinstance(one, Injected)]
+    return [one.kind for one in attributes_of(kind).values() if isinstance(one, Injected)]
 
 
 def let_classes_answer(service: object) -> None:
@@ -102,10 +103,3 @@ def let_classes_answer(service: object) -> None:
             )
             raise InvalidOption(msg)
         del own[name]
-
-
-def _attributes(kind: type) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for owner in reversed(kind.__mro__):
-        found.update(vars(owner))
-    return found

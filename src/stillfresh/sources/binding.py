@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import inspect
 from functools import wraps
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 from ..app import App, extensions, registry
 from ..errors import InvalidOption
+from ..names import attributes_of
 from .cached import Cache, Cached, SyncCached, cache_of, cache_over
 from .claims import name_taken
 from .definition import Definition, named_functions
@@ -29,14 +29,9 @@ if TYPE_CHECKING:
 
 def cached_attributes(kind: type) -> Iterator[tuple[str, Any]]:
     """Return the names under which a class has something cached, as the MRO resolves them."""
-    names: dict[str, None] = {}
-    for owner in reversed(kind.__mro__):
-        names.update(dict.fromkeys(vars(owner)))
-    for name in names:
-        found = inspect.getattr_static(kind, name, None)
-        static = isinstance(found, staticmethod)
-        if isinstance(found, classmethod | staticmethod):
-            found = found.__func__
+    for name, written in attributes_of(kind).items():
+        static = isinstance(written, staticmethod)
+        found = written.__func__ if isinstance(written, classmethod | staticmethod) else written
         if type(found) is FunctionType:
             found = found.__dict__.get(BINDING)
         if static and isinstance(found, Cached | SyncCached) and found.definition.guessed:

@@ -25,7 +25,7 @@ from .capture import BUFFER_BREAKERS, Capture, note_end
 from .cheap import asked_validators, spared
 from .exchange import ANSWERED, Answered, Exchange, exchange_here
 from .filling import Fill
-from .planning import NobodyError, Plan, dresser, spared_head, undressed
+from .planning import Nobody, Plan, dresser, spared_head, undressed
 from .reading import Pass
 from .replies import answer, keep
 from .scope import inner_scope
@@ -129,7 +129,7 @@ class Endpoints:
             results = route.parameters.results_text
             extra = [*([] if route.early else results(values, exchange.watched)), *body]
             return Plan(route, request, asked, text, values, scope=exchange.scope, extra=extra)
-        except NobodyError:
+        except Nobody:
             return ""
         except UnstableArgument as error:
             return str(error)

@@ -120,7 +120,7 @@ class Plan:
 def _text(value: object, option: str) -> bytes:
     """Return what a user's function has said as a part of a key; None is nobody's."""
     if value is None and option == "per":
-        raise NobodyError
+        raise Nobody
     return encode(value, f"what {option}= returned").encode("utf-8", "surrogatepass")
 
 
@@ -132,7 +132,7 @@ def _is_whole(request: Request, name: str, said: object) -> bool:
     return isinstance(said, str) and sent == [said.encode("latin-1", "replace")]
 
 
-class NobodyError(Exception):
+class Nobody(Exception):
     """`per=` does not know whose response it is, so it is nobody's to keep."""
 
 
