@@ -167,8 +167,12 @@ class Leading(Shelf):
                     if on_loop and not self.region.guard.provider.shared:
                         return None  # it may be held by a task of the loop that stands still
                     if patience is None:
-                        provider = self.region.guard.provider
-                        patience = Patience(flight, provider, self.policy.patience)
+                        patience = self._patience(flight)
+                    patience.meet(answer.mark)
+                    if patience.is_overdue():
+                        found, _ = await self.look(call.key, driver)
+                        if found is not None:  # the old value is better
+                            return self._overdue(flight, call)
                     if patience.is_over():
                         flight.answered = True
                         return None  # computes, and stores nothing
@@ -182,6 +186,25 @@ class Leading(Shelf):
                 if entry is not None:
                     return Outcome(value=value, asof=sent, entry=entry)
                 seen = answer.entry
+
+    def _patience(self, flight: Flight) -> Patience:
+        region, policy = self.region, self.policy
+        return Patience(
+            flight,
+            region.guard.provider,
+            region.clock,
+            most=policy.patience,
+            timeout=policy.timeout,
+        )
+
+    def _overdue(self, flight: Flight, call: Call) -> Outcome:
+        """Return what callers get where a holder has had its time, and there is an old value."""
+        error = ComputeTimeout(
+            f"{flight.title} is computed by another process, which has not come to an end within "
+            f"timeout={self.policy.timeout:g} s. Its key is free when its lease ends."
+        )
+        self._note(call, flight, error, fails=True)
+        return Outcome(error=error, asof=ALWAYS)
 
     async def _compute(
         self, call: Call, flight: Flight, driver: Driver, lease: Lease | None

@@ -76,11 +76,13 @@ class Found:
 class Busy:
     """The answer of `acquire` when somebody else holds the lease."""
 
-    __slots__ = ("lease",)
+    __slots__ = ("lease", "mark")
 
-    def __init__(self, lease: Lease | None = None) -> None:
+    def __init__(self, lease: Lease | None = None, mark: Hashable = None) -> None:
         self.lease = lease
         """That lease, where its holder is known to be in this process."""
+        self.mark = lease if mark is None else mark
+        """The same for as long as it is the same lease; None where nobody knows."""
 
 
 class Refused(ProviderUnavailable):

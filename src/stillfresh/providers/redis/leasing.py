@@ -74,7 +74,7 @@ class Leasing(Reading):
                 self._busy.note(address, (rest[0], rest[1]))
                 held = our_lease(rest[0])
                 if held is None or held.alive():
-                    return Busy(held)
+                    return Busy(held, mark=rest[0])
                 await self.release(held)
                 continue
             left, data, found = rest
