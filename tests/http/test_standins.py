@@ -6,9 +6,10 @@ from litestar import Litestar, get
 from litestar import Request as LitestarRequest
 from litestar import Response as LitestarResponse
 from litestar.exceptions import NotFoundException
+from litestar.response.base import ASGIResponse
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from stillfresh import App, HttpCache, HttpCacheMiddleware, action, http_cache
@@ -119,3 +120,169 @@ async def test_an_action_keeps_a_404_unless_the_app_has_a_page_for_it(lab, own):
         got = [await client("/", who) for who in (ANN, BOB)]
         assert got[1].hit is not own
         assert (got[1].text == "bob") is own
+
+
+class Signed(JSONResponse):
+    """Writes into the body who asks: what it is made of does not say so."""
+
+    async def __call__(self, scope, receive, send):
+        self.body = dict(scope["headers"])[b"x-user"]
+        self.init_headers({})
+        await super().__call__(scope, receive, send)
+
+
+class SignedByLitestar(LitestarResponse[str]):
+    """The same in Litestar."""
+
+    def to_asgi_response(self, app, request, **options):
+        del app, options
+        return ASGIResponse(body=request.headers["x-user"].encode())
+
+
+class Copying:
+    """A middleware that hands on a copy, so that nobody outside sees what routing notes."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        await self.app(dict(scope), receive, send)
+
+
+async def signed(scope, receive, send):
+    await Signed("")(scope, receive, send)
+
+
+def returned_by_fastapi(policy):
+    site = FastAPI()
+
+    @site.get("/")
+    @http_cache(policy)
+    async def page():
+        return Signed("")
+
+    return site
+
+
+def made_by_fastapi(policy):
+    site = FastAPI()
+
+    @site.get("/", response_class=Signed)
+    @http_cache(policy)
+    async def page() -> str:
+        return ""
+
+    return site
+
+
+def made_by_fastapi_behind_a_copy(policy):
+    site = made_by_fastapi(policy)
+    site.add_middleware(Copying)
+    return site
+
+
+def made_by_default(policy):
+    site = FastAPI(default_response_class=Signed)
+
+    @site.get("/")
+    @http_cache(policy)
+    async def page() -> str:
+        return ""
+
+    return site
+
+
+def returned_by_starlette(policy):
+    @http_cache(policy)
+    async def page(_: Request) -> Signed:
+        return Signed("")
+
+    return Starlette(routes=[Route("/", page)])
+
+
+def an_application_of_its_own(policy):
+    @http_cache(policy)
+    async def page(_: Request):
+        return signed
+
+    return Starlette(routes=[Route("/", page)])
+
+
+def returned_by_litestar(policy):
+    @get("/")
+    @http_cache(policy)
+    async def page() -> SignedByLitestar:
+        return SignedByLitestar("")
+
+    return Litestar([page], openapi_config=None)
+
+
+def made_by_litestar(policy):
+    @get("/", response_class=SignedByLitestar)
+    @http_cache(policy)
+    async def page() -> str:
+        return ""
+
+    return Litestar([page], openapi_config=None)
+
+
+SIGNED = [
+    returned_by_fastapi,
+    made_by_fastapi,
+    made_by_fastapi_behind_a_copy,
+    made_by_default,
+    returned_by_starlette,
+    an_application_of_its_own,
+    returned_by_litestar,
+    made_by_litestar,
+]
+
+
+@pytest.mark.parametrize("make", SIGNED)
+async def test_a_response_that_looks_at_the_request_is_not_kept(lab, make):
+    """It is called with the scope after the handler has returned."""
+    async with App() as app:
+        client = lab.Client(HttpCacheMiddleware(make(HttpCache("1 minute")), cache_app=app))
+        for _ in range(2):
+            assert [(await client("/", who)).text for who in (ANN, BOB)] == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("make", SIGNED)
+async def test_public_keeps_a_response_that_looks_at_the_request(lab, make):
+    """Who writes public=True says that everybody gets the same."""
+    async with App() as app:
+        site = make(HttpCache("1 minute", public=True))
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        await client("/", ANN)
+        assert (await client("/", ANN)).hit
+
+
+class Signing:
+    @action("/made", cache=True, response_class=Signed)
+    async def made(self) -> str:
+        return ""
+
+    @action("/returned", cache=True, response_model=None)
+    async def returned(self) -> Signed:
+        return Signed("")
+
+    @action("/plain", cache=True, response_class=PlainTextResponse)
+    async def plain(self) -> str:
+        return "all"
+
+
+@pytest.mark.parametrize("path", ["/made", "/returned"])
+async def test_an_action_keeps_no_response_that_looks_at_the_request(lab, path):
+    """Its signature shows nothing of it; nobody else is told that it is public."""
+    async with App(Signing) as app:
+        client = lab.Client(app)
+        got = [await client(path, who) for who in (ANN, BOB, ANN, BOB)]
+        assert [one.text for one in got] == ["ann", "bob", "ann", "bob"]
+        assert {one.get("cache-control") for one in got} == {"private, no-cache"}
+
+
+async def test_an_action_keeps_a_response_of_the_framework(lab):
+    """What those send depends on what they were made of."""
+    async with App(Signing) as app:
+        client = lab.Client(app)
+        assert [(await client("/plain", who)).hit for who in (ANN, BOB)] == [False, True]

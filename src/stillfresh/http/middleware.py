@@ -230,6 +230,8 @@ class Endpoint:
         self._warned = False
         self.catches_all = False
         """Its route takes paths that nobody has declared."""
+        self.answers: set[type] = set()
+        """The classes of which its framework makes responses."""
 
     def wrapper(self) -> Any:
         """Return the function that the framework calls: with the signature of the user's own."""
@@ -266,10 +268,12 @@ class Endpoint:
 
         async def run() -> Any:
             try:
-                return await self._run(args, kwargs)
+                result = await self._run(args, kwargs)
             except Exception as error:
                 exchange.raised(error, self.policy)
                 raise
+            exchange.returned(result, self.policy, self.answers)
+            return result
 
         return await run_under(found, run, exchange)
 

@@ -193,13 +193,17 @@ class AppServer:
                 function = method.function if isinstance(method, Action) else method
                 try:
                     if inspect.iscoroutinefunction(function):
-                        return await function(**values)
-                    result = await run_in_threadpool(function, **values)
-                    return await result if inspect.isawaitable(result) else result
+                        result = await function(**values)
+                    else:
+                        result = await run_in_threadpool(function, **values)
+                        result = await result if inspect.isawaitable(result) else result
                 except Exception as error:
                     if exchange is not None and cached is not None:
                         exchange.raised(error, cached.cache)
                     raise
+                if exchange is not None and cached is not None:
+                    exchange.returned(result, cached.cache)
+                return result
 
             exchange, cached = exchange_here.get(), registered.cached
             if exchange is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from ..events import log
+from .engine.standins import response_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,9 @@ def check_routes(app: object) -> None:
             continue
         mark = _mark(endpoint)
         if mark is not None:
+            kind = response_class(route)
+            if kind is not None:
+                mark.answers.add(kind)
             if ":path}" in getattr(route, "path", ""):
                 mark.catches_all = True
                 if not mark.policy.public and mark.policy.per is None:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .reads import HARMLESS, NOTED, OF_ONE
 from .scope import is_routed
-from .standins import explained
+from .standins import answering, explained
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from ...app import App
     from ...computing.computation import Computation
@@ -116,6 +116,11 @@ class Exchange:
         """See that no page of the application's own for *error* is kept: nobody watches it."""
         if not cache.public:
             self.tainted = self.tainted or explained(error, self.given)
+
+    def returned(self, result: object, cache: HttpCache, kinds: Collection[type] = ()) -> None:
+        """See that nothing is kept of a response that looks at the request by itself."""
+        if not cache.public:
+            self.tainted = self.tainted or answering(result, self.given, kinds)
 
     def taint(self, vary: tuple[bytes, ...]) -> str:
         """Return why the response may be this client's alone, "" where nothing shows it."""

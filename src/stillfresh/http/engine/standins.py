@@ -1,8 +1,10 @@
 """
-Who answers in the place of a handler: what an application has for the errors that it raises.
+Who answers in the place of a handler: what an application has for the errors that it raises, and
+a response that is called with the scope.
 
-It is given the request as it is, and nobody watches what it reads. The pages that a framework
-makes of its own exceptions depend on the exception alone, so those may be kept.
+Both are given the request as it is, and nobody watches what they read. The pages that a framework
+makes of its own exceptions depend on the exception alone, and its own responses on what they were
+made of, so those may be kept.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from ...services.asgi import Scope
 
@@ -55,6 +57,55 @@ def _of_litestar(error: Exception) -> object:
     from litestar.exceptions.responses import create_exception_response
 
     return create_exception_response if isinstance(error, HTTPException) else None
+
+
+def answering(result: object, scope: Scope | None, kinds: Collection[type]) -> str:
+    """
+    Return why what a handler returns may be one client's response, "" if nothing shows it.
+
+    *kinds* are the classes of which the framework makes responses to this endpoint, as far as
+    its start has shown them.
+    """
+    for kind in _classes(result, scope) or kinds:
+        for name in _ANSWERS:
+            method = _attribute(kind, name)
+            if method is not None and not _is_of_framework(method):
+                return (
+                    f"{kind.__qualname__}.{name} is given the whole request. Say public=True if "
+                    "everybody gets the same"
+                )
+    return ""
+
+
+_ANSWERS: Final = ("__call__", "to_asgi_response")
+
+
+def _classes(result: object, scope: Scope | None) -> list[type]:
+    """Return what answers: a response itself, or the class that the route has for values."""
+    if callable(result) or hasattr(type(result), "to_asgi_response"):
+        return [type(result)]
+    if scope is None:
+        return []
+    handler: Any = scope.get("route_handler")
+    kind = response_class(scope.get("route")) if handler is None else _of_handler(handler)
+    return [] if kind is None else [kind]
+
+
+def response_class(route: object) -> type | None:
+    """Return the class of which FastAPI makes the responses of *route*."""
+    found: object = getattr(route, "response_class", None)
+    found = getattr(found, "value", found)  # in a placeholder, if the route has said none
+    return found if isinstance(found, type) else None
+
+
+def _of_handler(handler: Any) -> type | None:
+    found: type | None = handler.resolve_response_class()
+    return found
+
+
+def _attribute(kind: type, name: str) -> object:
+    """Return an attribute of the objects of *kind*; `__call__` of the class itself is none."""
+    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
 
 
 def _is_of_framework(function: object) -> bool:
