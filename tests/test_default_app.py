@@ -9,6 +9,7 @@ import pytest
 
 import stillfresh
 from stillfresh import (
+    AlreadyResolved,
     AlreadyRunning,
     App,
     Cache,
@@ -152,6 +153,35 @@ async def test_the_module_level_controls_act_on_the_default_app(default):
         assert called == ["start"]
     assert called == ["start", "stop"]
     assert await f() == 3
+
+
+def test_a_late_provide_names_the_first_call(default):
+    """Nobody has called app.get(), and most programs have no app: it says who was first."""
+
+    @cache
+    def early() -> int:
+        return 1
+
+    early()
+    with pytest.raises(AlreadyResolved) as caught:
+        stillfresh.provide(CacheProvider, MemoryCacheProvider)
+    message = str(caught.value)
+    assert f"the first use of {__name__}.{early.__qualname__} has already resolved it" in message
+    assert "Call stillfresh.provide() before the first call" in message
+    assert "isolated()" in message
+    assert "app.override" not in message
+
+
+def test_a_store_and_a_dropped_tag_are_first_uses_too():
+    """Of an app that runs it is the start; of the default app whatever came first."""
+    with isolated():
+        Cache[int](name="numbers").sync.set("a", 1)
+        with pytest.raises(AlreadyResolved, match=r"the first use of \S+\.numbers has"):
+            stillfresh.provide(CacheProvider, MemoryCacheProvider)
+    with isolated():
+        sync.invalidate_tags("a")
+        with pytest.raises(AlreadyResolved, match=r"late, invalidate_tags\(\) has"):
+            stillfresh.provide(CacheProvider, MemoryCacheProvider)
 
 
 async def test_a_lifespan_inside_another_says_which_app_it_is_about():

@@ -86,6 +86,7 @@ class App(Served):
     """
 
     is_default: ClassVar[bool] = False
+    _too_late = "Provide before the first use, or take app.override(...) in a test."
 
     def __init__(self, *services: object, clock: Clock | None = None) -> None:
         if clock is not None and not isinstance(clock, Clock):
@@ -141,7 +142,7 @@ class App(Served):
         Raises:
             AlreadyResolved, InvalidOption: Somebody has got it already; or it cannot be used.
         """
-        self._container.provide(kind, use)
+        self._container.provide(kind, use, self._too_late)
         return self
 
     @contextlib.contextmanager

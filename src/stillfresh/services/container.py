@@ -51,9 +51,11 @@ class Container:
                 return cast("T", self._resolved(kind, by))
         return cast("T", self._instances[kind])
 
-    def provide(self, kind: type[T], use: object) -> None:
+    def provide(self, kind: type[T], use: object, instead: str) -> None:
         """
         Say what `get(kind)` returns: an instance, a class, or a factory.
+
+        *instead* is what to do where it is too late.
 
         Raises:
             AlreadyResolved: Somebody has got it already, and would keep the old one.
@@ -63,7 +65,7 @@ class Container:
                 by = self._resolved_by.get(kind, "App(...)")
                 msg = (
                     f"provide({kind.__qualname__}): too late, {by} has already resolved it. "
-                    "Provide before the first use, or take app.override(...) in a test."
+                    f"{instead}"
                 )
                 raise AlreadyResolved(msg)
             self._provided[kind] = checked_use(kind, use)

@@ -22,6 +22,10 @@ class DefaultApp(App):
     """The app of caches that belong to no other: always there, entries in memory."""
 
     is_default: ClassVar[bool] = True
+    _too_late = (
+        "Call stillfresh.provide() before the first call: a module that you import may call at "
+        "its import. In a test take `with isolated():` from stillfresh.testing."
+    )
 
     def __repr__(self) -> str:
         return "<the default app>"

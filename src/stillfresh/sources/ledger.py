@@ -84,7 +84,8 @@ class Ledger:
             with self._lock:
                 while self._dying:
                     self.forget(*self._dying.popleft())
-        self._provider(source.policy.provider)  # built before our lock: building takes the app's
+        by = f"the first use of {'.'.join(source.identity)}"
+        self._provider(source.policy.provider, by)  # before our lock: building takes the app's
         with self._lock:
             number = self._hold(claim, source)
             found = self._readers.get(source, _NONE).get((claim.name, number))
@@ -110,7 +111,7 @@ class Ledger:
         must be reached when a tag is dropped.
         """
         if option is not None:
-            self.app.guard(self._provider(option))
+            self.app.guard(self._provider(option, "a cache with provider="))
 
     def counts(self, source: Source, name: str) -> Counts:
         """Return how calls of *source* under *name* were answered; survives a restart."""
@@ -212,7 +213,10 @@ class Ledger:
                 drive(region.clear(ops))
 
     def _region(self, claim: Claim, number: int, provider: ProviderOption | None) -> Region:
-        guard = self.app.guard(self._local_provider() if claim.local else self._provider(provider))
+        # Whoever comes first has it resolved before.
+        guard = self.app.guard(
+            self._local_provider() if claim.local else self._provider(provider, claim.name)
+        )
         namespace = claim.namespace
         if claim.own_space and not guard.provider.shared:
             namespace = _numbered(namespace, number)
@@ -273,12 +277,12 @@ class Ledger:
             if namespace == mine and not region.guard.provider.shared:
                 self._clear(region, "" if claim.own_space else claim.prefix)
 
-    def _provider(self, option: ProviderOption | None) -> CacheProvider:
+    def _provider(self, option: ProviderOption | None, by: str) -> CacheProvider:
         if option is None:
-            return self.app.get(CacheProvider)
+            return self.app.get(CacheProvider, by=by)
         if isinstance(option, str):
             return self._local_provider()
-        return option if isinstance(option, CacheProvider) else self.app.get(option)
+        return option if isinstance(option, CacheProvider) else self.app.get(option, by=by)
 
     def _local_provider(self) -> MemoryCacheProvider:
         with self._lock:
@@ -352,7 +356,9 @@ class LedgerExtension(Extension):
     async def invalidate_tags(self, app: App, tags: frozenset[str], *, blocking: bool) -> None:
         ledger = ledger_of(app)
         problem: Exception | None = None
-        app.guard(app.get(CacheProvider))  # also where nothing was asked of it yet
+        app.guard(
+            app.get(CacheProvider, by="invalidate_tags()")
+        )  # also where nothing was asked of it yet
         # Beside apps that run the default app serves none of them, and would never let go again.
         for source in [] if app.is_default and registry.running else list(elsewhere):
             try:
