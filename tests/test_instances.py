@@ -283,3 +283,56 @@ async def test_frozen_and_unhashable_instances() -> None:
             assert await one.get() is await one.get()
             assert one == kind(7)
             assert await replace(one, n=8).get() == [8]
+
+
+class Bound:
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bound)
+
+    def __hash__(self) -> int:
+        return 1
+
+    @cache
+    async def one(self) -> int:
+        return 1
+
+    @cache
+    async def two(self) -> int:
+        return 2
+
+    @cache
+    @classmethod
+    def of_class(cls) -> str:
+        return cls.__name__
+
+
+class Heir(Bound):
+    pass
+
+
+def test_a_bound_cached_method_equals_itself_and_no_other() -> None:
+    """As a plain method: by function and by identity of the instance, whatever that is equal to."""
+    bound, other = Bound(), Bound()
+    assert bound == other
+    assert bound.one == bound.one
+    assert hash(bound.one) == hash(bound.one)
+    assert {bound.one: "found"}[bound.one] == "found"
+    assert bound.one != bound.two
+    assert bound.one != other.one
+    assert bound.one != Bound.one
+    assert bound.one != "one"
+    assert Bound.of_class == Bound.of_class == bound.of_class
+    assert hash(Bound.of_class) == hash(bound.of_class)
+    assert Bound.of_class != Heir.of_class
+
+
+async def test_a_bound_cached_method_knows_what_it_is_bound_to() -> None:
+    """Free or owned by an app; a function has no `__self__`."""
+    bound: Any = Bound()
+    assert bound.one.__self__ is bound
+    assert bound.of_class.__self__ is Bound
+    assert not hasattr(Bound.one, "__self__")
+    async with App(Bound) as running:
+        service: Any = running.get(Bound)
+        assert service.one.__self__ is service
+        assert service.one == service.one

@@ -69,6 +69,24 @@ class Controls(metaclass=_Recognising):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._definition.title}>"
 
+    # One is made per access, so they compare as bound methods do: by function and instance.
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Controls) or type(other) is not type(self):
+            return NotImplemented
+        return self._definition is other._definition and self._instance is other._instance
+
+    def __hash__(self) -> int:
+        return hash((id(self._definition), id(self._instance)))
+
+    @property
+    def __self__(self) -> object:
+        """What it is bound to, as of a method."""
+        if self._instance is UNBOUND:
+            msg = f"{self!r} is bound to nothing, so it has no __self__"
+            raise AttributeError(msg)
+        return self._instance
+
     def __reduce__(self) -> str | tuple[object, ...]:
         """Be pickled and copied as a method is: by name, on what it is bound to."""
         qualname = self._definition.identity[1]

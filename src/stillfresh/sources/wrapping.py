@@ -69,4 +69,6 @@ def generated(definition: Definition, instance: object = UNBOUND) -> FunctionTyp
     for name in _CONTROLS:
         wrapper.__dict__[name] = getattr(controls, name)
     wrapper.__dict__[BINDING] = controls
+    if instance is not UNBOUND:
+        wrapper.__dict__["__self__"] = instance
     return wrapper
