@@ -2,6 +2,10 @@
 
 from typing import Protocol, assert_type
 
+from fastapi import FastAPI
+from litestar import Litestar
+from starlette.applications import Starlette
+
 from stillfresh import App, HttpCache, HttpCacheMiddleware, action, http_cache, inject
 
 
@@ -24,6 +28,20 @@ class Other:
 
     async def use(self) -> Product:
         return await self.api.get_product(1)
+
+
+HttpCache("1 minute", per=lambda request: request.headers["x-user"])
+HttpCache("1 minute", trusted=lambda request: request.client is not None)
+
+
+def in_front_of_any_framework() -> None:
+    """Each has its own types of scope, receive and send."""
+    FastAPI().add_middleware(HttpCacheMiddleware, profile="safe")
+    Starlette().add_middleware(HttpCacheMiddleware)
+    Litestar([], middleware=[HttpCacheMiddleware])
+    HttpCacheMiddleware(Litestar([]), profile="safe")
+    HttpCacheMiddleware(FastAPI(), profile="rfc")
+    HttpCacheMiddleware(FastAPI(), profile="no")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def calls(api: ProductApi) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from ..durations import Duration
-    from ..services.asgi import AsgiApp, Receive, Scope, Send
+    from ..services.asgi import Scope
     from .engine.exchange import AtEndpoint, Exchange
     from .engine.routes import Parameters
     from .options import HttpOptions
@@ -84,7 +84,7 @@ class HttpCacheMiddleware:
 
     def __init__(
         self,
-        app: AsgiApp,
+        app: Any,
         profile: Profile | None = None,
         *,
         policy: HttpCache | None = None,
@@ -108,7 +108,9 @@ class HttpCacheMiddleware:
     def _app(self) -> App:
         return self._given or which_app("HttpCacheMiddleware")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    # Any: the frameworks have types of their own for these, and none is another one's.
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
         if not self._checked:
             self._checked = True
