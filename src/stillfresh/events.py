@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stillfresh")
 
-KINDS = (
+Kind: TypeAlias = Literal[
     "hit",
     "stale",
     "miss",
@@ -31,13 +31,15 @@ KINDS = (
     "expire",
     "provider_down",
     "provider_up",
-)
+]
+
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
 class Event(Struct, frozen=True):
     """One thing that happened."""
 
-    kind: str
+    kind: Kind
     cache: str
     """The name of the cache; empty where it concerns all of a provider."""
     key: str | None = None
@@ -95,7 +97,7 @@ class Listeners:
         """Tell whether anybody listens to *kind*."""
         return bool(self.by_kind.get(kind))
 
-    def emit(self, kind: str, cache: str, key: str | None = None, detail: str = "") -> None:
+    def emit(self, kind: Kind, cache: str, key: str | None = None, detail: str = "") -> None:
         """Tell everybody who listens to *kind*."""
         listeners = self.by_kind.get(kind)
         if not listeners:

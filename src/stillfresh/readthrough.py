@@ -41,6 +41,7 @@ from .singleflight import NEVER, NOTHING, Flight, Outcome, inside, tick, waiting
 if TYPE_CHECKING:
     from .computing.calls import Call
     from .computing.drivers import Driver
+    from .events import Kind
 
 Looked: TypeAlias = "tuple[int, Entry | None, object]"
 """When a caller came, and the entry and the value that it has found since."""
@@ -198,7 +199,7 @@ class Reader(Leading):
         self.index.remember(call.quick_key, entry)
 
 
-def _status(outcome: Outcome, *, leads: bool) -> str:
+def _status(outcome: Outcome, *, leads: bool) -> Kind:
     if not leads or (outcome.began == NEVER and outcome.error is None):
         return "coalesced"
     return "miss" if outcome.leased else "bypass"

@@ -3,7 +3,7 @@
 import asyncio
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Protocol, assert_type
+from typing import Literal, Protocol, assert_type
 
 import msgspec
 
@@ -86,13 +86,14 @@ async def controls() -> None:
     assert_type(bare.key(1, flag=True), str)
     assert_type(sync.refresh(1), str | None)
     assert_type(bare.stats.hits, int)
-    assert_type((await bare.explain(1)).status, str)
+    assert_type((await bare.explain(1)).status, Literal["hit", "stale", "miss"])
     await bare.expire(1)
     await bare.invalidate_matching("1*")
     await bare.clear()
     assert_type(await bare.cache.get("k"), str | None)
     assert_type(bare.cache, Cache[str])
     assert_type(sync.cache, Cache[str | None])
+    assert_type(bare.__name__ + sync.__qualname__, str)
 
     await bare.invalidate("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await bare.expire("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

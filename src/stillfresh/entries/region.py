@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..app import App
     from ..entry import Entry, Windows
+    from ..events import Kind
     from ..providers.guard import Guard
     from ..providers.guarded import Operations
     from ..singleflight import Flight
@@ -67,7 +68,7 @@ class Region:
         """Return where the entry for *key* is."""
         return _new(Address, (self.namespace, key))  # a third of what its constructor takes
 
-    def emit(self, kind: str, key: str | None = None, detail: str = "") -> None:
+    def emit(self, kind: Kind, key: str | None = None, detail: str = "") -> None:
         """Tell the listeners."""
         self.listeners.emit(kind, self.namespace, key, detail)
 
@@ -92,7 +93,7 @@ class Region:
             self.emit("invalidate", key)
         return count
 
-    async def drop(self, ops: Operations, keys: Sequence[str], why: str = "invalidate") -> None:
+    async def drop(self, ops: Operations, keys: Sequence[str], why: Kind = "invalidate") -> None:
         """Drop exact keys, and tell *why*: `invalidate`, or `evict` for want of room."""
         named = dict.fromkeys(keys)
         await self._change(

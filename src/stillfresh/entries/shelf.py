@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..codecs import Codec
     from ..computing.drivers import Driver
+    from ..events import Kind
     from ..options import Policy
     from .region import Region
 
@@ -78,7 +79,7 @@ class Shelf:
             self.open(entry) for entry in await driver.ops(self.region.guard).look_many(addresses)
         ]
 
-    async def look_as(self, status: str, key: str, driver: Driver) -> tuple[Entry | None, object]:
+    async def look_as(self, status: Kind, key: str, driver: Driver) -> tuple[Entry | None, object]:
         """Look; who is cancelled meanwhile was a call all the same, with that *status*."""
         try:
             return await self.look(key, driver)
@@ -175,7 +176,7 @@ class Shelf:
 
     # Answering
 
-    def done(self, status: str, key: str, value: object, entry: Entry | None = None) -> Answer:
+    def done(self, status: Kind, key: str, value: object, entry: Entry | None = None) -> Answer:
         """Count a call and tell the listeners; return what its caller gets."""
         if status == "miss":
             self.counts.miss += 1

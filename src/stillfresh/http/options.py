@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ class HttpOptions(TypedDict, total=False):
     """The options; `HttpCache` says what each is."""
 
     public: bool
-    per: Callable[..., object] | None
+    per: Callable[[Any], object] | None
     tags: Iterable[str] | Callable[..., Iterable[str]]
     stale: Duration | None
     stale_if_error: Duration | None
@@ -39,7 +39,7 @@ class HttpOptions(TypedDict, total=False):
     head_fills: bool
     methods: Iterable[str]
     request_directives: str
-    trusted: Callable[..., object] | None
+    trusted: Callable[[Any], object] | None
     directives_interval: Duration | None
     collapsed_forwarding: bool
     wait_limit: Duration | None

@@ -27,6 +27,8 @@ class Controls(metaclass=_Recognising):
     """What both kinds have in common."""
 
     __wrapped__: Any
+    __name__: str
+    __qualname__: str
 
     def __init__(self, definition: Definition, instance: object = UNBOUND) -> None:
         self._definition = definition

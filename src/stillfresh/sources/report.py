@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 class Explanation(Struct, frozen=True):
     """How a call would be answered now. `str()` tells it as a story."""
 
-    status: str
-    """`hit`, `stale` or `miss`."""
+    status: Literal["hit", "stale", "miss"]
     key: str
     cache: str
     why: str
@@ -56,6 +55,7 @@ async def explain(reader: Reader, key: str, driver: Driver) -> Explanation:
     now = region.clock.now()
     age = now - entry.born
     verdict = judge(entry, now)
+    status: Literal["hit", "stale", "miss"]
     past = describe(round(max(0.0, age - entry.windows.fresh), 3))
     if verdict is Verdict.FRESH:
         left = describe(round(entry.windows.fresh - age, 3))
