@@ -193,7 +193,8 @@ async def test_a_wrong_length_is_the_clients_to_judge(lab, way, length, caplog):
 
     async with App() as app:
         if way == "decorated":
-            site = Starlette(routes=[Route("/", http_cache("1 minute")(page))])
+            endpoint = http_cache("1 minute", public=True)(page)  # it returns an application
+            site = Starlette(routes=[Route("/", endpoint)])
             get = lab.Client(HttpCacheMiddleware(site, cache_app=app))
         else:
             get = lab.Client(HttpCacheMiddleware(wrong, profile="safe", cache_app=app))
