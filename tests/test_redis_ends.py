@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -318,6 +320,35 @@ async def test_more_than_can_be_remembered_becomes_one_clear(own, prefix):
         assert raw.keys() == [b"another"]
     assert not guard.debts
     await guard.stop(blocking=False)
+
+
+EXITS = """
+import logging
+import stillfresh
+
+logging.basicConfig()
+provider = stillfresh.RedisCacheProvider("redis://127.0.0.1:1")
+stillfresh.provide(stillfresh.CacheProvider, lambda: provider)
+
+@stillfresh.cache(name="prices")
+def price(number: int) -> int:
+    return number
+
+try:
+    price.invalidate(1)
+except stillfresh.ProviderUnavailable:
+    print("raised")
+"""
+
+
+def test_what_could_not_be_delivered_is_said_at_the_exit_of_who_stops_nothing():
+    """The default app needs no stop; its process says what it takes along."""
+    done = subprocess.run(
+        [sys.executable, "-c", EXITS], check=True, capture_output=True, text=True, timeout=25
+    )
+    assert done.stdout == "raised\n"
+    [said] = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    assert said.endswith("others may serve what they drop: 1 drop in 'prices'")
 
 
 @pytest.mark.parametrize("blocking", [False, True])

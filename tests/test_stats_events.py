@@ -264,6 +264,21 @@ def test_a_listener_is_called_in_the_calling_thread_before_the_call_returns(
     assert told[-1] == ("invalidate", me)
 
 
+def test_a_store_is_heard_where_the_function_ran_before_the_call_returns(
+    app: IsolatedApp,
+) -> None:
+    """It belongs to the computation: that of a sync function with a timeout has its own thread."""
+    heard: list[tuple[str, int]] = []
+    for kind in ("store", "miss"):
+        app.on(kind, lambda event: heard.append((event.kind, threading.get_ident())))
+
+    @cache(timeout="1 hour")
+    def f() -> int:
+        return threading.get_ident()
+
+    assert heard == [("store", f()), ("miss", threading.get_ident())]
+
+
 async def test_short_cut_hits_are_counted(app: IsolatedApp) -> None:
     """A hit that takes the short cut counts like any other, also after its entry has gone."""
 

@@ -18,6 +18,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet, ref
 
+from ..events import log
 from ..forks import free_in_child
 from .tier import Tier, tier_of
 
@@ -52,6 +53,12 @@ class Debts:
             counted = Counter(place for change in self._owed for place in _places(change))
         shown = [f"{count} {where}" for where, count in counted.most_common(_SHOWN)]
         return ", ".join(shown) + (" and more" if len(counted) > _SHOWN else "")
+
+    def tell(self, name: str) -> None:
+        """Say that the provider *name* is owed this for good, if anything is owed."""
+        if self._owed:
+            message = "%s did not carry out %d changes; others may serve what they drop: %s"
+            log.error(message, name, len(self), self)
 
     def marked(self) -> list[tuple[Change, object]]:
         """Return what is owed now, each with its mark."""

@@ -17,7 +17,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..errors import ProviderUnavailable
-from ..events import log
 from .breaker import Breaker
 from .guarded import Operations
 from .memory import MemoryCacheProvider
@@ -67,7 +66,7 @@ class Guard(Breaker):
         if self._payer is None:
             from .payer import Payer  # with the first debt
 
-            self._payer = Payer(self.clock, self.debts, self.waiting, self.blocking)
+            self._payer = Payer(self.name, self.clock, self.debts, self.waiting, self.blocking)
         self._payer.begin()
 
     def hear_evictions(self) -> None:
@@ -93,7 +92,5 @@ class Guard(Breaker):
         if self.debts:
             with suppress(ProviderUnavailable, TimeoutError):
                 await ops.pay_at_last()
-        if self.debts:
-            message = "%s did not carry out %d changes; others may serve what they drop: %s"
-            log.error(message, self.name, len(self.debts), self.debts)
+        self.debts.tell(self.name)
         await (self.provider.blocking if blocking else self.provider).stop()

@@ -10,17 +10,22 @@ then has nothing to do would leave the others with the old value:
 
 So whoever comes to owe something sees to it that it is tried once a second: by a timer of its event
 loop, or, without one, in a thread. Both end when nothing is owed.
+
+What is owed still when the process exits is said: an app that is never stopped, as the default app
+mostly is, has nobody else who would.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 from ..errors import StillfreshError
 from ..forks import free_in_child
@@ -36,8 +41,9 @@ class Payer:
     """Tries to pay *debts*, by the operations that suspend or by those that block."""
 
     def __init__(
-        self, clock: Clock, debts: Debts, waiting: Operations, blocking: Operations
+        self, name: str, clock: Clock, debts: Debts, waiting: Operations, blocking: Operations
     ) -> None:
+        self._name = name
         self._clock = clock
         self._debts = debts
         self._waiting, self._blocking = waiting, blocking
@@ -51,6 +57,7 @@ class Payer:
         self._bell = threading.Event()
         """Wakes the thread: the clock sets it when its time has come."""
         self._process = os.getpid()
+        _trying.add(self)
 
     def begin(self) -> None:
         """Try from now on, unless that is seen to already."""
@@ -77,6 +84,11 @@ class Payer:
             timer, self._timer = self._timer, None
         if timer is not None and self._is_here():
             timer.cancel()
+
+    def say_at_exit(self) -> None:
+        """Say what nobody will carry out any more; who was ended has said it."""
+        if not self._over:
+            self._debts.tell(self._name)
 
     def _is_busy(self) -> bool:
         if self._process != os.getpid():  # a fork: whoever tried is the parent's
@@ -124,3 +136,14 @@ class Payer:
             if not self._over:
                 with suppress(StillfreshError, StopIteration):
                     self._blocking.pay_owed().send(None)  # it blocks, and never suspends
+
+
+_trying: Final[WeakSet[Payer]] = WeakSet()
+
+
+def _say_at_exit() -> None:
+    for payer in list(_trying):
+        payer.say_at_exit()
+
+
+atexit.register(_say_at_exit)
