@@ -22,8 +22,9 @@ class VirtualClock(Clock):
     """
     Time for tests: `App(..., clock=clock)`, then `clock.advance("2 seconds")`.
 
-    Freshness, deadlines and back-off follow it. What is due is handed to its event loop;
-    `await app.settled()` lets it happen. Any thread may advance it.
+    Freshness, deadlines and back-off follow it; on Redis freshness and leases are the server's
+    time, and do not. What is due is handed to its event loop; `await app.settled()` lets it
+    happen. Any thread may advance it.
     """
 
     def __init__(self, start: float = 1_000.0) -> None:
