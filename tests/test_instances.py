@@ -8,9 +8,10 @@ import logging
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from msgspec import Struct
 
 from stillfresh import App, UnstableArgument, cache
 from stillfresh.sources.ledger import ledger_of
@@ -252,6 +253,38 @@ async def test_slots() -> None:
         await strong.get()
     async with App(strong, clock=VirtualClock()):
         assert await strong.get() is await strong.get()
+
+
+def test_what_cannot_be_referenced_weakly_is_told_what_its_kind_can_do() -> None:
+    """A dataclass and a Struct have words of their own for it; a tuple cannot have it."""
+
+    @dataclass(slots=True)
+    class Data:
+        n: int
+        get = cache(lambda self: self.n)
+
+    class Plan(Struct):
+        n: int
+
+        @cache
+        def get(self) -> int:
+            return self.n
+
+    class Pair(NamedTuple):
+        n: int
+
+        @cache
+        def get(self) -> int:
+            return self.n
+
+    for instance, advice in (
+        (Data(1), "Write @dataclass(slots=True, weakref_slot=True), give it"),
+        (Plan(1), "Write class Plan(Struct, weakref=True), give it"),
+        (Pair(1), "Make it a dataclass, give it"),
+    ):
+        with pytest.raises(UnstableArgument) as caught:
+            instance.get()
+        assert advice in str(caught.value)
 
 
 async def test_frozen_and_unhashable_instances() -> None:

@@ -7,6 +7,8 @@ import weakref
 from types import FunctionType
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from ..errors import UnstableArgument
 from ..events import log
 from ..forks import free_in_child
@@ -57,12 +59,23 @@ def serial_of(instance: object) -> int:
         except TypeError:
             msg = (
                 f"{type(instance).__qualname__} has attributes of its own and cannot be "
-                "referenced weakly, so it has no place in a key. Add '__weakref__' to its "
-                "__slots__, give it __cache_key__(), or let an App own it."
+                f"referenced weakly, so it has no place in a key. {_how_weakly(type(instance))}"
+                "give it __cache_key__(), or let an App own it."
             )
             raise UnstableArgument(msg, instance) from None
         _serials[key] = (number, reference)
         return number
+
+
+def _how_weakly(kind: type) -> str:
+    """Say how instances of *kind* can be referenced weakly, where they can."""
+    if issubclass(kind, Struct):
+        return f"Write class {kind.__name__}(Struct, weakref=True), "
+    if hasattr(kind, "__dataclass_fields__"):
+        return "Write @dataclass(slots=True, weakref_slot=True), "
+    if kind.__itemsize__:  # a tuple, or an int, cannot be
+        return "Make it a dataclass, "
+    return "Add '__weakref__' to its __slots__, "
 
 
 def warn_once(title: str, instance: object) -> None:
