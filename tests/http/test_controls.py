@@ -106,6 +106,17 @@ async def test_tags_beside_a_ttl_drop_the_responses(app, get):
     assert app.http.openapi()["paths"]["/short/{name}"]["get"]["tags"] == ["short"]
 
 
+async def test_arguments_are_named(api):
+    """They come from the request by name; the error shows how to write them."""
+    said = r"get_product\.invalidate\(7, 'de'\): name .*: invalidate\(product_id=7, lang='de'\)\."
+    with pytest.raises(TypeError, match=said):
+        await api.get_product.invalidate(7, "de")
+    with pytest.raises(TypeError, match=r": key\(product_id=7\)\."):
+        api.get_product.key(7)
+    with pytest.raises(TypeError, match=r": args\(product_id=7\)\."):
+        ProductApi.get_product.args(7)
+
+
 async def test_by_arguments(api, get):
     """Every host and variant of one call goes; what was left out has its default."""
     await get("/products/7")

@@ -97,7 +97,7 @@ async def controls(api: CachedApi) -> None:
     await api.other.clear()
     assert_type(api.cached.key(number=1), str)
     assert_type(api.other.stats.hits, int)
-    await api.cached.invalidate(1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await api.cached.invalidate(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     action("/", cache=1.5)
     action("/", cache=b"x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 

@@ -36,7 +36,7 @@ from .route_options import check_route_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Self
+    from typing import Never, Self
 
     from ..app import App
     from ..durations import Duration
@@ -165,7 +165,7 @@ class Action(HasRoute, Generic[P, R]):
 
     # Controls
 
-    async def invalidate(self, /, **arguments: object) -> None:
+    async def invalidate(self, /, *unnamed: Never, **arguments: object) -> None:
         """
         Drop the responses to a call with these arguments: of every host, in every variant.
 
@@ -178,6 +178,7 @@ class Action(HasRoute, Generic[P, R]):
             ProviderUnavailable: Nobody knows whether it happened; it is done before this
                 process reads them again.
         """
+        self._must_be_named("invalidate", unnamed)
         await self._route("invalidate").invalidate(arguments)
 
     async def invalidate_matching(self, pattern: str) -> None:
@@ -194,13 +195,14 @@ class Action(HasRoute, Generic[P, R]):
         """Drop all responses of this action. Raises as `invalidate`."""
         await self._route("clear").clear()
 
-    def key(self, /, **arguments: object) -> str:
+    def key(self, /, *unnamed: Never, **arguments: object) -> str:
         """
         Return the text of a call with these arguments, as `invalidate_matching` sees it.
 
         Raises:
             TypeError, InvalidOption: As `invalidate`.
         """
+        self._must_be_named("key", unnamed)
         return self._route().key_of(arguments)
 
     @property
@@ -208,9 +210,23 @@ class Action(HasRoute, Generic[P, R]):
         """How requests were answered, and how many responses there are; live numbers."""
         return self._route().stats
 
-    def args(self, /, **arguments: object) -> Target:
+    def args(self, /, *unnamed: Never, **arguments: object) -> Target:
         """Name the responses to one call, for `invalidates=[action.args(product_id=7)]`."""
+        self._must_be_named("args", unnamed)
         return Target(self, arguments)
+
+    def _must_be_named(self, control: str, unnamed: tuple[object, ...]) -> None:
+        if unnamed:
+            names = list(inspect.signature(self.function).parameters)
+            names = names if self.instance is not None else names[1:]
+            named = ", ".join(
+                f"{name}={value!r}" for name, value in zip(names, unnamed, strict=False)
+            )
+            msg = (
+                f"{self.title}.{control}({', '.join(map(repr, unnamed))}): name the arguments, "
+                f"as the request does: {control}({named or 'name=value'})."
+            )
+            raise TypeError(msg)
 
     def _route(self, change: str = "") -> CachedRoute:
         app = self.app()

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 
 def _make_server(app: App) -> Server:
+    """
+    Make what answers the requests to *app*; the app does so at the first one.
+
+    Raises:
+        ImportError: The extra `http` is not installed.
+    """
     try:
         from .serving import AppServer
     except ModuleNotFoundError as error:
