@@ -128,7 +128,10 @@ class Container:
             self._builder, self._building = here, []
         if kind in self._building:
             circle = " -> ".join(k.__qualname__ for k in (*self._building, kind))
-            msg = f"{circle}: the constructors need each other. Use inject() on one side."
+            msg = (
+                f"{circle}: the constructors need each other. Use inject() on one side, "
+                "and read it after the constructor."
+            )
             raise CannotBuild(msg)
         self._building.append(kind)
         try:
