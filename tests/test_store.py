@@ -74,8 +74,14 @@ async def test_values_that_do_not_fit_are_refused():
         app.provide(CacheProvider, MemoryCacheProvider(serialize=True))
         numbers = Cache[int](name="numbers")
         await numbers.set("k", 1)
-        with pytest.raises(NotSerializable):
+        with pytest.raises(NotSerializable, match=r"numbers, key 'k': value: expected int.*Store"):
             await numbers.set("k", "one")
+        lists = Cache[dict[str, list[int]]](name="lists")
+        with pytest.raises(NotSerializable, match=r"^lists, key 'b': value\['x'\]\[0\]: expected"):
+            await lists.set_many({"a": {"x": [1]}, "b": {"x": ["one"]}})
+        assert not await lists.contains("a")
+        with pytest.raises(UnstableArgument, match="key 3: the keys of a store are texts"):
+            await numbers.get_many(3)
         with pytest.raises(NotSerializable):
             await numbers.set("k", (value for value in [1]))
         assert await numbers.get("k") == 1

@@ -51,7 +51,8 @@ class NotSerializable(StillfreshError, TypeError):
     """
     A value, or a whole type, that would not come back as it was stored.
 
-    `.path` says where in the value: `return.items[3].price`, or "" for all of it.
+    `.path` says where in the value: `return.items[3].price`, or "" for all of it. It begins with
+    `return` also for what was written by hand.
     """
 
     def __init__(self, message: str, path: str = "") -> None:

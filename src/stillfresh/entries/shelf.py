@@ -171,7 +171,11 @@ class Shelf:
             refuse_unfit(value, region.namespace)
             self.packer.try_once(value, region.namespace)
             windows = self.policy.windows(fresh)
-            entries.append((key, self.packer.pack(value, born, windows, tags)))
+            try:
+                entry = self.packer.pack(value, born, windows, tags)
+            except NotSerializable as error:
+                raise _by_hand(error, region.namespace, key) from error.__cause__
+            entries.append((key, entry))
         await region.put(driver.ops(region.guard), entries)
 
     # Answering
@@ -223,3 +227,11 @@ def refuse_one_shot(value: object, title: str) -> None:
         with contextlib.suppress(Exception):
             close()
     raise NotSerializable(f"{title} cannot be cached: {reason}", "return")
+
+
+def _by_hand(error: NotSerializable, namespace: str, key: str) -> NotSerializable:
+    """Say of what the codec refuses as a function's result that it was written by hand."""
+    text, path = str(error), error.path
+    if path.startswith("return") and text.startswith(path):
+        text = text.replace("return", "value", 1).replace(". Return ", ". Store ", 1)
+    return NotSerializable(f"{namespace}, key {key!r}: {text}", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from ..app import registry
@@ -19,7 +20,7 @@ from .shortcuts import moment
 from .site import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from ..app import App
     from ..computing.calls import Answer, Counts
@@ -302,6 +303,7 @@ def checked_key(key: object) -> str:
 
 def flat(keys: tuple[str | Iterable[str], ...]) -> list[str]:
     """Return keys that were given one by one or as one list."""
-    if len(keys) == 1 and not isinstance(keys[0], str):
-        return list(keys[0])
-    return [cast("str", key) for key in keys]
+    first: object = keys[0] if len(keys) == 1 else None
+    if isinstance(first, Iterable) and not isinstance(first, str):
+        return list(first)
+    return [cast("str", key) for key in keys]  # looked at one by one, where they are used
