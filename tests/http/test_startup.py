@@ -335,7 +335,7 @@ async def test_routes_that_take_any_path_are_not_cached(lab, cached, told):
         closed_page, open_page = await client("/closed/a/b"), await client("/open/a/b")
     assert (closed_page.cache, open_page.hit) == ("", True)
     (line,) = told()
-    assert "closed will never be cached: its route '/closed/{rest:path}' takes any path" in line
+    assert "closed will never be cached: its path '/closed/{rest:path}' takes any name" in line
 
 
 async def test_credentials_are_for_guards_to_see(lab, cached):

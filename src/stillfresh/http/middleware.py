@@ -20,8 +20,8 @@ from ..services.asgi import HasRoute
 from ..services.current import which_app
 from ..tags import checked_tags
 from .endpoints import is_generator, parameters_of
-from .engine.at_endpoint import MARK, run_under
-from .engine.exchange import Answered, exchange_here
+from .engine.at_endpoint import MARKED, serve
+from .engine.exchange import exchange_here
 from .engine.in_front import Engine
 from .engine.routes import CachedRoute
 from .engine.scope import is_litestar
@@ -230,8 +230,8 @@ class Endpoint:
         self._routes: WeakKeyDictionary[AtEndpoint, CachedRoute] = WeakKeyDictionary()
         self._context = copy_context()
         self._warned = False
-        self.catches_all = False
-        """Its route takes paths that nobody has declared."""
+        self.takes_any_name = ""
+        """Why nothing is kept of its route, if that is so; the look at the application says."""
         self.answers: set[type] = set()
         """The classes of which its framework makes responses."""
 
@@ -251,33 +251,18 @@ class Endpoint:
         exchange = exchange_here.get()
         if exchange is None:
             self._warn()
-            return await run_under(None, lambda: self._run(args, kwargs), None)
+            run = functools.partial(self._run, args, kwargs)
+            return await serve(None, None, {}, run, _placeholder)
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         values = dict(bound.arguments)
         self._watch(exchange, bound.arguments)
-        args, kwargs = bound.args, bound.kwargs
+        run = functools.partial(self._run, bound.args, bound.kwargs)
         for tag in self.drops:
             exchange.drops.append(functools.partial(_drop, exchange, tag, values))
-        route = self._route(exchange)
         unkeyed = exchange.request.method not in {"GET", "HEAD"} and not exchange.keyed
-        open_to_all = self.policy.public or self.policy.per is not None
-        if unkeyed or (self.catches_all and not open_to_all):
-            return await run_under(None, lambda: self._run(args, kwargs), exchange)
-        found = await exchange.endpoints.at_endpoint(exchange, route, values)
-        if isinstance(found, Answered):
-            return placeholder(exchange.scope)
-
-        async def run() -> Any:
-            try:
-                result = await self._run(args, kwargs)
-            except Exception as error:
-                exchange.raised(error, self.policy)
-                raise
-            exchange.returned(result, self.policy, self.answers)
-            return result
-
-        return await run_under(found, run, exchange)
+        route = None if unkeyed or self.takes_any_name else self._route(exchange)
+        return await serve(exchange, route, values, run, _placeholder, answers=self.answers)
 
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(self.function):
@@ -331,13 +316,11 @@ async def _drop(exchange: Exchange, tag: TagTemplate, values: dict[str, Any]) ->
     await exchange.endpoints.find_app().invalidate_tags(tag.render(values))
 
 
-def placeholder(scope: Scope) -> Any:
-    """Return what an endpoint sends where the cache has the response; the engine knows it."""
-    headers = {MARK.decode(): "1"}
+def _placeholder(scope: Scope) -> Any:
     if is_litestar(scope):
         from litestar import Response as LitestarResponse
 
-        return LitestarResponse(b"", headers=headers, media_type="application/octet-stream")
+        return LitestarResponse(b"", headers=MARKED, media_type="application/octet-stream")
     from starlette.responses import Response
 
-    return Response(headers=headers)
+    return Response(headers=MARKED)

@@ -25,8 +25,8 @@ from ..keys.templates import TagTemplate
 from ..services.injection import injected_in
 from .actions import Action, Target, actions_of
 from .endpoints import is_generator, parameters_of
-from .engine.at_endpoint import MARK, run_under
-from .engine.exchange import Answered, exchange_here
+from .engine.at_endpoint import MARKED, any_name, serve
+from .engine.exchange import exchange_here
 from .engine.in_front import Engine
 from .engine.routes import CachedRoute
 from .engine.taint import watched
@@ -182,7 +182,8 @@ class AppServer:
     def _endpoint(self, kind: type, name: str, registered: Registered) -> Callable[..., Any]:
         """Make the function that FastAPI calls: the action's parameters, without `self`."""
         app, action = self.app, registered.action
-        original = action.__wrapped__
+        original, declared = action.__wrapped__, action.declared
+        why = "" if declared.cache is None else any_name(declared.path, declared.cache)
 
         def stream(**values: Any) -> Any:
             return getattr(app.get(kind, by=action.title), name)(**values)
@@ -191,32 +192,22 @@ class AppServer:
             async def run() -> Any:
                 method = getattr(app.get(kind, by=action.title), name)
                 function = method.function if isinstance(method, Action) else method
-                try:
-                    if inspect.iscoroutinefunction(function):
-                        result = await function(**values)
-                    else:
-                        result = await run_in_threadpool(function, **values)
-                        result = await result if inspect.isawaitable(result) else result
-                except Exception as error:
-                    if exchange is not None and cached is not None:
-                        exchange.raised(error, cached.cache)
-                    raise
-                if exchange is not None and cached is not None:
-                    exchange.returned(result, cached.cache)
-                return result
+                if inspect.iscoroutinefunction(function):
+                    return await function(**values)
+                result = await run_in_threadpool(function, **values)
+                return await result if inspect.isawaitable(result) else result
 
             exchange, cached = exchange_here.get(), registered.cached
             if exchange is not None:
                 exchange.drops += [partial(drop, values) for drop in self._drops(registered)]
             if cached is None:
                 return await run()
-            if exchange is None or _catches_all(action.declared.path, cached):
-                return await run_under(None, run, exchange)
-            exchange.at(watched(exchange.reads, values))
-            found = await exchange.endpoints.at_endpoint(exchange, cached, values)
-            if isinstance(found, Answered):
-                return placeholder()
-            return await run_under(found, run, exchange)
+            if why and not cached.pure:
+                cached.tell_once(f"it is not cached: {why}")
+                cached = None
+            elif exchange is not None:
+                exchange.at(watched(exchange.reads, values))
+            return await serve(exchange, cached, values, run, _placeholder)
 
         _, *parameters = inspect.signature(original).parameters.values()
         wrapper: Any = functools.wraps(original)(stream if is_generator(original) else endpoint)
@@ -250,29 +241,13 @@ class AppServer:
         return lambda values: named.invalidate(target.of(values))
 
 
-def _catches_all(path: str, cached: CachedRoute) -> bool:
-    """
-    Tell whether a page may be one client's, and its path any name that looks like a file.
-
-    Caches in front that go by such names would keep it for everybody (web cache deception).
-    """
-    if ":path}" not in path or cached.pure or cached.cache.public or cached.cache.per is not None:
-        return False
-    cached.tell_once(
-        f"it is not cached: its path {path!r} takes any name. Declare the paths, or say "
-        "public=True if everybody gets the same, or per= whose response it is",
-    )
-    return True
-
-
 def _names(target: object, action: Action[Any, Any]) -> bool:
     named = target.action if isinstance(target, Target) else target
     return isinstance(named, Action) and named.declared is action.declared
 
 
-def placeholder() -> Response:
-    """Return what an endpoint sends where the cache has the response."""
-    return Response(headers={MARK.decode(): "1"})
+def _placeholder(_: Scope) -> Response:
+    return Response(headers=MARKED)
 
 
 def _in_json(endpoint: Callable[..., Any]) -> Callable[..., Any]:

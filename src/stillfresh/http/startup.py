@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from ..events import log
+from .engine.at_endpoint import any_name
 from .engine.standins import response_class
 
 if TYPE_CHECKING:
@@ -35,15 +36,10 @@ def check_routes(app: object) -> None:
             kind = response_class(route)
             if kind is not None:
                 mark.answers.add(kind)
-            if ":path}" in getattr(route, "path", ""):
-                mark.catches_all = True
-                if not mark.policy.public and mark.policy.per is None:
-                    log.warning(
-                        "%s will never be cached: its route %r takes any path. Declare the "
-                        "paths, or say public=True",
-                        _name(endpoint),
-                        route.path,
-                    )
+            why = any_name(getattr(route, "path", ""), mark.policy)
+            if why:
+                mark.takes_any_name = why
+                log.warning("%s will never be cached: %s", _name(endpoint), why)
             methods = getattr(route, "methods", None) or {"GET"}
             if mark.policy.methods.isdisjoint(methods) and not mark.drops:
                 log.warning(

@@ -31,11 +31,12 @@ from .replies import answer, keep
 from .scope import inner_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-    from contextvars import ContextVar
+    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from contextvars import ContextVar, Token
 
     from ...app import App
     from ...services.asgi import AsgiApp, Message, Receive, Scope, Send
+    from ..policy import HttpCache
     from ..rules.message import Headers, Request, Response
     from .reading import Readings
     from .replies import Reply
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 
 MARK = b"stillfresh-answered"
 """A field by which the engine knows the response of an endpoint that it has answered for."""
-
+MARKED = {MARK.decode(): "1"}
+"""The fields of a placeholder: what such an endpoint sends."""
 
 _AT_IMPORT = copy_context()
 
@@ -320,20 +322,58 @@ async def nowhere(message: Message) -> None:
     """Send to nobody."""
 
 
-async def run_under(
-    computation: Computation | None, run: Callable[[], Awaitable[Any]], exchange: Exchange | None
+async def serve(
+    exchange: Exchange | None,
+    route: CachedRoute | None,
+    values: Mapping[str, object],
+    run: Callable[[], Awaitable[Any]],
+    placeholder: Callable[[Scope], Any],
+    *,
+    answers: Collection[type] = (),
 ) -> Any:
     """
-    Run a handler as the computation of its response, so that it may say what it wants.
+    Let an endpoint answer a request: with what *placeholder* makes where the cache has the
+    response, or else with what its handler returns, which is *run*.
 
-    A request that was made to fill the cache is inside of its computation already. Where nothing
-    is kept the handler speaks to nobody: not to whatever has made the request, either, such as a
-    cached function with a client inside.
+    Without an exchange no cache is in front. Without a *route* nothing is kept. *answers* are the
+    classes of which the framework makes responses.
     """
-    if computation is None and exchange is not None and exchange.filling is not None:
-        return await run()
-    token = current_computation.set(computation or Computation(""))
+    computation: Computation | None = None
+    if exchange is not None and route is not None:
+        found = await exchange.endpoints.at_endpoint(exchange, route, values)
+        if isinstance(found, Answered):
+            return placeholder(exchange.scope)
+        computation = found
+    token: Token[Computation | None] | None = None
+    # A request that was made to fill the cache is inside of its computation already. Where nothing
+    # is kept the handler speaks to nobody: not to whatever has made the request, either, such as a
+    # cached function with a client inside.
+    if computation is not None or exchange is None or exchange.filling is None:
+        token = current_computation.set(computation or Computation(""))
     try:
-        return await run()
+        result = await run()
+    except Exception as error:
+        if exchange is not None and route is not None:
+            exchange.raised(error, route.cache)
+        raise
     finally:
-        current_computation.reset(token)
+        if token is not None:
+            current_computation.reset(token)
+    if exchange is not None and route is not None:
+        exchange.returned(result, route.cache, answers)
+    return result
+
+
+def any_name(path: str, policy: HttpCache) -> str:
+    """
+    Return why nothing is kept of a route whose *path* takes any name, "" where something is.
+
+    A page may be one client's, and its path look like a file. Caches in front that go by such
+    names would keep it for everybody (web cache deception).
+    """
+    if ":path}" not in path or policy.public or policy.per is not None:
+        return ""
+    return (
+        f"its path {path!r} takes any name. Declare the paths, or say public=True if everybody "
+        "gets the same, or per= whose response it is"
+    )
