@@ -42,7 +42,7 @@ class MemoryTier:
 
     def __init__(self, ttl: Duration | None = None, max_entries: int = 10_000) -> None:
         self.ttl = None if ttl is None else seconds(ttl, "memory ttl")
-        self.max_entries = positive_int(max_entries, "max_entries")
+        self.max_entries = a_number(max_entries, "max_entries")
 
     def __repr__(self) -> str:
         return f"MemoryTier(ttl={self.ttl!r}, max_entries={self.max_entries!r})"
@@ -119,11 +119,11 @@ class Policy(Struct, frozen=True):
         if unknown:
             raise _unknown(min(unknown))
         fresh = lifetime(given.get("ttl", FIVE_MINUTES))
-        keep = _window(given, "stale_if_error")
-        timeout = _window(given, "timeout") or inf
-        soft_timeout = _window(given, "soft_timeout") or inf
-        ahead = _fraction(given, "refresh_ahead")
-        jitter = _fraction(given, "jitter")
+        keep = a_window(given.get("stale_if_error"), "stale_if_error")
+        timeout = a_window(given.get("timeout"), "timeout") or inf
+        soft_timeout = a_window(given.get("soft_timeout"), "soft_timeout") or inf
+        ahead = a_fraction(given.get("refresh_ahead"), "refresh_ahead")
+        jitter = a_fraction(given.get("jitter"), "jitter")
         serializer = given.get("serializer")
         if given.get("provider") == "memory":
             _check_memory_alone(given)
@@ -145,7 +145,7 @@ class Policy(Struct, frozen=True):
             raise InvalidOption(msg)
         return cls(
             fresh=fresh,
-            stale=_window(given, "stale"),
+            stale=a_window(given.get("stale"), "stale"),
             keep=keep,
             ahead=ahead or 1.0,
             jitter=jitter,
@@ -158,8 +158,8 @@ class Policy(Struct, frozen=True):
             returns=given.get("returns", MISSING),
             provider=checked_provider(given.get("provider")),
             serializer=None if serializer is None else _serializer(serializer),
-            compress=_bool(given.get("compress", False), "compress"),
-            copy=_bool(given.get("copy", False), "copy"),
+            compress=a_bool(given.get("compress", False), "compress"),
+            copy=a_bool(given.get("copy", False), "copy"),
             enabled=_switch(given.get("enabled", True)),
         )
 
@@ -247,41 +247,30 @@ def lifetime(value: object, option: str = "ttl") -> float:
     return inf if value is None else seconds(value, option)
 
 
-def positive_int(value: object, option: str) -> int:
-    """
-    Return *value* if it is a whole number of at least 1.
-
-    Raises:
-        InvalidOption: It is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        msg = f"{option}={value!r}: expected a whole number of at least 1."
+def a_bool(value: object, option: str) -> bool:
+    """Return *value* if it is True or False."""
+    if not isinstance(value, bool):
+        msg = f"{option}={value!r}: expected True or False."
         raise InvalidOption(msg)
     return value
 
 
-def checked_name(name: object) -> str | None:
-    """
-    Return the explicit name of a cache.
-
-    Raises:
-        InvalidOption: Not a string, or an empty one.
-    """
-    if name is None:
-        return None
-    if not isinstance(name, str) or not name.strip():
-        msg = f"name={name!r}: expected a text that is not empty, such as 'sessions'."
+def a_number(value: object, option: str, least: int = 1, unit: str = "") -> int:
+    """Return *value* if it is a whole number of at least *least*; messages name the *unit*."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        of = f"of {unit}, at least" if unit else "of at least"
+        msg = f"{option}={value!r}: expected a whole number {of} {least}."
         raise InvalidOption(msg)
-    return name
+    return value
 
 
-def _window(given: dict[str, object], option: str) -> float:
-    value = given.get(option)
+def a_window(value: object, option: str) -> float:
+    """Return a length of time in seconds, 0 for None."""
     return 0.0 if value is None else seconds(value, option)
 
 
-def _fraction(given: dict[str, object], option: str) -> float:
-    value = given.get(option)
+def a_fraction(value: object, option: str) -> float:
+    """Return *value* if it is a part of one, 0 for None; no jitter may be said as 0, too."""
     if value is None:
         return 0.0
     if (
@@ -297,6 +286,21 @@ def _fraction(given: dict[str, object], option: str) -> float:
         )
         raise InvalidOption(msg)
     return float(value)
+
+
+def checked_name(name: object) -> str | None:
+    """
+    Return the explicit name of a cache.
+
+    Raises:
+        InvalidOption: Not a string, or an empty one.
+    """
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name.strip():
+        msg = f"name={name!r}: expected a text that is not empty, such as 'sessions'."
+        raise InvalidOption(msg)
+    return name
 
 
 def a_function(value: object, option: str, example: str = "") -> Callable[..., object] | None:
@@ -374,13 +378,6 @@ def memory_option(value: object) -> MemoryTier | Literal[False] | None:
     if isinstance(value, MemoryTier):
         return value
     return MemoryTier(seconds(value, "memory"))
-
-
-def _bool(value: object, option: str) -> bool:
-    if not isinstance(value, bool):
-        msg = f"{option}={value!r}: expected True or False."
-        raise InvalidOption(msg)
-    return value
 
 
 def _switch(value: object) -> bool | Callable[[], object]:

@@ -38,23 +38,6 @@ def nothing_else(kind: type, unnamed: tuple[object, ...], unknown: Mapping[str, 
     raise InvalidOption(f"{kind.__name__}({option}=...): unknown option {option!r}.{hint}")
 
 
-def a_bool(value: object, option: str) -> bool:
-    """Return *value* if it is True or False."""
-    if not isinstance(value, bool):
-        msg = f"{option}={value!r}: expected True or False."
-        raise InvalidOption(msg)
-    return value
-
-
-def a_number(value: object, option: str, least: int = 1, unit: str = "") -> int:
-    """Return *value* if it is a whole number of at least *least*; messages name the *unit*."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        of = f"of {unit}, at least" if unit else "of at least"
-        msg = f"{option}={value!r}: expected a whole number {of} {least}."
-        raise InvalidOption(msg)
-    return value
-
-
 def a_choice(value: object, option: str, choices: tuple[Choice, ...]) -> Choice:
     """Return *value* if it is one of *choices*."""
     for choice in choices:
@@ -64,11 +47,6 @@ def a_choice(value: object, option: str, choices: tuple[Choice, ...]) -> Choice:
     raise InvalidOption(msg)
 
 
-def a_window(value: object, option: str) -> float:
-    """Return a length of time in seconds, 0 for None."""
-    return 0.0 if value is None else seconds(value, option)
-
-
 def a_lifetime(value: object, option: str) -> float | None:
     """Return a lifetime that others are told; 0 is one of them: they ask each time."""
     if value is None:
@@ -76,16 +54,6 @@ def a_lifetime(value: object, option: str) -> float | None:
     if value == 0 and not isinstance(value, bool):
         return 0.0
     return seconds(value, option)
-
-
-def a_jitter(value: object) -> float:
-    """Return *value* if it is a part of one, 0 for None."""
-    if value is None:
-        return 0.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        msg = f"jitter={value!r}: expected a fraction of the ttl between 0 and 1, such as 0.1."
-        raise InvalidOption(msg)
-    return float(value)
 
 
 def some_texts(value: object, option: str, example: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Never
 from weakref import WeakSet
 
 from ..errors import InvalidOption
-from ..options import FIVE_MINUTES, a_function, lifetime
+from ..options import FIVE_MINUTES, a_bool, a_fraction, a_function, a_number, a_window, lifetime
 from . import option_checks as checks
 from .contradictions import contradiction
 from .profiles import OF_PROFILE, SAFE_STATUSES, Profile
@@ -270,17 +270,17 @@ class HttpCache:
         self.fresh: float | None = lifetime(ttl)
         """Seconds; None in a profile of a whole application: only what it marks is fresh."""
         self.heuristics = False
-        self.public = checks.a_bool(public, "public")
+        self.public = a_bool(public, "public")
         self.per = a_function(per, "per", "lambda request: getattr(request.state, 'user_id', None)")
         self.tags = checks.some_tags(tags)
-        self.stale = checks.a_window(stale, "stale")
-        self.stale_if_error = checks.a_window(stale_if_error, "stale_if_error")
-        self.stale_on_exception = checks.a_window(stale_on_exception, "stale_on_exception")
-        self.max_refreshes = checks.a_number(max_refreshes, "max_refreshes")
+        self.stale = a_window(stale, "stale")
+        self.stale_if_error = a_window(stale_if_error, "stale_if_error")
+        self.stale_on_exception = a_window(stale_on_exception, "stale_on_exception")
+        self.max_refreshes = a_number(max_refreshes, "max_refreshes")
         self.stale_while_revalidate = checks.a_lifetime(
             stale_while_revalidate, "stale_while_revalidate"
         )
-        self.private = checks.a_bool(private, "private")
+        self.private = a_bool(private, "private")
         self.client_max_age = checks.a_lifetime(client_max_age, "client_max_age")
         self.vary_cookies = tuple(
             name.encode() for name in checks.some_texts(vary_cookies, "vary_cookies", "theme")
@@ -291,15 +291,15 @@ class HttpCache:
         self.key = a_function(key, "key", "lambda request: request.headers.get('x-tenant', '')")
         self.negative = checks.some_negatives(negative_ttl)
         self.statuses = checks.some_statuses(statuses)
-        self.jitter = checks.a_jitter(jitter)
+        self.jitter = a_fraction(jitter, "jitter")
         self.cdn_ttl = checks.a_lifetime(cdn_ttl, "cdn_ttl")
-        self.must_revalidate = checks.a_bool(must_revalidate, "must_revalidate")
-        self.immutable = checks.a_bool(immutable, "immutable")
-        self.no_transform = checks.a_bool(no_transform, "no_transform")
+        self.must_revalidate = a_bool(must_revalidate, "must_revalidate")
+        self.immutable = a_bool(immutable, "immutable")
+        self.no_transform = a_bool(no_transform, "no_transform")
         self.etag = checks.an_entity_tag(etag)
         self.last_modified = checks.a_date_function(last_modified)
-        self.ranges = checks.a_bool(ranges, "ranges")
-        self.head_fills = checks.a_bool(head_fills, "head_fills")
+        self.ranges = a_bool(ranges, "ranges")
+        self.head_fills = a_bool(head_fills, "head_fills")
         self.methods = checks.some_methods(methods)
         self.request_directives = checks.a_choice(
             request_directives, "request_directives", ("ignore", "trusted", "all")
@@ -309,35 +309,35 @@ class HttpCache:
             "trusted",
             "lambda request: request.client is not None and request.client.host == '10.0.0.1'",
         )
-        self.directives_interval = checks.a_window(directives_interval, "directives_interval")
-        self.collapsed_forwarding = checks.a_bool(collapsed_forwarding, "collapsed_forwarding")
-        self.wait_limit = None if wait_limit is None else checks.a_window(wait_limit, "wait_limit")
-        self.min_uses = checks.a_number(min_uses, "min_uses")
-        self.fail_closed = checks.a_bool(fail_closed, "fail_closed")
-        self.unsafe_drops = checks.a_bool(unsafe_drops, "unsafe_drops")
+        self.directives_interval = a_window(directives_interval, "directives_interval")
+        self.collapsed_forwarding = a_bool(collapsed_forwarding, "collapsed_forwarding")
+        self.wait_limit = None if wait_limit is None else a_window(wait_limit, "wait_limit")
+        self.min_uses = a_number(min_uses, "min_uses")
+        self.fail_closed = a_bool(fail_closed, "fail_closed")
+        self.unsafe_drops = a_bool(unsafe_drops, "unsafe_drops")
         self.precompress = checks.some_codings(precompress)
         self.hop_by_hop = frozenset(checks.some_fields(hop_by_hop, "hop_by_hop", "X-Request-Id"))
         self.stripped_cookies = frozenset(
             name.encode() for name in checks.some_texts(strip_set_cookie, "strip_set_cookie", "x")
         )
-        self.host_in_key = checks.a_bool(host_in_key, "host_in_key")
+        self.host_in_key = a_bool(host_in_key, "host_in_key")
         known = checks.some_texts(hosts, "hosts", "example.com")
         self.is_known_host = name_matcher([name.lower() for name in known])
         self.is_ignored_parameter = name_matcher(
             checks.some_texts(ignore_query, "ignore_query", "utm_*")
         )
-        self.sort_query = checks.a_bool(sort_query, "sort_query")
+        self.sort_query = a_bool(sort_query, "sort_query")
         self.normalizers = {**COMMON_NORMALIZERS, **checks.some_normalizers(normalize)}
-        self.max_variants = checks.a_number(max_variants, "max_variants")
-        self.max_entries = checks.a_number(max_entries, "max_entries")
+        self.max_variants = a_number(max_variants, "max_variants")
+        self.max_entries = a_number(max_entries, "max_entries")
         self.targets = checks.some_fields(targeted, "targeted", "CDN-Cache-Control")
         self.own_fields = frozenset(self.targets) - {CDN_TARGET}
         """Speak to this cache alone, and are not sent on."""
-        self.max_body = checks.a_number(max_body, "max_body", 0, "bytes")
-        self.max_header_bytes = checks.a_number(max_header_bytes, "max_header_bytes", 1, "bytes")
+        self.max_body = a_number(max_body, "max_body", 0, "bytes")
+        self.max_header_bytes = a_number(max_header_bytes, "max_header_bytes", 1, "bytes")
         self.stream = checks.a_choice(stream, "stream", ("tee", "never"))
-        self.trust_forwarded = checks.a_bool(trust_forwarded, "trust_forwarded")
-        self.store_nonces = checks.a_bool(store_nonces, "store_nonces")
+        self.trust_forwarded = a_bool(trust_forwarded, "trust_forwarded")
+        self.store_nonces = a_bool(store_nonces, "store_nonces")
         self.cache_status = checks.a_status_option(cache_status)
         self.emit_groups = checks.some_groups(emit_groups)
         why = contradiction(self)
@@ -384,7 +384,7 @@ class HttpCache:
         policy.fresh = None
         policy.profile = profile
         policy.heuristics = (
-            profile == "rfc" if heuristics is None else checks.a_bool(heuristics, "heuristics")
+            profile == "rfc" if heuristics is None else a_bool(heuristics, "heuristics")
         )
         if profile == "rfc":
             own = checks.some_normalizers(options.get("normalize"))

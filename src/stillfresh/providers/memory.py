@@ -30,8 +30,7 @@ from weakref import WeakSet
 
 from ..clock import LIVENESS_SECONDS, Clock
 from ..entry import Entry, Kind, Verdict, judge
-from ..errors import InvalidOption
-from ..options import positive_int
+from ..options import a_bool, a_number
 from ..singleflight import resolve
 from ..tags import TagBook
 from .aftermath import Aftermath, Reports
@@ -73,15 +72,12 @@ class MemoryCacheProvider(Walks):
         *,
         serialize: bool = False,
     ) -> None:
-        if not isinstance(serialize, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-            msg = f"serialize={serialize!r}: expected True or False."
-            raise InvalidOption(msg)
-        self.serialized = self.strict = serialize
+        self.serialized = self.strict = a_bool(serialize, "serialize")
         self.most_entries = max_entries
         super().__init__(
             Table(
-                positive_int(max_entries, "max_entries"),
-                positive_int(max_bytes, "max_bytes"),
+                a_number(max_entries, "max_entries"),
+                a_number(max_bytes, "max_bytes"),
                 TagBook(),
                 Reports(),
             )
