@@ -334,10 +334,28 @@ MUTANTS = [
         "an invalidation holds in its own process at once",
         "providers/guarded.py",
         "Operations._with_care",
-        """        tier.forget(forgotten)
+        """        self._breaker.forget(forgotten)
         try:""",
         """        try:""",
         "tests/test_redis_near_faults.py::test_a_change_counts_here_while_it_is_on_its_way",
+    ),
+    Mutant(
+        "near tiers that keep what another app of the process changes",
+        "an invalidation holds in its own process at once",
+        "providers/debts.py",
+        "Debtor.forget",
+        "            if tier is not None:\n",
+        "            if tier is not None and tier is tier_of(self.provider):\n",
+        "tests/test_redis_near_apps.py::test_what_one_app_changes_no_other_one_serves",
+    ),
+    Mutant(
+        "a near tier that keeps what was read before a change arrived",
+        "an invalidation holds in its own process at once",
+        "providers/guarded.py",
+        "Operations._with_care",
+        "        finally:\n            self._breaker.forget(forgotten)",
+        "        finally:\n            pass",
+        "tests/test_redis_near_apps.py::test_what_an_app_reads_while_another_one_changes_it_is_not_kept",
     ),
     Mutant(
         "a store under the lease of another run",
