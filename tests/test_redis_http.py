@@ -131,7 +131,7 @@ async def test_a_hit_on_a_server_is_one_question(url, prefix):
         path = "/prices/5"
         olds = {await get(app, path) for _ in range(4)}
         assert len(olds) == 1
-        assert app.server.engine.shortcuts.distant(scope_of(path)) is not None
+        assert app.server.engine.short_ways.distant(scope_of(path)) is not None
         hits = app.get(Api).price.stats.hits
         assert await get(app, path) in olds
         assert app.get(Api).price.stats.hits == hits + 1
@@ -165,7 +165,7 @@ async def test_credentials_and_changes_of_the_app_take_the_long_way(url, prefix)
     async with App(Api).provide(CacheProvider, provider) as app:
         for _ in range(3):
             await get(app, "/prices/6")
-        shortcuts = app.server.engine.shortcuts
+        shortcuts = app.server.engine.short_ways
         for line in ((b"authorization", b"x"), (b"range", b"bytes=0-1"), (b"if-match", b"*")):
             scope = scope_of("/prices/6")
             scope["headers"].append(line)
@@ -208,7 +208,7 @@ async def test_a_response_that_varies_now_takes_the_long_way(url, prefix):
         api = app.get(Changing)
         for _ in range(3):
             await get(app, "/varying")
-        assert app.server.engine.shortcuts.distant(scope_of("/varying")) is not None
+        assert app.server.engine.short_ways.distant(scope_of("/varying")) is not None
         await api.varying.invalidate()
         api.fields = {"Vary": "X-Kind"}
         pages = {}
@@ -243,7 +243,7 @@ async def test_no_short_way_where_a_response_says_what_of_a_query_counts(url, pr
     async with app:
         for _ in range(4):
             assert await get(site, "/?a=1") == b"a=1"
-        assert not site.engine.shortcuts._distant
+        assert not site.engine.short_ways._distant
 
 
 async def test_engines_learn_anew_when_an_app_starts():

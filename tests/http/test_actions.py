@@ -25,7 +25,7 @@ from stillfresh import (
     inject,
 )
 from stillfresh.app import current_app
-from stillfresh.http.engine.shortcut import Shortcuts
+from stillfresh.http.engine.short_way import ShortWays
 
 
 @dataclass
@@ -288,7 +288,7 @@ async def test_a_warm_hit_keeps_up_with_the_app(lab):
 
 
 @pytest.mark.parametrize("kind", ["app", "middleware"])
-async def test_each_request_looks_for_a_short_cut_once(monkeypatch, lab, kind):
+async def test_each_request_looks_for_a_short_way_once(monkeypatch, lab, kind):
     """A hit, a miss, an endpoint without a cache, an unsafe method: one look, and no second one."""
 
     class Api:
@@ -305,9 +305,9 @@ async def test_each_request_looks_for_a_short_cut_once(monkeypatch, lab, kind):
             return 3
 
     looks = []
-    look = Shortcuts.ready
+    look = ShortWays.ready
     monkeypatch.setattr(
-        Shortcuts, "ready", lambda self, scope: looks.append(scope["path"]) or look(self, scope)
+        ShortWays, "ready", lambda self, scope: looks.append(scope["path"]) or look(self, scope)
     )
     async with App(Api) as app:
         served = app if kind == "app" else HttpCacheMiddleware(app.http, cache_app=app)

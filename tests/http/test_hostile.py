@@ -41,7 +41,7 @@ async def ask(middleware, request, response):
         await send({"type": "http.response.start", "status": status, "headers": lines})
         await send({"type": "http.response.body", "body": b"0123456789"})
 
-    middleware.app = middleware.engine.inner = middleware.engine.endpoints.inner = inner
+    middleware.app = middleware.engine.inner = middleware.engine.desk.inner = inner
     sent = []
 
     async def receive():

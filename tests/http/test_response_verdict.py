@@ -23,8 +23,8 @@ def lines(*texts):
     )
 
 
-def judge(*texts, policy=ROUTE, status=200, asked=USUAL, request=(), delay=0.0):
-    return response_verdict.judge(
+def judge_response(*texts, policy=ROUTE, status=200, asked=USUAL, request=(), delay=0.0):
+    return response_verdict.judge_response(
         Request("GET", "http", "h", b"/", b"", lines(*request)),
         Response(status, lines(*texts)),
         asked,
@@ -76,7 +76,7 @@ def judge(*texts, policy=ROUTE, status=200, asked=USUAL, request=(), delay=0.0):
 def test_what_is_stored_and_why_not(texts, safe, route, rfc, profile):
     """http-rules.md A7 to A9, B1, J; RFC 9111 section 3."""
     policy, why = {"safe": (SAFE, safe), "route": (ROUTE, route), "rfc": (RFC, rfc)}[profile]
-    found = judge(*texts, policy=policy)
+    found = judge_response(*texts, policy=policy)
     assert found.store is not bool(why)
     assert why in found.why
     assert not found.store or found.fresh or found.keep
@@ -94,19 +94,19 @@ def test_what_is_stored_and_why_not(texts, safe, route, rfc, profile):
 )  # fmt: skip
 def test_statuses(status, route, rfc):
     """http-rules.md A3: a whole, final response; in `safe` of the statuses that mean the same to all."""
-    assert judge(MARKED, status=status).store is route
-    assert judge(MARKED, status=status, policy=RFC).store is rfc
+    assert judge_response(MARKED, status=status).store is route
+    assert judge_response(MARKED, status=status, policy=RFC).store is rfc
 
 
 def test_what_is_not_there_is_stored_only_on_request():
     """http-rules.md A3: negative_ttl, which the route's ttl does not touch."""
     policy = HttpCache("1 hour", negative_ttl={404: 5})
-    assert judge(status=404, policy=policy).fresh == 5
-    assert judge(MARKED, status=404, policy=policy).fresh == 60
-    assert not judge(status=410, policy=policy).store
-    assert judge(policy=policy).fresh == 3600
-    assert not judge(status=404, policy=HttpCache("1 hour")).store
-    assert judge(status=302, policy=HttpCache(5, statuses=[200, 302])).fresh == 5
+    assert judge_response(status=404, policy=policy).fresh == 5
+    assert judge_response(MARKED, status=404, policy=policy).fresh == 60
+    assert not judge_response(status=410, policy=policy).store
+    assert judge_response(policy=policy).fresh == 3600
+    assert not judge_response(status=404, policy=HttpCache("1 hour")).store
+    assert judge_response(status=302, policy=HttpCache(5, statuses=[200, 302])).fresh == 5
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_what_is_not_there_is_stored_only_on_request():
 def test_must_understand(status, expected):
     """RFC 9111 5.2.2.3: no-store is for those who do not know the status."""
     control = (b"cache-control", b"max-age=60, no-store, must-understand")
-    assert judge(control, status=status, policy=RFC).store is expected
+    assert judge_response(control, status=status, policy=RFC).store is expected
 
 
 @pytest.mark.parametrize(
@@ -132,16 +132,16 @@ def test_must_understand(status, expected):
 @pytest.mark.parametrize("policy", [SAFE, RFC, ROUTE], ids=["safe", "rfc", "route"])
 def test_responses_to_requests_with_credentials(control, expected, policy):
     """RFC 9111 3.5: the response itself says that it may go to others."""
-    found = judge((b"cache-control", control), asked=CREDENTIALS, policy=policy)
+    found = judge_response((b"cache-control", control), asked=CREDENTIALS, policy=policy)
     assert found.store is expected
     assert found.private is not expected
-    assert judge((b"cache-control", b"max-age=9, public")).open
+    assert judge_response((b"cache-control", b"max-age=9, public")).open
 
 
 @pytest.mark.parametrize("asked", [HEAD, FORWARDED], ids=["head", "forwarded"])
 def test_a_request_that_may_not_fill_stores_nothing(asked):
     """http-rules.md A1, J: whatever the response says."""
-    found = judge((b"cache-control", b"public, max-age=60"), asked=asked, policy=RFC)
+    found = judge_response((b"cache-control", b"public, max-age=60"), asked=asked, policy=RFC)
     assert not found.store
     assert found.why == asked.detail
     assert found.private is (asked is FORWARDED)
@@ -150,18 +150,18 @@ def test_a_request_that_may_not_fill_stores_nothing(asked):
 def test_a_cookie_that_is_named_is_left_out():
     """http-rules.md A7: strip_set_cookie stores the response without it; another cookie forbids."""
     policy = HttpCache(strip_set_cookie=["x"])
-    found = judge("set-cookie: x=1; Path=/", "a: b", policy=policy)
+    found = judge_response("set-cookie: x=1; Path=/", "a: b", policy=policy)
     assert found.store
     assert found.headers == ((b"a", b"b"),)
-    assert judge("set-cookie: x=1", "set-cookie: y=1", policy=policy).why == "Set-Cookie"
-    assert judge("set-cookie: xx=1", policy=policy).why == "Set-Cookie"
+    assert judge_response("set-cookie: x=1", "set-cookie: y=1", policy=policy).why == "Set-Cookie"
+    assert judge_response("set-cookie: xx=1", policy=policy).why == "Set-Cookie"
 
 
 def test_what_a_user_forces_is_stored():
     """http-rules.md J and A9: nonces, and Vary: Cookie where the identity is in the key."""
     nonce = "content-security-policy: script-src 'nonce-abc'"
-    assert judge(nonce, policy=HttpCache(store_nonces=True)).store
-    assert judge("vary: cookie", policy=HttpCache(per=lambda request: "me")).store
+    assert judge_response(nonce, policy=HttpCache(store_nonces=True)).store
+    assert judge_response("vary: cookie", policy=HttpCache(per=lambda request: "me")).store
 
 
 # Variants
@@ -182,15 +182,15 @@ def test_what_a_user_forces_is_stored():
 )
 def test_what_selects_a_response(texts, request_, expected):
     """http-rules.md A9, A10."""
-    assert judge(*texts, request=request_).vary == expected
+    assert judge_response(*texts, request=request_).vary == expected
 
 
 def test_a_coding_that_was_not_asked_for_is_not_stored():
     """http-rules.md I: else it would answer those who cannot read it."""
     texts = ["vary: accept-encoding", "content-encoding: gzip"]
-    assert judge(*texts, request=["accept-encoding: gzip, br"]).store
-    assert not judge(*texts, request=["accept-encoding: gzip;q=0"]).store
-    assert not judge(*texts).store
+    assert judge_response(*texts, request=["accept-encoding: gzip, br"]).store
+    assert not judge_response(*texts, request=["accept-encoding: gzip;q=0"]).store
+    assert not judge_response(*texts).store
 
 
 # Windows
@@ -229,15 +229,15 @@ def test_a_coding_that_was_not_asked_for_is_not_stored():
 )  # fmt: skip
 def test_windows(texts, policy, expected):
     """http-rules.md B, D2, D3: each counts from the end of freshness; `error` is within `keep`."""
-    found = judge(*texts, DATE, policy=policy)
+    found = judge_response(*texts, DATE, policy=policy)
     assert (found.fresh, found.stale, found.error, found.keep) == expected
 
 
 def test_age_and_lifetime_are_kept_for_hits():
     """RFC 9111 4.2.3, 5.1: Age is the age at the fill plus that of the entry."""
-    found = judge("cache-control: max-age=100", "age: 30", DATE, delay=5.0)
+    found = judge_response("cache-control: max-age=100", "age: 30", DATE, delay=5.0)
     assert (found.age, found.lifetime, found.fresh, found.explicit) == (30, 100, 70, True)
-    assert judge(DATE).explicit is False
+    assert judge_response(DATE).explicit is False
 
 
 @pytest.mark.parametrize(
@@ -259,14 +259,14 @@ def test_what_counts_as_a_failing_origin(status, expected):
 )  # fmt: skip
 def test_fields_that_are_never_stored(name):
     """RFC 9111 3.1: between neighbours, or made anew at each hit, or for this cache alone."""
-    found = judge((name.encode(), b"1"), "a: b", MARKED, policy=RFC)
+    found = judge_response((name.encode(), b"1"), "a: b", MARKED, policy=RFC)
     assert (b"a", b"b") in found.headers
     assert name.encode() not in dict(found.headers)
 
 
 def test_fields_that_connection_lists_are_not_stored():
     """RFC 9110 7.6.1: in any case, on any line; also one that looks like a usual one."""
-    found = judge(
+    found = judge_response(
         "connection: X-A, close", "connection: etag", "x-a: 1", TAG, "x-b: 1", MARKED, policy=RFC
     )
     assert found.headers == ((b"x-b", b"1"), MARKED)
@@ -282,20 +282,22 @@ def test_all_other_fields_are_stored_in_order():
         "cdn-cache-control: max-age=5",
         "x: 3",
     ]
-    assert judge(*texts, MARKED, policy=RFC).headers == lines(*texts, MARKED)
+    assert judge_response(*texts, MARKED, policy=RFC).headers == lines(*texts, MARKED)
 
 
 def test_what_this_cache_said_is_not_replayed():
     """RFC 9211 2: members of other caches stay, those of its own name go."""
-    found = judge('cache-status: Origin; hit, stillfresh; fwd=uri-miss, "stillfresh"; hit', MARKED)
+    found = judge_response(
+        'cache-status: Origin; hit, stillfresh; fwd=uri-miss, "stillfresh"; hit', MARKED
+    )
     assert found.headers == ((b"cache-status", b"Origin; hit"), MARKED)
-    assert judge("cache-status: stillfresh; hit", MARKED).headers == (MARKED,)
+    assert judge_response("cache-status: stillfresh; hit", MARKED).headers == (MARKED,)
 
 
 def test_more_groups_than_can_be_kept_forbid_storing():
     """RFC 9875: an invalidation must not get lost. 32 of 32 characters are kept."""
     value = ", ".join(f'"{number:032d}"' for number in range(32)).encode()
-    assert len(judge((b"cache-groups", value)).groups) == 32
+    assert len(judge_response((b"cache-groups", value)).groups) == 32
     many = ", ".join(f'"{number}"' for number in range(128)).encode()
-    assert judge((b"cache-groups", many)).store
-    assert not judge((b"cache-groups", many + b', "x"')).store
+    assert judge_response((b"cache-groups", many)).store
+    assert not judge_response((b"cache-groups", many + b', "x"')).store

@@ -26,7 +26,7 @@ from stillfresh import (
 )
 from stillfresh.codecs import UnreadableFrame
 from stillfresh.codecs.frame import seal
-from stillfresh.http.engine.frame import FINGERPRINT, FRAMES, Stored
+from stillfresh.http.engine.stored import FINGERPRINT, FRAMES, Stored
 from stillfresh.providers.base import CacheProvider
 from stillfresh.testing import VirtualClock
 

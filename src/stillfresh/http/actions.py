@@ -29,8 +29,8 @@ from ..keys.templates import TagTemplate
 from ..names import attributes_of
 from ..services.asgi import HasRoute
 from ..services.current import which_app
-from .endpoints import LATER, is_generator
 from .fitting import check_tags, of_a_route
+from .parameters import LATER, is_generator
 from .policy import HttpCache
 from .route_options import check_route_options
 

@@ -19,7 +19,6 @@ from ..keys.templates import TagTemplate
 from ..services.asgi import HasRoute
 from ..services.current import which_app
 from ..tags import checked_tags
-from .endpoints import is_generator, parameters_of
 from .engine.at_endpoint import MARKED, serve
 from .engine.exchange import exchange_here
 from .engine.in_front import Engine
@@ -27,6 +26,7 @@ from .engine.routes import CachedRoute
 from .engine.scope import is_litestar
 from .fitting import check_tags, check_validators, of_a_route, of_whole_app
 from .injected import unnamed_parameters, watch_litestar
+from .parameters import is_generator, parameters_of
 from .policy import HttpCache
 from .startup import check_routes, decorated
 from .threads import in_thread
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from ..durations import Duration
     from ..services.asgi import Scope
-    from .engine.exchange import AtEndpoint, Exchange
+    from .engine.exchange import Desk, Exchange
     from .engine.routes import Parameters
     from .options import HttpOptions
     from .profiles import Profile
@@ -115,7 +115,7 @@ class HttpCacheMiddleware:
         if not self._checked:
             self._checked = True
             check_routes(scope.get("app") or self.app)
-        ready = self.engine.shortcuts.ready(scope)
+        ready = self.engine.short_ways.ready(scope)
         if ready is None:
             await self.engine.answer(scope, receive, send)
         else:
@@ -211,10 +211,10 @@ def _decorated(endpoint: Any, policy: HttpCache, drops: tuple[str, ...]) -> Any:
     if not named or is_generator(endpoint):
         msg = f"http_cache on {endpoint!r}: expected a function that returns. Wrap it in a def."
         raise InvalidOption(msg)
-    return Endpoint(endpoint, policy, drops).wrapper()
+    return Decorated(endpoint, policy, drops).wrapper()
 
 
-class Endpoint:
+class Decorated:
     """A decorated endpoint of a user's own application."""
 
     def __init__(
@@ -227,7 +227,7 @@ class Endpoint:
         self.drops = [TagTemplate(tag, names, option="invalidates") for tag in drops]
         check_tags(policy, names, f"http_cache on {function!r}")
         check_validators(policy, names, f"http_cache on {function!r}")
-        self._routes: WeakKeyDictionary[AtEndpoint, CachedRoute] = WeakKeyDictionary()
+        self._routes: WeakKeyDictionary[Desk, CachedRoute] = WeakKeyDictionary()
         self._context = copy_context()
         self._warned = False
         self.takes_any_name = ""
@@ -271,14 +271,14 @@ class Endpoint:
         return await in_thread(call)
 
     def _route(self, exchange: Exchange) -> CachedRoute:
-        endpoints = exchange.endpoints
-        found = self._routes.get(endpoints)
+        desk = exchange.desk
+        found = self._routes.get(desk)
         if found is None:
             dependant = getattr(exchange.scope.get("route"), "dependant", None)
             parameters = self._parameters(exchange.scope, dependant)
-            found = CachedRoute(endpoints.find_app, self.function, self.policy, parameters)
+            found = CachedRoute(desk.find_app, self.function, self.policy, parameters)
             found.contexts.append(self._context)
-            self._routes[endpoints] = found
+            self._routes[desk] = found
         return found
 
     def _parameters(self, scope: Scope, dependant: Any) -> Parameters:
@@ -313,7 +313,7 @@ class Endpoint:
 
 
 async def _drop(exchange: Exchange, tag: TagTemplate, values: dict[str, Any]) -> None:
-    await exchange.endpoints.find_app().invalidate_tags(tag.render(values))
+    await exchange.desk.find_app().invalidate_tags(tag.render(values))
 
 
 def _placeholder(scope: Scope) -> Any:

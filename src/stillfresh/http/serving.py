@@ -24,13 +24,13 @@ from ..errors import InvalidOption
 from ..keys.templates import TagTemplate
 from ..services.injection import injected_in
 from .actions import Action, Target, actions_of
-from .endpoints import is_generator, parameters_of
 from .engine.at_endpoint import MARKED, any_name, serve
 from .engine.exchange import exchange_here
 from .engine.in_front import Engine
 from .engine.routes import CachedRoute
 from .engine.taint import watched
 from .fitting import check_validators
+from .parameters import is_generator, parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -60,7 +60,7 @@ class AppServer:
         self.app = app
         self.http = FastAPI(title=_title(app))
         self.engine = Engine(self.http, lambda: app)
-        self.ready = self.engine.shortcuts.ready
+        self.ready = self.engine.short_ways.ready
         self._routes: dict[tuple[type, str], Registered] = {}
         for kind in _kinds(app):
             self._register(kind)

@@ -19,7 +19,7 @@ import msgspec
 from ...computing.calls import Call
 from ...computing.computation import Computation, current_computation
 from ...computing.drivers import ON_LOOP
-from .frame import Stored
+from .stored import Stored
 
 if TYPE_CHECKING:
     from ...readthrough import Reader

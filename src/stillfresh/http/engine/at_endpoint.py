@@ -50,7 +50,7 @@ MARKED = {MARK.decode(): "1"}
 _AT_IMPORT = copy_context()
 
 
-class Endpoints:
+class AtEndpoint:
     """Where the endpoints of one application ask."""
 
     def __init__(self, inner: AsgiApp, app: Callable[[], App], readings: Readings) -> None:
@@ -61,7 +61,7 @@ class Endpoints:
         """That of the server's start, once it was seen."""
         self._harmless: set[ContextVar[Any]] = set()
 
-    async def at_endpoint(
+    async def ask(
         self, exchange: Exchange, route: CachedRoute, values: Mapping[str, object]
     ) -> Answered | Computation | None:
         """
@@ -85,9 +85,9 @@ class Endpoints:
             inside.set(None)  # no part of the flight that ends by this
         body: list[bytes] = []
         if exchange.keyed:
-            if exchange.request.method not in route.cache.methods:
+            if exchange.request.method not in route.http_cache.methods:
                 return None
-            found = await capture.request_body(route.cache.max_body)
+            found = await capture.request_body(route.http_cache.max_body)
             if found is None:
                 return None
             body = body_parts(exchange.request, found)
@@ -119,13 +119,13 @@ class Endpoints:
         why = self._personal(route)
         if why:
             return why
-        if route.cache.stale and not route.early:
+        if route.http_cache.stale and not route.early:
             route.tell_once(
                 "stale= has no effect: a refresh has nobody's credentials to pass guards with. "
                 "Say public=True if everybody gets the same",
             )
         request = exchange.request
-        asked = request_verdict.ask(request, route.cache, pure=route.pure)
+        asked = request_verdict.ask(request, route.http_cache, pure=route.pure)
         try:
             text = route.parameters.text(values)
             results = route.parameters.results_text
@@ -176,7 +176,7 @@ class Endpoints:
         reply = spared(plan, tag, modified)
         if reply is not None:
             return self._answered(exchange, capture, reply)
-        policy = plan.route.cache
+        policy = plan.route.http_cache
         capture.limit, capture.tee = policy.max_body, False
 
         def keeps(code: int, headers: Headers) -> bool:
@@ -187,7 +187,7 @@ class Endpoints:
             kept = keep(
                 plan.request,
                 response,
-                response_verdict.Verdict(store=False, headers=response.headers),
+                response_verdict.ResponseVerdict(store=False, headers=response.headers),
                 policy,
                 added=(),
                 tag=tag,
@@ -219,7 +219,7 @@ class Endpoints:
         """
         headers = inward(request.headers)
         if fill.call is not None and fill.call.behind:
-            headers = request_verdict.background(headers, fill.plan.route.cache)
+            headers = request_verdict.background(headers, fill.plan.route.http_cache)
         method = "GET" if request.method == "HEAD" else request.method
         inner = inner_scope(scope, method=method, headers=[*headers, *conditions])
         for name in BUFFER_BREAKERS:
@@ -230,7 +230,7 @@ class Endpoints:
             capture.context = self._clean_context()
         else:
             capture.ear = ear
-        keyed = 0 if method == "GET" else fill.plan.route.cache.max_body
+        keyed = 0 if method == "GET" else fill.plan.route.http_cache.max_body
         exchange = Exchange(self, request, inner, filling=fill.plan, keyed=keyed)
         exchange.may_change_hands = capture.ear is not None and not conditions and not keyed
         fill.exchange = exchange
@@ -258,7 +258,7 @@ class Endpoints:
 
     def _personal(self, route: CachedRoute) -> str:
         """Return why the code around the handler may know who asks (http-rules.md A6)."""
-        if route.cache.public or route.cache.per is not None:
+        if route.http_cache.public or route.http_cache.per is not None:
             return ""
         if route.parameters.writes:
             return (
@@ -340,7 +340,7 @@ async def serve(
     """
     computation: Computation | None = None
     if exchange is not None and route is not None:
-        found = await exchange.endpoints.at_endpoint(exchange, route, values)
+        found = await exchange.desk.ask(exchange, route, values)
         if isinstance(found, Answered):
             return placeholder(exchange.scope)
         computation = found
@@ -354,13 +354,13 @@ async def serve(
         result = await run()
     except Exception as error:
         if exchange is not None and route is not None:
-            exchange.raised(error, route.cache)
+            exchange.raised(error, route.http_cache)
         raise
     finally:
         if token is not None:
             current_computation.reset(token)
     if exchange is not None and route is not None:
-        exchange.returned(result, route.cache, answers)
+        exchange.returned(result, route.http_cache, answers)
     return result
 
 

@@ -222,7 +222,7 @@ class Capture:
                 await self._go_direct(message)
                 return
             self._queue = asyncio.Queue()
-            for one in [told for held in self._held for told in self._told(held)]:
+            for one in [one for held in self._held for one in self._for_client(held)]:
                 self._queue.put_nowait(one)
             self._held.clear()
             self.live = True
@@ -272,10 +272,10 @@ class Capture:
             if self.task is not None:
                 self.task.cancel()
             return
-        for told in self._told(message):
-            await self._send(told)
+        for one in self._for_client(message):
+            await self._send(one)
 
-    def _told(self, message: Message) -> list[Message]:
+    def _for_client(self, message: Message) -> list[Message]:
         """Return what the client is sent in the place of a message."""
         if self._spared:
             return []

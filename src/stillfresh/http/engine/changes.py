@@ -19,7 +19,7 @@ from ...events import log
 from ..rules.message import Response, lowered
 from ..rules.unsafe import invalidated
 from .capture import note_end, until
-from .exchange import AtEndpoint, Exchange, exchange_here
+from .exchange import Desk, Exchange, exchange_here
 from .scope import request_of
 
 if TYPE_CHECKING:
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
 
 
 async def answer_unsafe(
-    inner: AsgiApp, endpoints: AtEndpoint, scope: Scope, receive: Receive, send: Send
+    inner: AsgiApp, desk: Desk, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Let *inner* answer, and invalidate what its success makes old (RFC 9111 section 4.4)."""
-    exchange = Exchange(endpoints, request_of(scope), scope)
+    exchange = Exchange(desk, request_of(scope), scope)
     token = exchange_here.set(exchange)
     try:
-        await inner(scope, receive, dropping(exchange, endpoints.find_app(), send))
+        await inner(scope, receive, dropping(exchange, desk.find_app(), send))
     finally:
         exchange_here.reset(token)
 
 
 def dropping(exchange: Exchange, app: App, send: Send) -> Send:
     """Return a way to the client before which old responses are dropped."""
-    told = False
+    begun = False
 
     async def outward(message: Message) -> None:
-        nonlocal told
-        if message["type"] == "http.response.start" and not told:
-            told = True
+        nonlocal begun
+        if message["type"] == "http.response.start" and not begun:
+            begun = True
             if exchange.route is None:  # else its response may be kept: it changes nothing
                 await _invalidate(exchange, app, message)
         await send(message)

@@ -12,7 +12,7 @@ import inspect
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..rules import conditional, status
+from ..rules import conditional, outgoing
 from .planning import member_of
 from .replies import Reply, as_date, as_tag
 
@@ -27,7 +27,7 @@ async def asked_validators(
     route: CachedRoute, values: Mapping[str, object]
 ) -> tuple[bytes | None, bytes | None]:
     """Return the entity tag and the date that the user's functions give for a call."""
-    policy = route.cache
+    policy = route.http_cache
     arguments: dict[str, Any] = {
         name: values[name] for name in route.parameters.known if name in values
     }
@@ -51,8 +51,8 @@ def spared(plan: Plan, tag: bytes | None, modified: bytes | None) -> Reply | Non
     fields = ((b"etag", tag), (b"last-modified", modified), (b"vary", route.said_in_vary(plan.key)))
     headers = tuple((name, value) for name, value in fields if value is not None)
     if route.kept:  # what is not kept is sent as the handler makes it
-        coded = (b"accept-encoding",) if route.cache.precompress else ()
-        names = (*status.selecting(route.cache), *route.parameters.headers, *coded)
-        headers = status.varied(headers, names)
-    member = member_of(plan, status.forwarded(b"uri-miss"))
-    return Reply(304, status.with_status(headers, member) if member else headers, b"")
+        coded = (b"accept-encoding",) if route.http_cache.precompress else ()
+        names = (*outgoing.selecting(route.http_cache), *route.parameters.headers, *coded)
+        headers = outgoing.varied(headers, names)
+    member = member_of(plan, outgoing.forwarded(b"uri-miss"))
+    return Reply(304, outgoing.with_status(headers, member) if member else headers, b"")

@@ -18,7 +18,7 @@ from ..threads import in_thread
 if TYPE_CHECKING:
     from ..policy import HttpCache
     from ..rules.message import Headers, Response
-    from ..rules.response_verdict import Verdict
+    from ..rules.response_verdict import ResponseVerdict
 
 LONG: Final = 16_384
 """Bytes from which on a body is compressed beside the event loop."""
@@ -28,7 +28,7 @@ _OF_THE_BYTES: Final = frozenset(
 """Fields that say what the bytes of this body are: it stays as it is."""
 
 
-def may_be_coded(policy: HttpCache, headers: Headers, verdict: Verdict) -> bool:
+def may_be_coded(policy: HttpCache, headers: Headers, verdict: ResponseVerdict) -> bool:
     """Tell from the head whether clients may get a response in different codings."""
     return (
         bool(policy.precompress)
@@ -42,7 +42,7 @@ def may_be_coded(policy: HttpCache, headers: Headers, verdict: Verdict) -> bool:
 
 
 async def coded(
-    policy: HttpCache, response: Response, verdict: Verdict
+    policy: HttpCache, response: Response, verdict: ResponseVerdict
 ) -> tuple[tuple[bytes, bytes], ...]:
     """Return the bodies of a response by coding, without those that are no shorter."""
     body = response.body

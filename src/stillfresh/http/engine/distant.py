@@ -5,7 +5,7 @@ The short way of a hit on a server: the key is known, so one question is enough.
                                                 └─ anything else ────────► the long way
 
 It is the first step of the path, without the plan and the task that lead there: the answer comes
-from a read that was sent after the request came. For the requests that `shortcut` takes, too.
+from a read that was sent after the request came. For the requests that `short_way` takes, too.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from ...computing.drivers import ON_LOOP
 from ...entry import Verdict, judge
-from ..rules import conditional, status
+from ..rules import conditional, outgoing
 from ..rules.key import best_coding
-from .frame import Stored
 from .replies import Reply
+from .stored import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 class Distant:
     """Where the response to one kind of request is."""
 
-    __slots__ = ("_key", "_reader", "_told", "long_way", "trusts_context")
+    __slots__ = ("_key", "_reader", "_says_status", "long_way", "trusts_context")
 
     def __init__(self, plan: Plan, reader: Reader, long_way: frozenset[bytes]) -> None:
         self._key = plan.key
         self._reader = reader
-        self._told = bool(plan.route.cache.cache_status)
+        self._says_status = bool(plan.route.http_cache.cache_status)
         self.long_way = long_way
         self.trusts_context = plan.route.trusts_context
 
@@ -61,7 +61,7 @@ class Distant:
             if conditional.not_modified(conditions, stored.tag, None, None, time.time()):
                 code, full, body = 304, unchanged, b""
         age = stored.age + max(0.0, now - entry.born)
-        lines = (*full, (b"age", status.age(age)))
-        if self._told:
-            lines = status.with_status(lines, status.hit(stored.lifetime - age))
+        lines = (*full, (b"age", outgoing.age(age)))
+        if self._says_status:
+            lines = outgoing.with_status(lines, outgoing.hit(stored.lifetime - age))
         return Reply(code, lines, body)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .reads import HARMLESS, NOTED, OF_ONE
+from .read_fields import HARMLESS, NOTED, OF_ONE
 from .scope import is_routed
 from .standins import answering, explained
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .routes import CachedRoute
 
 
-class AtEndpoint(Protocol):
+class Desk(Protocol):
     """What an endpoint asks."""
 
     @property
@@ -37,7 +37,7 @@ class AtEndpoint(Protocol):
         """Returns the app whose provider keeps the responses."""
         ...
 
-    async def at_endpoint(
+    async def ask(
         self, exchange: Exchange, route: CachedRoute, values: Mapping[str, object]
     ) -> Answered | Computation | None:
         """Say what the endpoint does with a request."""
@@ -56,7 +56,7 @@ class Exchange:
 
     def __init__(
         self,
-        endpoints: AtEndpoint,
+        desk: Desk,
         request: Request,
         scope: Scope,
         *,
@@ -64,7 +64,7 @@ class Exchange:
         filling: Plan | None = None,
         keyed: int = 0,
     ) -> None:
-        self.endpoints = endpoints
+        self.desk = desk
         """Where the endpoint asks."""
         self.request = request
         self.scope = scope
@@ -127,7 +127,7 @@ class Exchange:
         route = self.route
         if self.tainted or not self.reads or route is None:
             return self.tainted
-        cache = route.cache
+        cache = route.http_cache
         if cache.public:
             return ""
         allowed = HARMLESS | {name.decode("latin-1") for name in (*vary, *route.parameters.headers)}

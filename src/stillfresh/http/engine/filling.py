@@ -27,7 +27,6 @@ from ..rules.message import Response, first, has, only, without
 from .capture import BUFFER_BREAKERS, Capture, Incomplete, until
 from .cheap import asked_validators, spared
 from .coding import coded
-from .frame import Stored
 from .planning import added, dressed, spared_head
 from .replies import (
     Kept,
@@ -41,6 +40,7 @@ from .replies import (
     with_ttl,
 )
 from .routes import Failure
+from .stored import Stored
 from .unkept import Unkept
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from ...entry import Entry
     from ...readthrough import Reader
     from ..rules.message import Headers
-    from ..rules.response_verdict import Verdict
+    from ..rules.response_verdict import ResponseVerdict
     from .exchange import Exchange
     from .paths import Paths
     from .planning import Plan
@@ -81,7 +81,7 @@ class Fill:
         """The computation as which this very request goes inward, if it does."""
         self._turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.capture: Capture | None = None
-        self.verdict: Verdict | None = None
+        self.verdict: ResponseVerdict | None = None
         self.seen: Entry | None = None
         """The entry that is there, although nobody asked the path for it."""
         self.forced = False
@@ -144,7 +144,7 @@ class Fill:
         self._began = self.reader.region.clock.now()
         self._said = computation
         guard = self.reader.region.guard
-        if guard.down and self.plan.route.cache.fail_closed and not call.behind:
+        if guard.down and self.plan.route.http_cache.fail_closed and not call.behind:
             computation.skip()
             return Unkept(self, REFUSED, shared=True)
         old = await self._old(call)
@@ -191,7 +191,7 @@ class Fill:
     async def _cheap(
         self, call: Call, old: Stored | None, computation: Computation
     ) -> Stored | Unkept | None:
-        policy, plan = self.plan.route.cache, self.plan
+        policy, plan = self.plan.route.http_cache, self.plan
         if not callable(policy.etag) and policy.last_modified is None:
             return None
         async with asyncio.timeout(BEHIND_SECONDS if call.behind else None):
@@ -229,7 +229,7 @@ class Fill:
         windows = lifetimes(verdict, behind=self.plan.behind)
         if not fresh:  # the user's functions have said so, and can say so again
             windows = windows._replace(keep=max(windows.keep, response_verdict.VALIDATED))
-        self.cookies = unkept_cookies(self.plan.route.cache, fresh)
+        self.cookies = unkept_cookies(self.plan.route.http_cache, fresh)
         computation.windows = windows
         computation.tags |= self._tags | group_tags(self.plan.request, verdict)
         return lived_on(old, verdict, verdict.headers if fresh else headers)
@@ -272,7 +272,7 @@ class Fill:
         return await self._whole(capture)
 
     def _watch(self, capture: Capture) -> None:
-        policy = self.plan.route.cache
+        policy = self.plan.route.http_cache
         capture.keep, capture.dress = self._worth_keeping, self.dress
         capture.spares = partial(spared_head, self.plan)
         capture.limit, capture.tee = policy.max_body, policy.stream == "tee"
@@ -312,16 +312,16 @@ class Fill:
         verdict = self._judge(Response(code, headers))
         return verdict.store or self._is_asked(verdict)
 
-    def _is_asked(self, verdict: Verdict) -> bool:
-        return verdict.askable and self.plan.route.cache.etag in {"weak", "strong"}
+    def _is_asked(self, verdict: ResponseVerdict) -> bool:
+        return verdict.askable and self.plan.route.http_cache.etag in {"weak", "strong"}
 
-    def _judge(self, response: Response) -> Verdict:
+    def _judge(self, response: Response) -> ResponseVerdict:
         plan = self.plan
-        verdict = response_verdict.judge(
+        verdict = response_verdict.judge_response(
             plan.request,
             response,
             plan.asked,
-            plan.route.cache,
+            plan.route.http_cache,
             received=time.time(),
             delay=max(0.0, self.reader.region.clock.now() - self._began),
         )
@@ -331,7 +331,7 @@ class Fill:
         tainted = "" if self.exchange is None else self.exchange.taint(verdict.vary)
         if verdict.store and (tainted or self.unshared):
             why = tainted or "too many variants of one URL"
-            verdict = response_verdict.Verdict(store=False, why=why, private=bool(tainted))
+            verdict = response_verdict.ResponseVerdict(store=False, why=why, private=bool(tainted))
             plan.route.tell_once(f"a response is not stored: {why}")
         if not verdict.store and verdict.why == plan.asked.detail and plan.asked.open_only:
             plan.route.tell_of_credentials()
@@ -339,7 +339,7 @@ class Fill:
         return verdict
 
     async def _settled(self, computation: Computation, response: Response) -> Stored | Unkept:
-        plan, policy = self.plan, self.plan.route.cache
+        plan, policy = self.plan, self.plan.route.http_cache
         verdict = self._judge(response)
         if not verdict.store:
             computation.skip()
@@ -368,11 +368,11 @@ class Fill:
         plan.route.learn_vary(plan.key, response.status, kept.stored.sent)
         return kept.stored
 
-    def _reply(self, response: Response, verdict: Verdict) -> Reply:
+    def _reply(self, response: Response, verdict: ResponseVerdict) -> Reply:
         """Return a response that is not stored, or a 304 if that is enough."""
         headers = self.dress(response.status, response.headers)
         if self._is_asked(verdict):
-            strong = self.plan.route.cache.etag == "strong"
+            strong = self.plan.route.http_cache.etag == "strong"
             tag = conditional.entity_tag(response.headers, response.body, strong=strong)
             headers = (*headers, (b"etag", tag))
         unchanged = spared_head(self.plan, response.status, headers)
@@ -388,7 +388,7 @@ class Fill:
             verdict = with_ttl(verdict, said.fresh)
         stale, inside = self._stale, self.status
         sent = dressed(self.plan, code, headers, verdict, said, stale=stale, inside=inside)
-        if verdict.store and unkept_cookies(self.plan.route.cache, headers):
+        if verdict.store and unkept_cookies(self.plan.route.http_cache, headers):
             sent = for_one(sent, ours=not has(headers, b"cache-control"))
         self.plan.route.learn_vary(self.plan.key, code, sent)
         return sent

@@ -21,21 +21,21 @@ from typing import TYPE_CHECKING
 
 from ...events import log
 from ..policy import longest_keyed
-from ..rules import request_verdict, status
+from ..rules import outgoing, request_verdict
 from ..rules.fields import members
 from ..rules.message import Response, has, joined, without
 from ..rules.response_verdict import HOP_BY_HOP
 from ..rules.unsafe import is_unsafe
-from .at_endpoint import MARK, Endpoints
+from .at_endpoint import MARK, AtEndpoint
 from .bodies import body_parts, read_ahead
 from .capture import Capture, until
 from .changes import answer_unsafe, dropping
 from .exchange import Exchange, exchange_here
 from .filling import Fill
 from .planning import Plan, dresser, spared_head
-from .reading import Found, Pass, Readings
+from .reading import Got, Pass, Readings
 from .scope import inner_scope, request_of, send_reply
-from .shortcut import Shortcuts
+from .short_way import ShortWays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,21 +55,21 @@ class Engine:
     def __init__(self, inner: AsgiApp, app: Callable[[], App]) -> None:
         self.inner = inner
         self.find_app = app
-        self.shortcuts = Shortcuts()
-        self.readings = Readings(self.shortcuts)
-        self.endpoints = Endpoints(inner, app, self.readings)
-        self.shortcuts.set_outside = self.endpoints.set_outside
+        self.short_ways = ShortWays()
+        self.readings = Readings(self.short_ways)
+        self.desk = AtEndpoint(inner, app, self.readings)
+        self.short_ways.set_outside = self.desk.set_outside
         self.whole_app: CachedRoute | None = None
         """Keeps the responses of every route, as far as they say themselves that it may."""
         self._left: set[asyncio.Task[None]] = set()
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, for which no short cut was ready."""
+        """Answer one request, for which no short way was ready."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
-                self.endpoints.contexts = [copy_context()]
+                self.desk.contexts = [copy_context()]
             await self.inner(scope, receive, send)
-        elif (far := self.shortcuts.distant(scope)) is not None:
+        elif (far := self.short_ways.distant(scope)) is not None:
             reply = await far[0].reply(far[1])
             if reply is None:
                 await self._get(scope, receive, send)
@@ -80,7 +80,7 @@ class Engine:
         elif keyed := longest_keyed(scope["method"]):
             await self._with_body(scope, receive, send, keyed)
         elif is_unsafe(scope["method"]):
-            await answer_unsafe(self.inner, self.endpoints, scope, receive, send)
+            await answer_unsafe(self.inner, self.desk, scope, receive, send)
         else:
             await self.inner(scope, receive, send)
 
@@ -93,12 +93,12 @@ class Engine:
             route is None
             or self.readings.is_deferred(target)
             or not route.find_app().running
-            or (route.trusts_context and self.endpoints.set_outside())
+            or (route.trusts_context and self.desk.set_outside())
         ):
             await self._late(request, scope, receive, send)
             return
         text, arguments = ("", _NONE) if known is None else known[1:]
-        asked = request_verdict.ask(request, route.cache, pure=route.pure)
+        asked = request_verdict.ask(request, route.http_cache, pure=route.pure)
         plan = Plan(route, request, asked, text, arguments, scope=scope, target=target)
         # Credentials are for guards to look at.
         guarded = known is not None and has(request.headers, b"authorization")
@@ -111,14 +111,15 @@ class Engine:
     async def _with_body(self, scope: Scope, receive: Receive, send: Send, keyed: int) -> None:
         """Answer a request whose body, up to *keyed* bytes, may be in a key (http-rules.md A1)."""
         request, route = request_of(scope), self.whole_app
-        if route is not None and request.method in route.cache.methods and route.find_app().running:
-            body, receive = await read_ahead(receive, route.cache.max_body)
+        keeps = route is not None and request.method in route.http_cache.methods
+        if route is not None and keeps and route.find_app().running:
+            body, receive = await read_ahead(receive, route.http_cache.max_body)
             if body is not None:
                 plan = self._plan_with(body, route, request, scope)
                 if plan is not None:
                     await self._early(plan, scope, receive, send)
                     return
-        exchange = Exchange(self.endpoints, request, inner_scope(scope), keyed=keyed)
+        exchange = Exchange(self.desk, request, inner_scope(scope), keyed=keyed)
         if is_unsafe(scope["method"]):
             send = dropping(exchange, self.find_app(), send)
         await self._through(exchange, receive, send, None)
@@ -127,7 +128,7 @@ class Engine:
         self, body: bytes, route: CachedRoute, request: Request, scope: Scope
     ) -> Plan | None:
         """Return what a request to a whole application asks of it, None if its endpoint knows."""
-        asked = request_verdict.ask(request, route.cache)
+        asked = request_verdict.ask(request, route.http_cache)
         if not (asked.look or asked.store):
             return None
         parts = body_parts(request, body)
@@ -138,7 +139,7 @@ class Engine:
     # Before routing
 
     async def _early(self, plan: Plan, scope: Scope, receive: Receive, send: Send) -> None:
-        way = partial(self.endpoints.inward, plan.request, scope, send, ear=receive)
+        way = partial(self.desk.inward, plan.request, scope, send, ear=receive)
         fill = Fill(plan, plan.route.reader(), inward=way)
         reading = asyncio.get_running_loop().create_task(self.readings.read(plan, fill))
         try:
@@ -162,7 +163,7 @@ class Engine:
             await self._late(plan.request, scope, receive, send)
             return
         if isinstance(found, Pass):
-            exchange = Exchange(self.endpoints, plan.request, inner_scope(scope))
+            exchange = Exchange(self.desk, plan.request, inner_scope(scope))
             exchange.passing, exchange.route = True, plan.route
             spares = partial(spared_head, plan)
             await self._through(exchange, receive, send, dresser(plan), spares)
@@ -183,7 +184,7 @@ class Engine:
         dress: Callable[[int, Headers], Headers] | None = None,
     ) -> None:
         await self._through(
-            Exchange(self.endpoints, request, inner_scope(scope), outer=scope), receive, send, dress
+            Exchange(self.desk, request, inner_scope(scope), outer=scope), receive, send, dress
         )
 
     async def _through(
@@ -212,12 +213,12 @@ class Engine:
 
     async def _whole(self, exchange: Exchange, capture: Capture, send: Send) -> None:
         """Answer a request whose response did not go to the client by itself."""
-        found: Found | None = None
+        found: Got | None = None
         whole = _whole_of(capture)
         if exchange.reading is not None:
             await until(exchange.reading)
             result = exchange.reading.result()
-            found = result if isinstance(result, Found) else None
+            found = result if isinstance(result, Got) else None
             exchange.reply = None if found is None else found.reply
         elif whole is None:
             exchange.reply = None
@@ -231,7 +232,7 @@ class Engine:
 
     # Ends
 
-    async def _end(self, capture: Capture, found: Found | None) -> None:
+    async def _end(self, capture: Capture, found: Got | None) -> None:
         """Wait for what the application does after its response, and raise what it raised."""
         task = capture.task
         if task is None:
@@ -278,14 +279,14 @@ def _with_own_fields(reply: Reply, headers: Headers) -> Reply:
     said = joined(headers, b"vary")
     if said:
         names = [name.lower() for name in members(said)]
-        reply = reply._replace(headers=status.varied(reply.headers, names))
+        reply = reply._replace(headers=outgoing.varied(reply.headers, names))
     own = tuple([line for line in headers if not _is_of_the_page(line[0])])
     if not own:
         return reply
     named = {name for name, _ in own}
     kept = reply.headers
     if b"set-cookie" in named:
-        kept = (*without(kept, {b"cache-control"}), (b"cache-control", status.PERSONAL))
+        kept = (*without(kept, {b"cache-control"}), (b"cache-control", outgoing.PERSONAL))
     return reply._replace(headers=(*without(kept, named), *own))
 
 

@@ -49,7 +49,7 @@ class Paths:
 
     async def make_room(self, plan: Plan, reader: Reader, key: str, life: float) -> None:
         """Note that *key* is about to be stored for *life* seconds, and let older ones leave."""
-        region, most = reader.region, plan.route.cache.max_entries
+        region, most = reader.region, plan.route.http_cache.max_entries
         own = region.guard.provider.most_entries
         if region.guard.down or (own is not None and own <= most):
             return  # nothing is stored, or no more than that, and by what is used

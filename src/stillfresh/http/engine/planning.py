@@ -6,14 +6,14 @@ import time
 from typing import TYPE_CHECKING
 
 from ...keys.canonical import encode
-from ..rules import conditional, request_verdict, response_verdict, status
+from ..rules import conditional, outgoing, request_verdict, response_verdict
 from ..rules.key import digest
 from ..rules.message import Response, first, has, joined, replaced, without
 from ..rules.message import values as values_of
 from .coding import may_be_coded
-from .frame import merged
-from .reads import named_fields
+from .read_fields import named_fields
 from .scope import watched_object
+from .stored import merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ...services.asgi import Scope
     from ..rules.message import Headers, Request
     from ..rules.request_verdict import Ask
-    from ..rules.response_verdict import Verdict
+    from ..rules.response_verdict import ResponseVerdict
     from .routes import CachedRoute
 
 
@@ -66,7 +66,7 @@ class Plan:
         """What goes inward with it."""
         self.target = target
         """What the request looks like before it is read: the short way of a hit."""
-        cache = route.cache
+        cache = route.http_cache
         parts = [*extra]
         if not route.pure and has(request.headers, b"origin"):
             parts.append(b"origin")  # whoever speaks CORS says nothing of it to others (A10)
@@ -140,7 +140,7 @@ def added(
     plan: Plan,
     code: int,
     headers: Headers,
-    verdict: Verdict,
+    verdict: ResponseVerdict,
     said: Computation | None = None,
 ) -> Headers:
     """
@@ -151,25 +151,25 @@ def added(
     """
     route = plan.route
     tags = said.late_tags() if said is not None else frozenset[str]()
-    fields = status.told(
+    fields = outgoing.control_fields(
         headers,
         code,
         verdict,
-        route.cache,
+        route.http_cache,
         pure=route.pure,
         invalidated=bool(tags) or route.invalidated,
         skipped=said is not None and said.skipped,
     )
     read = sorted({name.partition(" ")[0].encode("latin-1") for name in plan.reads})
     wanted = [*route.parameters.headers, *read]
-    if may_be_coded(route.cache, headers, verdict):
+    if may_be_coded(route.http_cache, headers, verdict):
         wanted.append(b"accept-encoding")
-    listed = status.unnamed((*headers, *fields), wanted)
-    if listed and code in route.cache.statuses:
+    listed = outgoing.unnamed((*headers, *fields), wanted)
+    if listed and code in route.http_cache.statuses:
         fields = merged(fields, ((b"vary", listed),))
     if verdict.store and not has(headers, b"cache-groups"):
         own = route.own_tags(plan.tags | tags)
-        fields = (*fields, *status.cache_groups(own, emit=route.cache.emit_groups))
+        fields = (*fields, *outgoing.cache_groups(own, emit=route.http_cache.emit_groups))
     return fields
 
 
@@ -177,7 +177,7 @@ def dressed(
     plan: Plan,
     code: int,
     headers: Headers,
-    verdict: Verdict,
+    verdict: ResponseVerdict,
     said: Computation | None = None,
     *,
     stale: bool = False,
@@ -188,23 +188,23 @@ def dressed(
 
     *stale*: an old one was there. *inside* is the status that the application has answered with.
     """
-    headers = without(headers, plan.route.cache.own_fields)
+    headers = without(headers, plan.route.http_cache.own_fields)
     headers = merged(headers, added(plan, code, headers, verdict, said))
     reason = plan.asked.reason or (b"stale" if stale else b"uri-miss")
-    member = status.after(status.forwarded(reason), inside, code)
+    member = outgoing.after(outgoing.forwarded(reason), inside, code)
     member = member_of(plan, member, verdict.why)
-    return status.with_status(headers, member) if member else headers
+    return outgoing.with_status(headers, member) if member else headers
 
 
 def dresser(plan: Plan) -> Callable[[int, Headers], Headers]:
     """Return what makes the fields of a response that goes past the cache."""
 
     def dress(code: int, headers: Headers) -> Headers:
-        verdict = response_verdict.judge(
+        verdict = response_verdict.judge_response(
             plan.request,
             Response(code, headers),
             plan.asked,
-            plan.route.cache,
+            plan.route.http_cache,
             received=0.0,
             delay=0.0,
         )
@@ -223,31 +223,31 @@ def spared_head(plan: Plan, code: int, headers: Headers) -> Headers | None:
         return None
     headers = conditional.fields_of_304(headers)
     said = joined(headers, b"cache-status")
-    if said is None or not plan.route.cache.cache_status:
+    if said is None or not plan.route.http_cache.cache_status:
         return headers
     confirmed = b"; fwd-status=304"  # then it is what is sent
-    told = said.replace(confirmed, b"") if confirmed in said else said + b"; fwd-status=200"
-    return replaced(headers, b"cache-status", told)
+    member = said.replace(confirmed, b"") if confirmed in said else said + b"; fwd-status=200"
+    return replaced(headers, b"cache-status", member)
 
 
 def undressed(route: CachedRoute) -> Callable[[int, Headers], Headers]:
     """Return what makes the fields of a response that may be one client's alone."""
-    policy = route.cache
-    verdict = response_verdict.Verdict(store=False, private=True)
+    policy = route.http_cache
+    verdict = response_verdict.ResponseVerdict(store=False, private=True)
 
     def dress(code: int, headers: Headers) -> Headers:
         headers = without(headers, policy.own_fields)
-        headers = merged(headers, status.told(headers, code, verdict, policy))
+        headers = merged(headers, outgoing.control_fields(headers, code, verdict, policy))
         if not policy.cache_status:
             return headers
-        return status.with_status(headers, status.forwarded(b"bypass"))
+        return outgoing.with_status(headers, outgoing.forwarded(b"bypass"))
 
     return dress
 
 
 def member_of(plan: Plan, member: bytes, detail: str = "") -> bytes:
     """Return what Cache-Status says, nothing where it is switched off."""
-    said = plan.route.cache.cache_status
+    said = plan.route.http_cache.cache_status
     if said == "debug":
-        return status.detailed(member, key=plan.key, detail=detail or plan.asked.detail)
+        return outgoing.detailed(member, key=plan.key, detail=detail or plan.asked.detail)
     return member if said else b""

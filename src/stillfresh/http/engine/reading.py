@@ -17,17 +17,17 @@ from ...computing.calls import Call
 from ...computing.drivers import ON_LOOP
 from ...entry import Verdict, judge
 from ...errors import ComputeCancelled, ProviderUnavailable
-from ..rules import conditional, key, request_verdict, response_verdict, status
+from ..rules import conditional, key, outgoing, request_verdict, response_verdict
 from ..rules.message import has, joined
 from .anew import store_anew
 from .crowd import Lately, read_patiently, read_stale
-from .frame import Stored
 from .paths import Paths
 from .planning import member_of
 from .replies import FIRST_HAND, Reply, answer, with_cookies
 from .routes import Failure
 from .scope import request_object, target_of
-from .shortcut import book_of
+from .short_way import book_of
+from .stored import Stored
 from .unkept import Unkept
 from .variants import Learnt, make_room
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .filling import Fill
     from .planning import Plan
     from .routes import CachedRoute
-    from .shortcut import Shortcuts
+    from .short_way import ShortWays
 
 ROUNDS: Final = 4
 """How many keys are tried for one request; each one knows more fields than the one before."""
@@ -51,7 +51,7 @@ HIT_FOR_MISS: Final = 5.0
 MOST_KNOWN: Final = 10_000
 
 
-class Found(NamedTuple):
+class Got(NamedTuple):
     """What the client gets."""
 
     reply: Reply | None
@@ -68,8 +68,8 @@ class Pass(NamedTuple):
 class Readings:
     """How requests are answered from what is stored, in one process."""
 
-    def __init__(self, shortcuts: Shortcuts) -> None:
-        self._shortcuts = shortcuts
+    def __init__(self, short_ways: ShortWays) -> None:
+        self._short_ways = short_ways
         self.header_names: dict[object, tuple[bytes, ...]] = {}
         """The fields of requests that are parameters of what they ask for."""
         self.known: dict[object, tuple[CachedRoute, str, Mapping[str, object]]] = {}
@@ -84,7 +84,7 @@ class Readings:
 
     def forget_all(self) -> None:
         """The app has changed: learn anew."""
-        self._shortcuts.clear()
+        self._short_ways.clear()
         self.known.clear()
         self.header_names.clear()
         self._learnt.clear()
@@ -126,11 +126,11 @@ class Readings:
         """Tell whether the endpoint has to be asked."""
         return target in self._deferred
 
-    async def read(self, plan: Plan, fill: Fill) -> Found | Pass:
+    async def read(self, plan: Plan, fill: Fill) -> Got | Pass:
         """Answer a request from what is stored, or by way of *fill*."""
         reader = fill.reader
         now = reader.region.clock.now()
-        cache = plan.route.cache
+        cache = plan.route.http_cache
         fill.paths = self._paths
         if self._resting.holds(plan.key, now):
             return Pass()
@@ -182,7 +182,7 @@ class Readings:
         entry, _ = await reader.look(name, ON_LOOP)
         return entry is None
 
-    def warm(self, plan: Plan, reader: Reader) -> Found | None:
+    def warm(self, plan: Plan, reader: Reader) -> Got | None:
         """Return the answer of a hit in memory, where that takes no more than a look."""
         entry = reader.index.entries.get(plan.key)
         book = None if entry is None else book_of(reader, entry)
@@ -190,7 +190,7 @@ class Readings:
             entry is None
             or book is None
             or plan.asked is not request_verdict.USUAL
-            or plan.route.cache.request_directives != "ignore"
+            or plan.route.http_cache.request_directives != "ignore"
             or reader.region.listeners.wants("hit")
         ):
             return None
@@ -202,29 +202,29 @@ class Readings:
             return None
         entry.visits += 1
         resident = _resident(entry, value, now, how="hit")
-        member = member_of(plan, status.hit(value.lifetime - value.age - resident))
+        member = member_of(plan, outgoing.hit(value.lifetime - value.age - resident))
         reply = answer(
             value,
             plan.request,
-            plan.route.cache,
+            plan.route.http_cache,
             resident=resident,
             how="hit",
             member=member,
             now=time.time(),
         )
-        return Found(reply, "hit", plan.key, reader)
+        return Got(reply, "hit", plan.key, reader)
 
     # One key
 
     def _call(self, plan: Plan, fill: Fill, names: tuple[bytes, ...]) -> Call:
         text = plan.key
         if names:
-            normalizers = plan.route.cache.normalizers
+            normalizers = plan.route.http_cache.normalizers
             variant = key.variant(names, plan.request.headers, normalizers)
             text = f"{text}|{variant}"
             learnt = self._learnt.get(plan.key)
             if learnt is not None:
-                most, now = plan.route.cache.max_variants, fill.reader.region.clock.now()
+                most, now = plan.route.http_cache.max_variants, fill.reader.region.clock.now()
                 fill.unshared = not learnt.has_room(variant, most, now)
         # Where nothing marks an entry that was dropped, the index would keep it for ever.
         quick_key = (plan.target or plan.key) if fill.reader.quick and not names else None
@@ -235,7 +235,7 @@ class Readings:
     async def _one(
         self, plan: Plan, fill: Fill, call: Call, wished: CacheControl | None
     ) -> Answer | None:
-        reader, cache = fill.reader, plan.route.cache
+        reader, cache = fill.reader, plan.route.http_cache
         if plan.asked.store and wished is None:
             return await self._usual(plan, fill, call)
         entry, value = await reader.look(call.key, ON_LOOP)
@@ -265,7 +265,7 @@ class Readings:
 
     @staticmethod
     async def _usual(plan: Plan, fill: Fill, call: Call) -> Answer | None:
-        reader, cache, refreshes = fill.reader, plan.route.cache, plan.route.refreshes
+        reader, cache, refreshes = fill.reader, plan.route.http_cache, plan.route.refreshes
         if not refreshes.have_room(reader.region.flights, cache.max_refreshes):
             old = await read_stale(reader, call)
             if old is not None:
@@ -276,7 +276,7 @@ class Readings:
 
     @staticmethod
     def _wished(plan: Plan) -> CacheControl | None:
-        cache = plan.route.cache
+        cache = plan.route.http_cache
         if cache.request_directives == "ignore":
             return None
         if cache.trusted is not None and not cache.trusted(request_object(plan.scope)):
@@ -285,20 +285,20 @@ class Readings:
 
     # What came of it
 
-    def _failed(self, fill: Fill, error: BaseException) -> Found | Pass:
+    def _failed(self, fill: Fill, error: BaseException) -> Got | Pass:
         if isinstance(error, Failure):
-            return Found(error.reply, "failed") if fill.led is not None else Pass()
+            return Got(error.reply, "failed") if fill.led is not None else Pass()
         if isinstance(error, ComputeCancelled | ProviderUnavailable) and fill.led is None:
             return Pass()
         raise error
 
-    def _unkept(self, plan: Plan, fill: Fill, value: Unkept, now: float) -> Found | Pass:
+    def _unkept(self, plan: Plan, fill: Fill, value: Unkept, now: float) -> Got | Pass:
         if value.fill is fill:
             if fill.knows_itself:
                 self._unkept_lately.note(plan.key, now + HIT_FOR_MISS)
-            return Pass() if value.lost else Found(value.reply, "miss")
+            return Pass() if value.lost else Got(value.reply, "miss")
         if value.shared:
-            return Found(value.reply, "bypass")
+            return Got(value.reply, "bypass")
         if not value.is_anothers(fill):
             self._resting.note(plan.key, now + HIT_FOR_MISS)
         return Pass()
@@ -310,14 +310,14 @@ class Readings:
         count = self._used[name] = self._used.get(name, 0) + 1
         return count
 
-    def _found(self, plan: Plan, fill: Fill, call: Call, answered: Answer, value: Stored) -> Found:
+    def _found(self, plan: Plan, fill: Fill, call: Call, answered: Answer, value: Stored) -> Got:
         entry = answered.entry
         now = fill.reader.region.clock.now()
         resident = _resident(entry, value, now, how=answered.status)
         reply = answer(
             value,
             plan.request,
-            plan.route.cache,
+            plan.route.http_cache,
             resident=resident,
             how=answered.status,
             member=member_of(plan, self._member(fill, call, answered, value, resident)),
@@ -327,18 +327,18 @@ class Readings:
         if fill.led is not None and fill.cookies:
             reply = with_cookies(reply, value, fill.cookies)
         if answered.status == "hit" and entry is not None and plan.target is not None:
-            self._shortcuts.offer(plan, fill.reader, entry, value)
+            self._short_ways.offer(plan, fill.reader, entry, value)
             if fill.reader.forgotten:  # by a change that came before this: it has cleared already
-                self._shortcuts.clear()
-        return Found(reply, answered.status, call.key, fill.reader)
+                self._short_ways.clear()
+        return Got(reply, answered.status, call.key, fill.reader)
 
     @staticmethod
     def _member(fill: Fill, call: Call, answered: Answer, value: Stored, resident: float) -> bytes:
         """Return what Cache-Status says of a stored response (RFC 9211 section 2)."""
         if answered.status in {"hit", "stale"}:
-            return status.hit(value.lifetime - value.age - resident)
+            return outgoing.hit(value.lifetime - value.age - resident)
         if answered.status == "fallback":
-            return status.forwarded(b"stale")
+            return outgoing.forwarded(b"stale")
         if fill.forced:
             reason = b"request"
         elif call.seen is not None or fill.seen is not None:
@@ -346,8 +346,8 @@ class Readings:
         else:
             reason = b"vary-miss" if fill.selecting else b"uri-miss"
         if answered.status == "coalesced":
-            return status.forwarded(reason, collapsed=True)
-        return status.forwarded(reason, stored=answered.entry is not None)
+            return outgoing.forwarded(reason, collapsed=True)
+        return outgoing.forwarded(reason, stored=answered.entry is not None)
 
     # Variants
 
@@ -356,13 +356,13 @@ class Readings:
         learnt = self._learnt.get(plan.key)
         if learnt is None:
             return ()
-        variant = key.variant(learnt.names, plan.request.headers, plan.route.cache.normalizers)
+        variant = key.variant(learnt.names, plan.request.headers, plan.route.http_cache.normalizers)
         return () if variant == learnt.first else learnt.names
 
     def _fits(self, plan: Plan, value: Stored) -> bool:
         if not value.vary:
             return True
-        normalizers = plan.route.cache.normalizers
+        normalizers = plan.route.http_cache.normalizers
         return key.variant(value.vary, plan.request.headers, normalizers) == value.variant
 
     def _learn(self, plan: Plan, value: Stored, names: tuple[bytes, ...], now: float) -> None:
@@ -376,11 +376,11 @@ class Readings:
                 self._learnt.clear()
             seen = {} if learnt is None else learnt.seen
             learnt = self._learnt[plan.key] = Learnt(value.vary, value.variant, seen)
-        most = plan.route.cache.max_variants
+        most = plan.route.http_cache.max_variants
         if learnt is not None and learnt.has_room(value.variant, most, now):
             learnt.note(value.variant, now + max(1.0, value.lifetime))
 
-    async def forget(self, found: Found) -> None:
+    async def forget(self, found: Got) -> None:
         """Drop a response whose application raised after it was whole."""
         if found.reader is not None:
             region = found.reader.region

@@ -10,17 +10,17 @@ import msgspec
 
 from ...entry import Windows
 from ...errors import InvalidOption
-from ..rules import conditional, key, status
+from ..rules import conditional, key, outgoing
 from ..rules.fields import format_date
 from ..rules.message import Headers, Response, first, has, joined, only, replaced, without
 from ..rules.response_verdict import VALIDATED
 from ..rules.unsafe import group
-from .frame import Stored
+from .stored import Stored
 
 if TYPE_CHECKING:
     from ..policy import HttpCache
     from ..rules.message import Request
-    from ..rules.response_verdict import Verdict
+    from ..rules.response_verdict import ResponseVerdict
 
 FIRST_HAND: Final = frozenset({"miss", "coalesced", "bypass"})
 """Ways to be answered that are no use of the cache: no Age is sent."""
@@ -45,7 +45,7 @@ class Kept(NamedTuple):
 def keep(
     request: Request,
     response: Response,
-    verdict: Verdict,
+    verdict: ResponseVerdict,
     policy: HttpCache,
     *,
     added: Headers,
@@ -97,19 +97,19 @@ def keep(
     return Kept(stored, windows, group_tags(request, verdict))
 
 
-def group_tags(request: Request, verdict: Verdict) -> frozenset[str]:
+def group_tags(request: Request, verdict: ResponseVerdict) -> frozenset[str]:
     """Return the tags of a response that its Cache-Groups are (RFC 9875)."""
     return frozenset(f"url:{group(request.scheme, request.host, name)}" for name in verdict.groups)
 
 
-def lifetimes(verdict: Verdict, *, behind: bool, shortened: float = 0.0) -> Windows:
+def lifetimes(verdict: ResponseVerdict, *, behind: bool, shortened: float = 0.0) -> Windows:
     """Return how long a response lives, as entries count it."""
     factor = 1.0 if verdict.explicit else 1.0 - shortened
     stale = verdict.stale if behind else 0.0
     return Windows(verdict.fresh * factor, stale, max(verdict.keep, verdict.error))
 
 
-def lived_on(stored: Stored, verdict: Verdict, headers: Headers) -> Stored:
+def lived_on(stored: Stored, verdict: ResponseVerdict, headers: Headers) -> Stored:
     """Return a stored response whose life begins anew, under *headers*."""
     return msgspec.structs.replace(
         stored,
@@ -143,7 +143,7 @@ def answer(
     age = stored.age + resident
     made: list[tuple[bytes, bytes]] = []
     if how not in FIRST_HAND or age >= 1:
-        made.append((b"age", status.age(age)))
+        made.append((b"age", outgoing.age(age)))
     coding = coding_for(stored, request.headers)
     (headers, unchanged, body), code = stored.sent_as(coding), stored.status
     if code == 200 and request.method in _CONDITIONAL:
@@ -151,14 +151,14 @@ def answer(
         if conditional.not_modified(
             request.headers, stored.tag, modified, first(headers, b"date"), now
         ):
-            return _told(304, unchanged, b"", made, status.after(member, inside, 304))
+            return _reply_with(304, unchanged, b"", made, outgoing.after(member, inside, 304))
         if policy.ranges and request.method == "GET":
             part = ranged(request.headers, headers, body, now)
             if part is not None:
-                member = status.after(member, inside, part.status)
-                return _told(part.status, part.headers, part.body, made, member)
+                member = outgoing.after(member, inside, part.status)
+                return _reply_with(part.status, part.headers, part.body, made, member)
     body = b"" if request.method == "HEAD" else body
-    return _told(code, headers, body, made, status.after(member, inside, code))
+    return _reply_with(code, headers, body, made, outgoing.after(member, inside, code))
 
 
 def unkept_cookies(policy: HttpCache, headers: Headers) -> Headers:
@@ -169,7 +169,7 @@ def unkept_cookies(policy: HttpCache, headers: Headers) -> Headers:
 def for_one(headers: Headers, *, ours: bool) -> Headers:
     """Return *headers* as of one client's response; *ours*: Cache-Control is not the handler's."""
     if ours and has(headers, b"cache-control"):
-        return replaced(headers, b"cache-control", status.PERSONAL)
+        return replaced(headers, b"cache-control", outgoing.PERSONAL)
     return headers
 
 
@@ -208,11 +208,11 @@ def ranged(request: Headers, headers: Headers, body: bytes, now: float) -> Reply
     return Reply(206, (*described, (b"content-length", b"%d" % len(piece))), piece)
 
 
-def _told(
+def _reply_with(
     code: int, headers: Headers, body: bytes, made: list[tuple[bytes, bytes]], member: bytes
 ) -> Reply:
     headers = (*headers, *made)
-    return Reply(code, status.with_status(headers, member) if member else headers, body)
+    return Reply(code, outgoing.with_status(headers, member) if member else headers, body)
 
 
 def as_tag(value: object, title: str) -> bytes | None:
@@ -259,6 +259,6 @@ def as_date(value: object, title: str) -> bytes | None:
     raise InvalidOption(msg)
 
 
-def with_ttl(verdict: Verdict, seconds: float) -> Verdict:
+def with_ttl(verdict: ResponseVerdict, seconds: float) -> ResponseVerdict:
     """Return the verdict on a response whose computation has set its own `ttl`."""
     return replace(verdict, lifetime=seconds, fresh=max(0.0, seconds - verdict.age))

@@ -28,7 +28,7 @@ from ..rules import key as keys
 from ..rules.message import has, joined
 from ..rules.structured import WHOLE_QUERY, no_vary_search
 from .crowd import Refreshes
-from .frame import FRAMES, Stored
+from .stored import FRAMES, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -149,7 +149,7 @@ class CachedRoute:
     ) -> None:
         self.find_app = app
         self.identity: tuple[str, str] = (function.__module__, function.__qualname__)
-        self.cache = policy
+        self.http_cache = policy
         self.parameters = parameters or Parameters()
         self.marked: Callable[[], bool] = lambda: False
         """Something names it as what it invalidates, so clients have to ask."""
@@ -183,7 +183,7 @@ class CachedRoute:
 
     def tell_of_credentials(self) -> None:
         """Say what to write where requests with Authorization are to be cached (A5)."""
-        if self.cache.fresh is not None:
+        if self.http_cache.fresh is not None:
             self.tell_once(
                 "requests with Authorization go past the cache. Say public=True if everybody gets "
                 "the same, or per= whose response it is"
@@ -239,25 +239,25 @@ class CachedRoute:
     @property
     def early(self) -> bool:
         """The cache may answer before routing, guards and dependencies."""
-        if self.cache.fresh is None:  # of a whole application
+        if self.http_cache.fresh is None:  # of a whole application
             return True
-        return self.cache.public or (self.pure and self.cache.per is None)
+        return self.http_cache.public or (self.pure and self.http_cache.per is None)
 
     @property
     def is_wary(self) -> bool:
         """The handler is not known, so a cookie may change its answer (http-rules.md A6)."""
-        return self.cache.fresh is None and self.cache.profile == "safe"
+        return self.http_cache.fresh is None and self.http_cache.profile == "safe"
 
     @property
     def trusts_context(self) -> bool:
         """It is answered early as long as nothing around the application knows who asks."""
-        return self.cache.fresh is not None and not self.cache.public
+        return self.http_cache.fresh is not None and not self.http_cache.public
 
     # Keys and tags
 
     def primary(self, request: Request, text: str, extra: Sequence[bytes] = ()) -> str:
         """Return the key of what *request* asks for."""
-        cache = self.cache
+        cache = self.http_cache
         query = b""
         if self.parameters.whole_query:
             query = keys.normal_query(
@@ -303,7 +303,7 @@ class CachedRoute:
 
         For the 304 that is sent without another one being made (RFC 9110 section 15.4.5).
         """
-        asks = callable(self.cache.etag) or self.cache.last_modified is not None
+        asks = callable(self.http_cache.etag) or self.http_cache.last_modified is not None
         if code != 200 or not asks:
             return
         if len(self._varies) >= MOST_URLS:
@@ -316,20 +316,20 @@ class CachedRoute:
 
     def tags(self, request: Request, text: str, values: Mapping[str, object]) -> frozenset[str]:
         """Return what drops the responses to a request."""
-        given = self.cache.tags
+        given = self.http_cache.tags
         if callable(given):
             own = checked_tags(given(**values), "what tags= returned")
         else:
             own = frozenset(tag.render(values) for tag in self._tags)
         if self.parameters.names:
             own |= {arguments_tag(text)}
-        if not self.cache.unsafe_drops:
+        if not self.http_cache.unsafe_drops:
             return own
         return own | {f"url:{self.target(request)}"}
 
     def target(self, request: Request) -> str:
         """Return what stands for the URL of a request, whatever its query."""
-        host = request.host if self.cache.host_in_key else ""
+        host = request.host if self.http_cache.host_in_key else ""
         return keys.target(request.scheme, host, request.path)
 
     def lasting_values(self, values: Mapping[str, object]) -> dict[str, object] | None:
@@ -338,7 +338,7 @@ class CachedRoute:
 
         Never the request itself, or what a dependency has made for it, such as a session.
         """
-        cache, names = self.cache, self.parameters.names
+        cache, names = self.http_cache, self.parameters.names
         asks = callable(cache.tags) or callable(cache.etag) or cache.last_modified is not None
         needed = set(self.parameters.known) if asks else set[str]()
         for tag in self._tags:

@@ -13,7 +13,7 @@ from starlette.datastructures import URL, Headers, MutableHeaders
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 
-from .reads import NOTED
+from .read_fields import NOTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -30,7 +30,7 @@ class Ask(NamedTuple):
     """Why not: the word for `fwd` in Cache-Status (RFC 9211 section 2.2)."""
     detail: str = ""
     open_only: bool = False
-    """Only for responses that say themselves that they are for everybody (`Verdict.open`)."""
+    """Only for responses that say themselves that they are for all (`ResponseVerdict.open`)."""
 
 
 USUAL: Final = Ask(look=True, store=True)

@@ -50,7 +50,7 @@ _ASKED_FIRST: Final = (b"must-revalidate", b"proxy-revalidate", b"s-maxage", b"n
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ResponseVerdict:
     """What becomes of one response. Windows are seconds, as `Windows` in `entry` has them."""
 
     store: bool
@@ -97,7 +97,7 @@ def never_stale(headers: Headers, policy: HttpCache) -> bool:
     return any(said.has(name) for name in _ASKED_FIRST)
 
 
-def judge(
+def judge_response(
     request: Request,
     response: Response,
     asked: Ask,
@@ -105,7 +105,7 @@ def judge(
     *,
     received: float,
     delay: float,
-) -> Verdict:
+) -> ResponseVerdict:
     """
     Say what becomes of *response*, of which only status and fields are looked at.
 
@@ -114,35 +114,36 @@ def judge(
     """
     status, headers = response.status, response.headers
     if not asked.store:
-        return Verdict(store=False, why=asked.detail, private=asked.reason == b"bypass")
+        return ResponseVerdict(store=False, why=asked.detail, private=asked.reason == b"bypass")
     said = control(headers, policy.targets)
     why = _forbidden(status, said) or _endless(headers)
     if why:
-        return Verdict(store=False, why=why, private=said.has(b"private"))
+        return ResponseVerdict(store=False, why=why, private=said.has(b"private"))
     is_open = said.has(b"public") or said.has(b"s-maxage") or said.has(b"must-revalidate")
     if asked.open_only and not is_open:
-        return Verdict(store=False, why=asked.detail, private=True)
+        return ResponseVerdict(store=False, why=asked.detail, private=True)
     names = vary(headers)
     if names is None:
-        return Verdict(store=False, why="Vary: *")
+        return ResponseVerdict(store=False, why="Vary: *")
     if policy.profile == "safe":
         why = _unsafe(headers, names, policy)
         if why:
-            return Verdict(store=False, why=why, private=True)
+            return ResponseVerdict(store=False, why=why, private=True)
     names = _with_origin(request, headers, names)
     if b"accept-encoding" in names and not coding_fits(
         request.headers, joined(headers, b"content-encoding")
     ):
-        return Verdict(store=False, why="a coding that the client does not take")
+        return ResponseVerdict(store=False, why="a coding that the client does not take")
     if sum(len(name) + len(value) for name, value in headers) > policy.max_header_bytes:
-        return Verdict(store=False, why=f"a head of more than {policy.max_header_bytes} bytes")
+        why = f"a head of more than {policy.max_header_bytes} bytes"
+        return ResponseVerdict(store=False, why=why)
     found = groups(response)
     if len(found) > MOST_GROUPS:
-        return Verdict(store=False, why="too many Cache-Groups")
+        return ResponseVerdict(store=False, why="too many Cache-Groups")
     lifetime, explicit = _lifetime(response, said, policy, received)
     if lifetime is None:
         askable = status == 200 and said.has(b"no-cache")
-        return Verdict(store=False, why=f"a {status} without freshness", askable=askable)
+        return ResponseVerdict(store=False, why=f"a {status} without freshness", askable=askable)
     age = initial_age(headers, received, delay)
     end = lifetime - age
     must_ask = any(said.has(name) for name in _ASKED_FIRST)
@@ -155,8 +156,8 @@ def judge(
     raised = max(error, max(0.0, end + raised) - fresh)
     keep = max(raised, VALIDATED if has_validator(headers) else 0.0)
     if not (fresh or stale or keep):
-        return Verdict(store=False, why="stale when it came")
-    return Verdict(
+        return ResponseVerdict(store=False, why="stale when it came")
+    return ResponseVerdict(
         store=True,
         fresh=fresh,
         stale=stale,

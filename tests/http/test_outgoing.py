@@ -6,31 +6,34 @@ import http_sf
 import pytest
 
 from stillfresh.http.policy import HttpCache
-from stillfresh.http.rules import status
-from stillfresh.http.rules.response_verdict import Verdict
-from stillfresh.http.rules.status import told
+from stillfresh.http.rules import outgoing
+from stillfresh.http.rules.outgoing import control_fields
+from stillfresh.http.rules.response_verdict import ResponseVerdict
 
-STORED = Verdict(store=True, fresh=60, lifetime=60)
-REFUSED = Verdict(store=False, private=True)
-UNFIT = Verdict(store=False)
+STORED = ResponseVerdict(store=True, fresh=60, lifetime=60)
+REFUSED = ResponseVerdict(store=False, private=True)
+UNFIT = ResponseVerdict(store=False)
 
 
 @pytest.mark.parametrize(
     ("member", "expected"),
     [
-        (status.hit(12.9), {"hit": True, "ttl": 12}),
-        (status.hit(-3.0), {"hit": True, "ttl": -3}),
-        (status.hit(inf), {"hit": True, "ttl": 2**31}),
-        (status.forwarded(b"uri-miss", stored=True), {"fwd": "uri-miss", "stored": True}),
-        (status.after(status.forwarded(b"stale"), 304, 200), {"fwd": "stale", "fwd-status": 304}),
-        (status.after(status.forwarded(b"stale"), 200, 200), {"fwd": "stale"}),
-        (status.after(status.forwarded(b"stale"), None, 200), {"fwd": "stale"}),
+        (outgoing.hit(12.9), {"hit": True, "ttl": 12}),
+        (outgoing.hit(-3.0), {"hit": True, "ttl": -3}),
+        (outgoing.hit(inf), {"hit": True, "ttl": 2**31}),
+        (outgoing.forwarded(b"uri-miss", stored=True), {"fwd": "uri-miss", "stored": True}),
         (
-            status.forwarded(b"vary-miss", collapsed=True),
+            outgoing.after(outgoing.forwarded(b"stale"), 304, 200),
+            {"fwd": "stale", "fwd-status": 304},
+        ),
+        (outgoing.after(outgoing.forwarded(b"stale"), 200, 200), {"fwd": "stale"}),
+        (outgoing.after(outgoing.forwarded(b"stale"), None, 200), {"fwd": "stale"}),
+        (
+            outgoing.forwarded(b"vary-miss", collapsed=True),
             {"fwd": "vary-miss", "collapsed": True},
         ),
         (
-            status.detailed(status.hit(1), key='a"b', detail="nicht für alle"),
+            outgoing.detailed(outgoing.hit(1), key='a"b', detail="nicht für alle"),
             {"hit": True, "ttl": 1, "key": 'a"b', "detail": "nicht f?r alle"},
         ),
     ],
@@ -48,11 +51,11 @@ def test_cache_status_is_a_structured_field(member, expected):
 def test_members_stand_in_the_order_of_the_caches():
     """RFC 9211 2: the one nearest to the origin comes first, on one line."""
     origin = ((b"cache-status", b"Origin; hit"), (b"a", b"b"), (b"cache-status", b"Mid; hit"))
-    assert status.with_status(origin, b"stillfresh; hit") == (
+    assert outgoing.with_status(origin, b"stillfresh; hit") == (
         (b"cache-status", b"Origin; hit, Mid; hit, stillfresh; hit"),
         (b"a", b"b"),
     )
-    assert status.with_status((), b"x") == ((b"cache-status", b"x"),)
+    assert outgoing.with_status((), b"x") == ((b"cache-status", b"x"),)
 
 
 @pytest.mark.parametrize(
@@ -60,11 +63,11 @@ def test_members_stand_in_the_order_of_the_caches():
 )
 def test_age_is_sent_in_whole_seconds(seconds, expected):
     """RFC 9111 5.1."""
-    assert status.age(seconds) == expected
+    assert outgoing.age(seconds) == expected
 
 
 def control(policy, verdict=STORED, code=200, headers=(), **more):
-    return dict(told(headers, code, verdict, policy, **more)).get(b"cache-control")
+    return dict(control_fields(headers, code, verdict, policy, **more)).get(b"cache-control")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_what_clients_are_told(options, more, expected):
 
 def test_for_ever_is_sent_as_68_years():
     """RFC 9111 1.2.2."""
-    verdict = Verdict(store=True, fresh=inf, lifetime=inf)
+    verdict = ResponseVerdict(store=True, fresh=inf, lifetime=inf)
     assert control(HttpCache(None, public=True), verdict) == b"public, max-age=2147483648"
 
 
@@ -108,8 +111,8 @@ def test_for_ever_is_sent_as_68_years():
 def test_what_the_handler_says_is_never_changed(name):
     """http-rules.md B5: neither overwritten nor widened, stored or not."""
     headers = ((name, b"max-age=5"),)
-    assert told(headers, 200, STORED, HttpCache(public=True)) == ()
-    assert told(headers, 200, REFUSED, HttpCache()) == ()
+    assert control_fields(headers, 200, STORED, HttpCache(public=True)) == ()
+    assert control_fields(headers, 200, REFUSED, HttpCache()) == ()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_what_the_handler_says_is_never_changed(name):
 )
 def test_what_is_one_clients_is_private_beside_what_the_handler_says(policy, said, narrowed):
     """http-rules.md A5: a cache in front must not share what has a client's identity in its key."""
-    added = told(((b"cache-control", said),), 200, STORED, policy)
+    added = control_fields(((b"cache-control", said),), 200, STORED, policy)
     assert ((b"cache-control", b"private") in added) is narrowed
 
 
@@ -155,29 +158,35 @@ def test_what_was_not_stored(verdict, code, expected):
 
 def test_a_shorter_lifetime_of_this_cache_is_told():
     """RFC 9213: a targeted field does not lengthen what others keep, but shortens it."""
-    assert control(HttpCache(60), Verdict(store=True, fresh=5, lifetime=5)) == b"private, max-age=5"
     assert (
-        control(HttpCache(60), Verdict(store=True, fresh=900, lifetime=900))
+        control(HttpCache(60), ResponseVerdict(store=True, fresh=5, lifetime=5))
+        == b"private, max-age=5"
+    )
+    assert (
+        control(HttpCache(60), ResponseVerdict(store=True, fresh=900, lifetime=900))
         == b"private, max-age=60"
     )
     policy = HttpCache(60, negative_ttl={404: 5})
-    assert control(policy, Verdict(store=True, fresh=5, lifetime=5), 404) == b"private, max-age=5"
+    assert (
+        control(policy, ResponseVerdict(store=True, fresh=5, lifetime=5), 404)
+        == b"private, max-age=5"
+    )
 
 
 @pytest.mark.parametrize("profile", ["safe", "rfc"])
 def test_a_whole_app_gets_no_cache_control(profile):
     """http-rules.md B1: it marks its responses itself."""
-    assert told((), 200, STORED, HttpCache.for_app(profile)) == ()
-    assert told((), 200, REFUSED, HttpCache.for_app(profile)) == ()
+    assert control_fields((), 200, STORED, HttpCache.for_app(profile)) == ()
+    assert control_fields((), 200, REFUSED, HttpCache.for_app(profile)) == ()
 
 
 def test_cdns_are_told_their_own():
     """RFC 9213: CDN-Cache-Control, where the response is public and the handler said none."""
     policy = HttpCache(60, public=True, cdn_ttl="1 hour")
     line = (b"cdn-cache-control", b"max-age=3600")
-    assert line in told((), 200, STORED, policy)
+    assert line in control_fields((), 200, STORED, policy)
     said = ((b"cdn-cache-control", b"no-store"),)
-    assert line not in told(said, 200, STORED, policy)
+    assert line not in control_fields(said, 200, STORED, policy)
 
 
 @pytest.mark.parametrize(
@@ -194,15 +203,17 @@ def test_cdns_are_told_their_own():
 )
 def test_what_selects_a_response_is_in_vary(headers, vary, options, expected):
     """RFC 9110 12.5.5: also what this cache found out (http-rules.md A6, A10)."""
-    verdict = Verdict(store=True, fresh=60, lifetime=60, vary=vary)
-    assert dict(told(headers, 200, verdict, HttpCache(**options))).get(b"vary") == expected
+    verdict = ResponseVerdict(store=True, fresh=60, lifetime=60, vary=vary)
+    assert (
+        dict(control_fields(headers, 200, verdict, HttpCache(**options))).get(b"vary") == expected
+    )
 
 
 def test_tags_are_sent_as_groups_only_on_request():
     """RFC 9875, http-rules.md F3: names of tags may be internal."""
     tags = {"b", "a", "secret"}
-    assert status.cache_groups(tags, emit=False) == ()
-    assert status.cache_groups(tags, emit=True) == ((b"cache-groups", b'"a", "b", "secret"'),)
-    mapped = status.cache_groups(tags, emit=lambda tag: None if tag == "secret" else tag.upper())
+    assert outgoing.cache_groups(tags, emit=False) == ()
+    assert outgoing.cache_groups(tags, emit=True) == ((b"cache-groups", b'"a", "b", "secret"'),)
+    mapped = outgoing.cache_groups(tags, emit=lambda tag: None if tag == "secret" else tag.upper())
     assert mapped == ((b"cache-groups", b'"A", "B"'),)
-    assert status.cache_groups((), emit=True) == ()
+    assert outgoing.cache_groups((), emit=True) == ()

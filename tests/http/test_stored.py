@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillfresh.codecs.unreadable import UnreadableFrame
-from stillfresh.http.engine.frame import FRAMES, Stored
+from stillfresh.http.engine.stored import FRAMES, Stored
 
 STORED = Stored(200, ((b"a", b"b"), (b"a", b"")), b"\0body", age=1.5, lifetime=60.0, vary=(b"x",))
 

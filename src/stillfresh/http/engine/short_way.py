@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ...providers.memory import MemoryCacheProvider
 from ...providers.near import NearEntry
-from ..rules import status
+from ..rules import outgoing
 from ..rules.message import first, joined
 from .distant import Distant
 from .replies import coding_for
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from ...readthrough import Reader
     from ...services.asgi import Message, Scope
     from ...tags import TagBook
-    from .frame import Stored
     from .planning import Plan
     from .routes import CachedRoute
+    from .stored import Stored
 
 LONG_WAY: Final = frozenset(
     {
@@ -51,11 +51,11 @@ MOST_ACCEPTED: Final = 100
 Fields = list[tuple[bytes, bytes]]
 
 
-class Shortcut:
+class ShortWay:
     """How one kind of request is answered: from one entry, for as long as that is good."""
 
     __slots__ = (
-        "_told",
+        "_says_status",
         "book",
         "coding",
         "entry",
@@ -90,7 +90,7 @@ class Shortcut:
         self.long_way = long_way(plan.route)
         self.trusts_context = plan.route.trusts_context
         """Good as long as nothing outside says by a context variable who asks."""
-        self._told = bool(plan.route.cache.cache_status)
+        self._says_status = bool(plan.route.http_cache.cache_status)
         self.turns = -inf
         """When the next second of its age begins."""
         self.full: Fields = []
@@ -99,20 +99,22 @@ class Shortcut:
     def renew(self, stored: Stored, now: float) -> None:
         """Make the fields for another second."""
         age = int(now - self.made)
-        aged = (b"age", status.age(age))
-        member = status.hit(stored.lifetime - age)
+        aged = (b"age", outgoing.age(age))
+        member = outgoing.hit(stored.lifetime - age)
         full, unchanged, _ = stored.sent_as(self.coding)
         for name, fields in (("full", full), ("unchanged", unchanged)):
             lines = (*fields, aged)
-            setattr(self, name, list(status.with_status(lines, member) if self._told else lines))
+            if self._says_status:
+                lines = outgoing.with_status(lines, member)
+            setattr(self, name, list(lines))
         self.turns = self.made + age + 1
 
 
-class Shortcuts:
+class ShortWays:
     """The short ways in front of one application."""
 
     def __init__(self) -> None:
-        self._ways: dict[object, Shortcut | dict[bytes | None, Shortcut]] = {}
+        self._ways: dict[object, ShortWay | dict[bytes | None, ShortWay]] = {}
         """By what a request looks like, and then by what it says of codings, if there are any."""
         self._distant: dict[object, Distant] = {}
         self.set_outside: Callable[[], str] = lambda: ""
@@ -125,7 +127,7 @@ class Shortcuts:
 
     def offer(self, plan: Plan, reader: Reader, entry: Entry, stored: Stored) -> None:
         """Answer such requests from here from now on, if that can be done."""
-        cache, book = plan.route.cache, book_of(reader, entry)
+        cache, book = plan.route.http_cache, book_of(reader, entry)
         if (
             not plan.route.early
             or plan.route.parameters.headers
@@ -148,7 +150,7 @@ class Shortcuts:
             return
         if len(self._ways) >= MOST:
             self._ways.clear()
-        way = Shortcut(plan, reader, entry, book, coding_for(stored, request.headers))
+        way = ShortWay(plan, reader, entry, book, coding_for(stored, request.headers))
         if not stored.codings:
             self._ways[seen] = way
             return

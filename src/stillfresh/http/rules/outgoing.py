@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..policy import HttpCache
     from .message import Headers
-    from .response_verdict import Verdict
+    from .response_verdict import ResponseVerdict
 
 HIT: Final = OWN_NAME + b"; hit; ttl=%d"
 PERSONAL: Final = b"private, no-cache"
@@ -79,10 +79,10 @@ def age(seconds: float) -> bytes:
     return b"%d" % whole_seconds(seconds)
 
 
-def told(
+def control_fields(
     headers: Headers,
     status: int,
-    verdict: Verdict,
+    verdict: ResponseVerdict,
     policy: HttpCache,
     *,
     pure: bool = False,
