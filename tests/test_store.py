@@ -14,6 +14,7 @@ from stillfresh import (
     MemoryCacheProvider,
     NotSerializable,
     UnstableArgument,
+    computation,
     invalidate_tags,
 )
 from stillfresh.testing import isolated
@@ -135,6 +136,32 @@ async def test_ttl_omitted_given_and_none(app):
     assert sorted(await store.get_many("own", "short", "ever")) == ["ever"]
     app.clock.advance("1000 days")
     assert await store.get("ever") == 3
+
+
+async def test_get_or_set_takes_a_ttl_for_what_it_computes(app):
+    """As `set` does; a factory that decides about its own entry has the last word."""
+    store = Cache[int](name="store", ttl="1 minute")
+
+    def decides() -> int:
+        computation().ttl = "2 seconds"
+        return 4
+
+    async def later() -> int:
+        return 3
+
+    assert await store.get_or_set("own", lambda: 1) == 1
+    assert await store.get_or_set("short", lambda: 2, ttl="1 second", tags=["t"]) == 2
+    assert await store.get_or_set("ever", later, ttl=None) == 3
+    assert await asyncio.to_thread(store.sync.get_or_set, "says", decides, ttl="1 day") == 4
+    assert await store.get_or_set("own", lambda: 5, ttl="1 second") == 1  # it is there
+    app.clock.advance("1 second")
+    assert sorted(await store.keys()) == ["ever", "own", "says"]
+    app.clock.advance("1 second")
+    assert sorted(await store.keys()) == ["ever", "own"]
+    app.clock.advance("1000 days")
+    assert await store.keys() == ["ever"]
+    with pytest.raises(InvalidDuration):
+        await store.get_or_set("bad", later, ttl=0)
 
 
 async def test_without_options_an_entry_lives_five_minutes(app):

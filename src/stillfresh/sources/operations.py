@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from ..app import registry
 from ..computing.calls import Call
+from ..computing.computation import computation
 from ..entry import MISSING
 from ..errors import InvalidOption, UnstableArgument
 from ..keys.patterns import compile_pattern
@@ -275,17 +276,29 @@ class StoreOperations:
         driver: Driver,
         key: str,
         factory: Callable[[], object],
+        ttl: object,
         tags: Iterable[str],
     ) -> Answer:
         if not callable(factory):
             msg = f"get_or_set({key!r}, {factory!r}): expected a function that makes the value."
             raise InvalidOption(msg)
-        call = Call(checked_key(key), factory, checked_tags(tags, "tags"))
+        run = factory if ttl is UNSET else _living(factory, lifetime(ttl))
+        call = Call(checked_key(key), run, checked_tags(tags, "tags"))
         reader = self._reading()
         if reader is None or not reader.policy.is_enabled():
             self.home.count_bypass()
             return await past_the_cache(self.home.app(), key, factory, driver)
         return await reader.read(call, driver)
+
+
+def _living(factory: Callable[[], object], fresh: float) -> Callable[[], object]:
+    """Return *factory*, which makes a value that is fresh for so long, if it says nothing else."""
+
+    def made() -> object:
+        computation().fresh = fresh
+        return factory()
+
+    return made
 
 
 def checked_key(key: object) -> str:

@@ -96,16 +96,21 @@ class Store(Generic[T]):
         key: str,
         factory: Callable[[], Awaitable[T]] | Callable[[], T],
         *,
+        ttl: Duration | None = UNSET,
         tags: Iterable[str] = (),
     ) -> T:
         """
         Return the value, or compute and store it: once, however many ask at a time.
 
+        *ttl* is of what is computed; omitted it is the cache's own, None is for ever. A *factory*
+        that assigns `computation().ttl` has the last word.
+
         Raises:
+            InvalidDuration: A *ttl* that cannot be read.
             InvalidOption: *factory* cannot be called.
             NotSerializable: The value would not come back as it is.
         """
-        answer = await self._ops.get_or_set(ON_LOOP, key, factory, tags)
+        answer = await self._ops.get_or_set(ON_LOOP, key, factory, ttl, tags)
         return cast("T", answer.unwrap())
 
     async def get_many(self, *keys: str | Iterable[str]) -> dict[str, T]:
@@ -178,9 +183,17 @@ class SyncCache(Generic[T]):
         """Drop this cache's entries that have one of *tags*."""
         drive(self._ops.invalidate_tags(IN_THREAD, tags))
 
-    def get_or_set(self, key: str, factory: Callable[[], T], *, tags: Iterable[str] = ()) -> T:
-        """Return the value, or compute and store it, once."""
-        return cast("T", drive(self._ops.get_or_set(IN_THREAD, key, factory, tags)).unwrap())
+    def get_or_set(
+        self,
+        key: str,
+        factory: Callable[[], T],
+        *,
+        ttl: Duration | None = UNSET,
+        tags: Iterable[str] = (),
+    ) -> T:
+        """Return the value, or compute and store it, once; see `Store.get_or_set`."""
+        answer = drive(self._ops.get_or_set(IN_THREAD, key, factory, ttl, tags))
+        return cast("T", answer.unwrap())
 
     def get_many(self, *keys: str | Iterable[str]) -> dict[str, T]:
         """Return what there is of *keys*."""
