@@ -19,6 +19,7 @@ FLOORS = {
     "clock": 0,
     "durations": 0,
     "forks": 0,
+    "known": 0,
     "names": 0,
     # 1: pure values, no I/O and no await
     "entry": 1,

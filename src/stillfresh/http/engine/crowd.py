@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...computing.drivers import ON_LOOP
 from ...entry import Verdict, judge
+from ...known import Known
 from ...singleflight import tick
 
 if TYPE_CHECKING:
@@ -69,13 +70,11 @@ class Lately:
     """Keys of which something was seen lately."""
 
     def __init__(self) -> None:
-        self._until: dict[str, float] = {}
+        self._until: Known[str, float] = Known(MOST_NOTED)
 
     def note(self, key: str, until: float) -> None:
         """It holds for *key* until then."""
-        if len(self._until) >= MOST_NOTED:
-            self._until.clear()
-        self._until[key] = until
+        self._until.note(key, until)
 
     def holds(self, key: str, now: float) -> bool:
         """Tell whether it still does."""

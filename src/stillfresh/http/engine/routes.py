@@ -19,6 +19,7 @@ from ...events import log
 from ...keys.canonical import encode, encode_all
 from ...keys.patterns import compile_pattern
 from ...keys.templates import TagTemplate
+from ...known import Known
 from ...options import Policy
 from ...services.listed import Stats
 from ...sources.claims import Claim
@@ -172,8 +173,8 @@ class CachedRoute:
         given = policy.tags
         self._tags = [] if callable(given) else [TagTemplate(tag, names) for tag in sorted(given)]
         self.warned: set[str] = set()
-        self._searches: dict[tuple[str, bytes], SearchVariance] = {}
-        self._varies: dict[str, bytes | None] = {}
+        self._searches: Known[tuple[str, bytes], SearchVariance] = Known(MOST_URLS)
+        self._varies: Known[str, bytes | None] = Known(MOST_URLS)
 
     def tell_once(self, what: str) -> None:
         """Write one log line about this route and *what* is the matter."""
@@ -290,12 +291,10 @@ class CachedRoute:
         if not has(headers, b"no-vary-search"):
             return
         variance = no_vary_search(headers)
-        if len(self._searches) >= MOST_URLS:
-            self._searches.clear()
         if variance == WHOLE_QUERY:
             self._searches.pop((request.host, request.path), None)
         else:
-            self._searches[request.host, request.path] = variance
+            self._searches.note((request.host, request.path), variance)
 
     def learn_vary(self, name: str, code: int, headers: Headers) -> None:
         """
@@ -306,9 +305,7 @@ class CachedRoute:
         asks = callable(self.http_cache.etag) or self.http_cache.last_modified is not None
         if code != 200 or not asks:
             return
-        if len(self._varies) >= MOST_URLS:
-            self._varies.clear()
-        self._varies[name] = joined(headers, b"vary")
+        self._varies.note(name, joined(headers, b"vary"))
 
     def said_in_vary(self, name: str) -> bytes | None:
         """Return what the last response under a key has said in Vary."""

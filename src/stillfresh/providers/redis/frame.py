@@ -29,6 +29,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ...entry import Entry, Kind, Windows
+from ...known import Known
 from ..counters import is_counter
 from .names import packed, written
 
@@ -180,14 +181,11 @@ def _windows(lengths: bytes) -> tuple[Windows, int | None]:
         inf if ahead == _EVER else ahead / 1000,
     )
     life = None if fresh == _EVER else min(fresh + max(stale, keep), _LONGEST_MS)
-    if len(_known) >= _MOST_KNOWN:  # such as with jitter=
-        _known.clear()
-    _known[lengths] = windows, life
-    return windows, life
+    return _known.note(lengths, (windows, life))
 
 
-_known: dict[bytes, tuple[Windows, int | None]] = {}
-_MOST_KNOWN: Final = 1_000
+_MOST_KNOWN: Final = 1_000  # with jitter= there is no end to them
+_known: Known[bytes, tuple[Windows, int | None]] = Known(_MOST_KNOWN)
 _NO_TAGS: Final[frozenset[str]] = frozenset()
 
 
@@ -316,13 +314,10 @@ def _lateness(lengths: bytes) -> float:
     windows, _ = _known.get(lengths[:32]) or _windows(lengths[:32])
     fresh, *others = windows
     one = lengths[32:] == _NEITHER and others == [0.0, 0.0, inf]
-    if len(_late) >= _MOST_KNOWN:
-        _late.clear()
-    _late[lengths] = late = fresh / 100 if one and fresh >= _SHORT else -1.0
-    return late
+    return _late.note(lengths, fresh / 100 if one and fresh >= _SHORT else -1.0)
 
 
-_late: dict[bytes, float] = {}
+_late: Known[bytes, float] = Known(_MOST_KNOWN)
 _SHORT: Final = 1.0
 
 

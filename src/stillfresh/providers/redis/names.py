@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from ...errors import InvalidOption
+from ...known import Known
 
 if TYPE_CHECKING:
     from ...tags import Scope
@@ -51,7 +52,7 @@ class Names:
         self.leases = f"{prefix}:l:"
         self.tags = f"{prefix}:t:"
         self._fences = f"{prefix}:f:"
-        self._heads: dict[str, Head] = {}
+        self._heads: Known[str, Head] = Known(_MOST_HEADS)
         """What the names of values begin with, by namespace."""
 
     def value(self, address: Address) -> str:
@@ -62,10 +63,7 @@ class Names:
 
     def head(self, namespace: str) -> Head:
         """Return what the names of values in *namespace* begin with."""
-        if len(self._heads) >= _MOST_HEADS:
-            self._heads.clear()
-        self._heads[namespace] = head = Head(f"{self.values}{{{_short(namespace)}|")
-        return head
+        return self._heads.note(namespace, Head(f"{self.values}{{{_short(namespace)}|"))
 
     def lease(self, address: Address) -> str:
         """Return where its lease is."""

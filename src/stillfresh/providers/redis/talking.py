@@ -14,13 +14,14 @@ import os
 from asyncio import get_running_loop
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from weakref import WeakSet
 
 from ...clock import Clock
 from ...computing.drivers import drive
 from ...errors import InvalidOption, ProviderUnavailable
 from ...forks import free_in_child
+from ...known import Known
 from ..base import Refused
 from ..tier import Tiered
 from . import scripts
@@ -45,22 +46,10 @@ if TYPE_CHECKING:
     from .urls import Target
 
 BlockingWire: TypeAlias = "Lines | ClusterLines"
-K = TypeVar("K")
-V = TypeVar("V")
 
 LEFT_BEHIND: Final[list[object]] = []
 """Connections of a parent process: closing them is not the child's to do."""
 _MOST_REMEMBERED: Final = 10_000
-
-
-class Known(dict[K, V]):
-    """What was learned about keys; it only saves round trips, and is forgotten when full."""
-
-    def note(self, key: K, value: V) -> None:
-        """Remember *value*."""
-        if len(self) >= _MOST_REMEMBERED:
-            self.clear()
-        self[key] = value
 
 
 class Wires(NamedTuple):
@@ -113,13 +102,13 @@ class Talking(Tiered):
         self._starts = 0
         self._lock = free_in_child()
         self._wires: Wires | None = None
-        self._together: Known[tuple[str, tuple[str, ...]], Markers] = Known()
+        self._together: Known[tuple[str, tuple[str, ...]], Markers] = Known(_MOST_REMEMBERED)
         """The versions of tags that were asked for together."""
-        self.tags_seen: Known[Address, Markers] = Known()
+        self.tags_seen: Known[Address, Markers] = Known(_MOST_REMEMBERED)
         """Which tags an entry had when it was read: their versions are asked for with it."""
-        self._useless: Known[Address, bytes] = Known()
+        self._useless: Known[Address, bytes] = Known(_MOST_REMEMBERED)
         """The mark of what was read and is of no use: it is what the next acquire has seen."""
-        self._busy: Known[Address, tuple[bytes, bytes]] = Known()
+        self._busy: Known[Address, tuple[bytes, bytes]] = Known(_MOST_REMEMBERED)
         """The lease that was in the way, and the one before it that had ended without a value."""
         self._full = False
         self.clustered = self._target is not None and self._target.kind == "cluster"
