@@ -25,6 +25,7 @@ from .capture import BUFFER_BREAKERS, Capture, note_end
 from .cheap import asked_validators, spared
 from .exchange import ANSWERED, Answered, Exchange, exchange_here
 from .filling import Fill
+from .given import given_parts
 from .planning import Nobody, Plan, dresser, spared_head, undressed
 from .reading import Pass
 from .replies import answer, keep
@@ -75,6 +76,9 @@ class AtEndpoint:
             return None
         if exchange.filling is not None:
             if exchange.filling.route is route:
+                if exchange.url:  # a key without it was not made for this one
+                    self.readings.defer(exchange.filling)
+                    exchange.tainted = "something in front of the handler has rewritten the URL"
                 return None
             self.readings.defer(exchange.filling)
             if not exchange.may_change_hands or capture.status:  # somebody has answered already
@@ -104,7 +108,7 @@ class AtEndpoint:
             return None
         if not route.kept:
             return await self._conditional(exchange, capture, plan)
-        if route.early and not body:
+        if route.early and not (body or exchange.url):
             self.readings.learn_route(plan)
         return await self._read(exchange, capture, plan)
 
@@ -128,8 +132,8 @@ class AtEndpoint:
         asked = request_verdict.ask(request, route.http_cache, pure=route.pure)
         try:
             text = route.parameters.text(values)
-            results = route.parameters.results_text
-            extra = [*([] if route.early else results(values, exchange.watched)), *body]
+            given = [] if route.early else given_parts(exchange, route.parameters, values)
+            extra = [*given, *body, *exchange.url]
             return Plan(route, request, asked, text, values, scope=exchange.scope, extra=extra)
         except Nobody:
             return ""
@@ -231,7 +235,7 @@ class AtEndpoint:
         else:
             capture.ear = ear
         keyed = 0 if method == "GET" else fill.plan.route.http_cache.max_body
-        exchange = Exchange(self, request, inner, filling=fill.plan, keyed=keyed)
+        exchange = Exchange(self, request, inner, outer=scope, filling=fill.plan, keyed=keyed)
         exchange.may_change_hands = capture.ear is not None and not conditions and not keyed
         fill.exchange = exchange
         exchange.capture = capture

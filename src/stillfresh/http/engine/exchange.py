@@ -11,7 +11,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .read_fields import HARMLESS, NOTED, OF_ONE
-from .scope import is_routed
+from .rewritten import rewritten
+from .scope import is_routed, lines_of
 from .standins import answering, explained
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Exchange:
         """The arguments that note it."""
         self.given: Scope | None = None
         """What the endpoint was given, None where nobody knows: a middleware hands on a copy."""
+        self.url: list[bytes] = []
+        """What that one has of a URL which is not the client's, as parts of a key."""
         self.tainted = ""
         """Why the response may be for this client alone."""
         self.drops: list[Callable[[], Awaitable[None]]] = []
@@ -111,6 +114,7 @@ class Exchange:
         if given is None and is_routed(self.scope):
             given = self.scope
         self.given = given
+        self.url = rewritten(self.outer, given)
 
     def raised(self, error: Exception, cache: HttpCache) -> None:
         """See that no page of the application's own for *error* is kept: nobody watches it."""
@@ -133,6 +137,10 @@ class Exchange:
         allowed = HARMLESS | {name.decode("latin-1") for name in (*vary, *route.parameters.headers)}
         if cache.per is not None:
             allowed |= OF_ONE
+        named = {name.decode("latin-1") for name in vary} | self.selecting
+        for read in sorted(self.reads & named):
+            if self._is_changed(read.encode("latin-1", "replace")):
+                return f"the handler reads {read!r}, which something in front of it has changed"
         cookies = {f"cookie {name.decode('latin-1')}" for name in cache.vary_cookies}
         for read in sorted(self.reads - allowed - cookies - self.selecting):
             if read.startswith("cookie ") and (cache.per is not None or "cookie" in allowed):
@@ -141,6 +149,11 @@ class Exchange:
                 continue
             return f"the handler reads {read!r} of the request, which is not in the key"
         return ""
+
+    def _is_changed(self, name: bytes) -> bool:
+        """Tell whether the endpoint sees another field than the one that is in the key."""
+        given = self.given
+        return given is not None and lines_of(given, name) != lines_of(self.outer, name)
 
 
 exchange_here: ContextVar[Exchange | None] = ContextVar("stillfresh_exchange", default=None)

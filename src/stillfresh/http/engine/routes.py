@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ...computing.calls import Told
 from ...computing.drivers import ON_LOOP
-from ...errors import UnstableArgument
 from ...events import log
-from ...keys.canonical import encode, encode_all
+from ...keys.canonical import encode_all
 from ...keys.patterns import compile_pattern
 from ...keys.templates import TagTemplate
 from ...known import Known
@@ -32,7 +31,7 @@ from .crowd import Refreshes
 from .stored import FRAMES, Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextvars import Context
 
     from ...app import App
@@ -101,32 +100,6 @@ class Parameters:
             UnstableArgument: One has no stable place in a key.
         """
         return encode_all([values[name] for name in self.names], self.names)
-
-    def results_text(self, values: Mapping[str, object], watched: Collection[str]) -> list[bytes]:
-        """
-        Return parts of a key: what dependencies have given the handler. *watched* are arguments
-        that remember what is read of them.
-
-        Raises:
-            UnstableArgument: One comes from the request, and has no stable text.
-        """
-        parts: list[bytes] = []
-        for name, reads_request in self.results:
-            if name not in values or name in watched:
-                continue
-            try:
-                text = f"{name}={encode(values[name], name)}"
-            except UnstableArgument as error:
-                if reads_request:
-                    msg = (
-                        f"the argument {name!r} comes from the request, and has no stable place in "
-                        f"a key ({error}). Say public=True if everybody gets the same, or "
-                        "per= whose response it is."
-                    )
-                    raise UnstableArgument(msg, values[name]) from None
-            else:
-                parts.append(text.encode("utf-8", "surrogatepass"))
-        return parts
 
     def given(self, arguments: Mapping[str, object]) -> dict[str, object]:
         """

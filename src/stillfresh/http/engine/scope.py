@@ -90,6 +90,11 @@ def watched_object(scope: Scope, reads: set[str]) -> Any:
     return WatchedRequest(request, reads)
 
 
+def lines_of(scope: Scope, name: bytes) -> list[bytes]:
+    """Return the value of each line of the field *name*, as they came."""
+    return [value for key, value in scope["headers"] if key == name]
+
+
 def is_routed(scope: Scope) -> bool:
     """Tell whether FastAPI or Litestar has noted in *scope* itself which route answers."""
     noted = getattr(scope.get("route"), "dependant", None)
