@@ -296,8 +296,10 @@ class Decorated:
         if is_litestar(exchange.scope):
             exchange.at(watch_litestar(exchange.reads, values))
         elif "starlette.requests" in sys.modules:
-            from .engine.taint import watched
+            from .engine.taint import kept_on_self, watched
 
+            if self.policy.per is None:
+                exchange.own = kept_on_self(values)
             exchange.at(watched(exchange.reads, values))
         exchange.watched = {name for name, value in values.items() if value is not before[name]}
 

@@ -323,7 +323,7 @@ def _plan(kind: type) -> _Encoder | None:
     base = next((base for base in kind.__mro__ if base in _EXACT), None)
     if base is not None:
         return _by_base(path, base)
-    names = _field_names(kind)
+    names = field_names(kind)
     return None if names is None else _by_fields(path, names, is_model=_is_model(kind))
 
 
@@ -340,8 +340,8 @@ def _name(text: str) -> str:
     return text if text.isidentifier() else _str(text, 0)
 
 
-def _field_names(kind: type) -> tuple[str, ...] | None:
-    """The fields of a dataclass, or of a pydantic, msgspec or attrs class; else None."""
+def field_names(kind: type) -> tuple[str, ...] | None:
+    """Return the fields of a dataclass, or of a pydantic, msgspec or attrs class; else None."""
     # Any: none of these libraries is imported to know its types.
     if _is_model(kind):
         return tuple(cast("Any", kind).model_fields)

@@ -97,6 +97,8 @@ class Exchange:
         """What the endpoint was given, None where nobody knows: a middleware hands on a copy."""
         self.url: list[bytes] = []
         """What that one has of a URL which is not the client's, as parts of a key."""
+        self.own: dict[str, object] = {}
+        """What the class of the endpoint keeps on `self` for this request."""
         self.tainted = ""
         """Why the response may be for this client alone."""
         self.drops: list[Callable[[], Awaitable[None]]] = []

@@ -2,18 +2,20 @@
 What a handler is given that was made of the request: it is in the key by its value.
 
 Whatever has no stable text keeps the response from being stored, unless nothing of the request
-can be in it.
+can be in it. Where an object holds more than its fields, that counts as well: an attribute that
+was set by hand, a cached property, the private attributes of a model.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import UnstableArgument
-from ...keys.canonical import encode
+from ...keys.canonical import encode, field_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from .exchange import Exchange
     from .routes import Parameters
@@ -23,7 +25,8 @@ def given_parts(
     exchange: Exchange, parameters: Parameters, values: Mapping[str, object]
 ) -> list[bytes]:
     """
-    Return parts of a key: what dependencies have given the handler among its *values*.
+    Return parts of a key: what dependencies have given the handler among its *values*, and what
+    the class of an endpoint keeps for this request.
 
     Raises:
         UnstableArgument: One comes from the request, and has no stable text.
@@ -33,12 +36,17 @@ def given_parts(
         if name in values and name not in exchange.watched:
             # Without the scope nobody knows of which URL it was made; see `rewritten`.
             parts += _parts(name, values[name], strict=reads_request or exchange.given is None)
+    for name, value in exchange.own.items():
+        parts += _parts(f"self.{name}", value, strict=True)
     return parts
 
 
 def _parts(name: str, value: object, *, strict: bool) -> list[bytes]:
     try:
-        return [f"{name}={encode(value, name)}".encode("utf-8", "surrogatepass")]
+        parts = [f"{name}={encode(value, name)}".encode("utf-8", "surrogatepass")]
+        for way, unnamed in _beyond(value, name):
+            parts += _parts(way, unnamed, strict=strict)
+        return parts  # noqa: TRY300  # an argument that is refused inside says so by itself
     except UnstableArgument as error:
         if not strict:
             return []
@@ -47,3 +55,43 @@ def _parts(name: str, value: object, *, strict: bool) -> list[bytes]:
             f"({error}). Say public=True if everybody gets the same, or per= whose response it is."
         )
         raise UnstableArgument(msg, value) from None
+
+
+_OF_LIBRARIES: Final = frozenset({"_sa_instance_state", "__weakref__"})
+"""What libraries note in objects for themselves; it speaks of the object, and not of a client."""
+
+
+def _beyond(value: Any, name: str) -> Iterator[tuple[str, object]]:
+    """Yield what the objects in *value* hold beyond their fields, with the way there."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _beyond(key, f"{name}'s key")
+            yield from _beyond(item, f"{name}[{key!r}]")
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from _beyond(item, f"{name}[]")
+    elif not isinstance(value, Enum):
+        yield from _beyond_fields(value, name)
+
+
+def _beyond_fields(value: Any, name: str) -> Iterator[tuple[str, object]]:
+    fields = field_names(type(value))
+    if fields is None or hasattr(type(value), "__cache_key__"):
+        return
+    for field in fields:
+        yield from _beyond(getattr(value, field), f"{name}.{field}")
+    held: dict[str, object] = {**getattr(value, "__dict__", {})}
+    for kind in type(value).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            if not slot.startswith("__") and hasattr(value, slot):
+                held[slot] = getattr(value, slot)
+    held |= getattr(value, "__pydantic_private__", None) or {}
+    for attribute in sorted(held.keys() - set(fields) - _OF_LIBRARIES):
+        yield f"{name}.{attribute}", held[attribute]
+    more: dict[str, object] = getattr(value, "__pydantic_extra__", None) or {}
+    for attribute, item in more.items():
+        yield from _beyond(item, f"{name}.{attribute}")
+    given: set[str] | None = getattr(value, "__pydantic_fields_set__", None)
+    if given is not None:  # exclude_unset leaves the others out
+        yield f"{name} was given", sorted(given)

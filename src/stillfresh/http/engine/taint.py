@@ -260,6 +260,20 @@ class WatchedRequest(Request):
         return super().state
 
 
+_OF_ENDPOINTS: Final = frozenset({"scope", "receive", "send"})
+
+
+def kept_on_self(values: Mapping[str, object]) -> dict[str, object]:
+    """Return what a class-based endpoint keeps beside the request, as `dispatch` may."""
+    return {
+        name: kept
+        for value in values.values()
+        if isinstance(value, HTTPEndpoint)
+        for name, kept in vars(value).items()
+        if name not in _OF_ENDPOINTS
+    }
+
+
 def watched(reads: set[str], values: dict[str, Any]) -> Scope | None:
     """
     Let a handler that is given the request be given one that remembers what is read.
