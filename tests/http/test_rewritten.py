@@ -152,7 +152,9 @@ async def test_what_a_mount_notes_is_no_rewriting(lab, inside):
         client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
         for _ in range(2):
             assert (await client("/shop/page", ANN)).status == 200
-        assert client.app.engine.shortcuts.ready(client.scope("GET", "/shop/page", ANN)) is not None
+        assert (
+            client.app.engine.short_ways.ready(client.scope("GET", "/shop/page", ANN)) is not None
+        )
 
 
 class Pager:
