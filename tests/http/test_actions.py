@@ -132,6 +132,30 @@ async def test_head_is_there_for_each_get(http):
     assert (await http.head("/products")).status_code == 405
 
 
+async def test_a_method_that_is_not_there_is_told_which_ones_are(lab):
+    """HEAD stands beside GET, and what other actions of the path take."""
+
+    class Api:
+        @action("/things/{number}", cache="1 minute")
+        async def read(self, number: int) -> int:
+            return number
+
+        @action("/things/{name}", method="PUT")
+        async def write(self, name: str) -> str:
+            return name
+
+        @action("/things", method="POST")
+        async def add(self) -> str:
+            return "added"
+
+    async with App(Api) as app:
+        ask = lab.Client(app)
+        answer = await ask("/things/1", method="DELETE")
+        assert (answer.status, answer.get("allow")) == (405, "GET, HEAD, PUT")
+        answer = await ask("/things", method="HEAD")
+        assert (answer.status, answer.get("allow")) == (405, "POST")
+
+
 async def test_openapi_has_the_parameters(app, http):
     """The schema is that of FastAPI, without `self` and without a second entry for HEAD."""
     schema = (await http.get("/openapi.json")).json()

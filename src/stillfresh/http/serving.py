@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import msgspec
 from fastapi import FastAPI, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import FastAPIError
+from fastapi.exceptions import FastAPIError, HTTPException
+from fastapi.routing import APIRoute
+from starlette.routing import Match
 
 from ..app import current_app
 from ..errors import InvalidOption
@@ -51,6 +53,19 @@ class Registered:
         self.cached: CachedRoute | None = None
         self.drops: list[Drop] | None = None
         """What its success drops; None before all actions are known."""
+
+
+class _Route(APIRoute):
+    """An action; who asks with another method is told all that its path takes (RFC 9110 10.2.1)."""
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.methods and scope["method"] not in self.methods:
+            allowed: set[str] = set()
+            for route in scope["app"].routes:
+                if route.matches(scope)[0] is not Match.NONE:
+                    allowed |= getattr(route, "methods", None) or set()
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(allowed))})
+        await super().handle(scope, receive, send)
 
 
 class AppServer:
@@ -144,6 +159,8 @@ class AppServer:
             )
         endpoint = self._endpoint(kind, name, registered)
         router = self.http.router
+        if router.route_class is APIRoute:
+            options.setdefault("route_class_override", _Route)
         try:
             router.add_api_route(declared.path, endpoint, methods=[declared.method], **options)
         except FastAPIError as error:
