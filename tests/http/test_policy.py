@@ -28,11 +28,11 @@ def test_without_options_it_is_five_minutes_and_fails_closed():
     assert policy.methods == {"GET"}
     assert policy.etag == "weak"
     assert policy.request_directives == "ignore"
-    assert policy.targets == (b"stillfresh-cache-control",)
+    assert policy.targeted == (b"stillfresh-cache-control",)
     assert policy.max_variants == 64
     assert policy.max_body == 1024**2
     assert not any((policy.public, policy.ranges, policy.stale, policy.stale_if_error))
-    assert not any((policy.head_fills, policy.heuristics, policy.negative, policy.personal))
+    assert not any((policy.head_fills, policy.heuristics, policy.negative_ttl, policy.personal))
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_options_are_prepared_for_requests():
     assert policy.is_known_host(b"a.example.com")
     assert not policy.is_known_host(b"a.example.org")
     assert policy.is_ignored_parameter(b"utm_x")
-    assert policy.negative == {404: 5, 410: 60}
+    assert policy.negative_ttl == {404: 5, 410: 60}
     assert policy.methods == {"GET", "QUERY"}
-    assert policy.targets == (b"cdn-cache-control",)
+    assert policy.targeted == (b"cdn-cache-control",)
     assert policy.client_max_age == 0
-    assert policy.normalizers[b"accept-language"](b"EN") == b"en"
-    assert policy.stripped_cookies == {b"x"}
+    assert policy.normalize[b"accept-language"](b"EN") == b"en"
+    assert policy.strip_set_cookie == {b"x"}
     assert policy.etag == "weak"
     assert policy.must_ask
 
@@ -81,7 +81,7 @@ def test_options_are_prepared_for_requests():
 def test_a_whole_app_has_no_lifetime_of_its_own():
     """http-rules.md B1: only what the application marks is fresh."""
     safe, rfc = HttpCache.for_app("safe"), HttpCache.for_app("rfc")
-    assert safe.fresh is rfc.fresh is None
+    assert all((safe.for_whole_app, rfc.for_whole_app, not HttpCache(None).for_whole_app))
     assert (safe.heuristics, rfc.heuristics) == (False, True)
     assert 302 in rfc.statuses
     assert not {206, 304} & rfc.statuses
@@ -92,7 +92,7 @@ def test_a_whole_app_has_no_lifetime_of_its_own():
 def test_a_whole_app_takes_the_options_of_routes():
     """What is given goes before what the profile says; a ttl is a route's."""
     policy = HttpCache.for_app("rfc", targeted=["X"], heuristics=False, ranges=False)
-    assert policy.targets == (b"x",)
+    assert policy.targeted == (b"x",)
     assert not policy.heuristics
     assert not policy.ranges
     assert policy.etag == "off"

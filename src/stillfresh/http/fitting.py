@@ -24,7 +24,7 @@ def of_a_route(policy: HttpCache) -> HttpCache:
 
     One of a whole application is asked before guards: there a response says itself whose it is.
     """
-    if policy.fresh is None:
+    if policy.for_whole_app:
         msg = (
             f"{policy!r}: this is for HttpCacheMiddleware(policy=...), for a whole application. "
             "On a route write HttpCache('30 seconds', ...)."
@@ -91,7 +91,7 @@ def of_whole_app(profile: Profile | None, policy: object) -> HttpCache:
             f"Write policy=HttpCache.for_app({profile!r}, ...) alone."
         )
         raise InvalidOption(msg)
-    if not isinstance(policy, HttpCache) or policy.fresh is not None:
+    if not isinstance(policy, HttpCache) or not policy.for_whole_app:
         msg = (
             f"policy={policy!r}: expected what a whole application gets, where nothing is fresh "
             "that it does not mark itself. Write HttpCache.for_app('safe', ...); a ttl is for "

@@ -159,6 +159,7 @@ class HttpCache:
         "emit_groups",
         "etag",
         "fail_closed",
+        "for_whole_app",
         "fresh",
         "head_fills",
         "heuristics",
@@ -179,9 +180,9 @@ class HttpCache:
         "methods",
         "min_uses",
         "must_revalidate",
-        "negative",
+        "negative_ttl",
         "no_transform",
-        "normalizers",
+        "normalize",
         "own_fields",
         "per",
         "precompress",
@@ -198,9 +199,9 @@ class HttpCache:
         "statuses",
         "store_nonces",
         "stream",
-        "stripped_cookies",
+        "strip_set_cookie",
         "tags",
-        "targets",
+        "targeted",
         "trust_forwarded",
         "trusted",
         "unsafe_drops",
@@ -267,8 +268,10 @@ class HttpCache:
     ) -> None:
         checks.nothing_else(type(self), unnamed, unknown)
         self.profile: Profile = "safe"
-        self.fresh: float | None = lifetime(ttl)
-        """Seconds; None in a profile of a whole application: only what it marks is fresh."""
+        self.for_whole_app = False
+        """Nothing is fresh but what the application marks itself, and it is asked before guards."""
+        self.fresh = lifetime(ttl)
+        """Seconds; `inf` for ever."""
         self.heuristics = False
         self.public = a_bool(public, "public")
         self.per = a_function(per, "per", "lambda request: getattr(request.state, 'user_id', None)")
@@ -289,7 +292,7 @@ class HttpCache:
             checks.some_texts(ignore_cookies, "ignore_cookies", "_ga*")
         )
         self.key = a_function(key, "key", "lambda request: request.headers.get('x-tenant', '')")
-        self.negative = checks.some_negatives(negative_ttl)
+        self.negative_ttl = checks.some_negatives(negative_ttl)
         self.statuses = checks.some_statuses(statuses)
         self.jitter = a_fraction(jitter, "jitter")
         self.cdn_ttl = checks.a_lifetime(cdn_ttl, "cdn_ttl")
@@ -317,7 +320,7 @@ class HttpCache:
         self.unsafe_drops = a_bool(unsafe_drops, "unsafe_drops")
         self.precompress = checks.some_codings(precompress)
         self.hop_by_hop = frozenset(checks.some_fields(hop_by_hop, "hop_by_hop", "X-Request-Id"))
-        self.stripped_cookies = frozenset(
+        self.strip_set_cookie = frozenset(
             name.encode() for name in checks.some_texts(strip_set_cookie, "strip_set_cookie", "x")
         )
         self.host_in_key = a_bool(host_in_key, "host_in_key")
@@ -327,11 +330,11 @@ class HttpCache:
             checks.some_texts(ignore_query, "ignore_query", "utm_*")
         )
         self.sort_query = a_bool(sort_query, "sort_query")
-        self.normalizers = {**COMMON_NORMALIZERS, **checks.some_normalizers(normalize)}
+        self.normalize = {**COMMON_NORMALIZERS, **checks.some_normalizers(normalize)}
         self.max_variants = a_number(max_variants, "max_variants")
         self.max_entries = a_number(max_entries, "max_entries")
-        self.targets = checks.some_fields(targeted, "targeted", "CDN-Cache-Control")
-        self.own_fields = frozenset(self.targets) - {CDN_TARGET}
+        self.targeted = checks.some_fields(targeted, "targeted", "CDN-Cache-Control")
+        self.own_fields = frozenset(self.targeted) - {CDN_TARGET}
         """Speak to this cache alone, and are not sent on."""
         self.max_body = a_number(max_body, "max_body", 0, "bytes")
         self.max_header_bytes = a_number(max_header_bytes, "max_header_bytes", 1, "bytes")
@@ -347,7 +350,7 @@ class HttpCache:
             _WITH_BODIES.add(self)
 
     def __repr__(self) -> str:
-        if self.fresh is None:
+        if self.for_whole_app:
             return f"HttpCache(profile={self.profile!r})"
         return f"HttpCache(ttl={None if self.fresh == float('inf') else self.fresh!r})"
 
@@ -381,14 +384,14 @@ class HttpCache:
                     "routes only that say otherwise. Write it there, with @http_cache."
                 )
                 raise InvalidOption(msg)
-        policy.fresh = None
+        policy.for_whole_app, policy.fresh = True, 0.0
         policy.profile = profile
         policy.heuristics = (
             profile == "rfc" if heuristics is None else a_bool(heuristics, "heuristics")
         )
         if profile == "rfc":
             own = checks.some_normalizers(options.get("normalize"))
-            policy.normalizers = {**LOOSE_NORMALIZERS, **own}
+            policy.normalize = {**LOOSE_NORMALIZERS, **own}
         return policy
 
     @property
@@ -397,7 +400,7 @@ class HttpCache:
         return self.per is not None or bool(self.vary_cookies)
 
     @property
-    def patience(self) -> float:
+    def longest_wait(self) -> float:
         """Seconds to wait for a response that somebody else is having made."""
         if not self.collapsed_forwarding:
             return 0.0

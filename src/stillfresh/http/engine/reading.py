@@ -219,7 +219,7 @@ class Readings:
     def _call(self, plan: Plan, fill: Fill, names: tuple[bytes, ...]) -> Call:
         text = plan.key
         if names:
-            normalizers = plan.route.http_cache.normalizers
+            normalizers = plan.route.http_cache.normalize
             variant = key.variant(names, plan.request.headers, normalizers)
             text = f"{text}|{variant}"
             learnt = self._learnt.get(plan.key)
@@ -270,7 +270,9 @@ class Readings:
             old = await read_stale(reader, call)
             if old is not None:
                 return old
-        answered = await read_patiently(reader, call, cache.patience, lambda: fill.led is not None)
+        answered = await read_patiently(
+            reader, call, cache.longest_wait, lambda: fill.led is not None
+        )
         refreshes.note(call)
         return answered
 
@@ -356,13 +358,13 @@ class Readings:
         learnt = self._learnt.get(plan.key)
         if learnt is None:
             return ()
-        variant = key.variant(learnt.names, plan.request.headers, plan.route.http_cache.normalizers)
+        variant = key.variant(learnt.names, plan.request.headers, plan.route.http_cache.normalize)
         return () if variant == learnt.first else learnt.names
 
     def _fits(self, plan: Plan, value: Stored) -> bool:
         if not value.vary:
             return True
-        normalizers = plan.route.http_cache.normalizers
+        normalizers = plan.route.http_cache.normalize
         return key.variant(value.vary, plan.request.headers, normalizers) == value.variant
 
     def _learn(self, plan: Plan, value: Stored, names: tuple[bytes, ...], now: float) -> None:

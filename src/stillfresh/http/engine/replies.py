@@ -86,7 +86,7 @@ def keep(
         after_error=verdict.error,
         open=verdict.open,
         vary=verdict.vary,
-        variant=key.variant(verdict.vary, request.headers, policy.normalizers),
+        variant=key.variant(verdict.vary, request.headers, policy.normalize),
         own_tag=own,
         after_raise=verdict.raised,
         codings=codings,

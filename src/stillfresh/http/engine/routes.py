@@ -135,9 +135,9 @@ class CachedRoute:
         """False for a route that only answers conditions."""
         # How the path sees it; what the user wrote is `cache`.
         self.policy = Policy(
-            fresh=max(1.0, policy.fresh or 0.0),
+            fresh=max(1.0, policy.fresh),
             keep=inf,
-            patience=policy.patience,
+            patience=policy.longest_wait,
             errors=_may_serve_old,
             returns=Stored,
         )
@@ -157,7 +157,7 @@ class CachedRoute:
 
     def tell_of_credentials(self) -> None:
         """Say what to write where requests with Authorization are to be cached (A5)."""
-        if self.http_cache.fresh is not None:
+        if not self.http_cache.for_whole_app:
             self.tell_once(
                 "requests with Authorization go past the cache. Say public=True if everybody gets "
                 "the same, or per= whose response it is"
@@ -213,19 +213,19 @@ class CachedRoute:
     @property
     def early(self) -> bool:
         """The cache may answer before routing, guards and dependencies."""
-        if self.http_cache.fresh is None:  # of a whole application
+        if self.http_cache.for_whole_app:
             return True
         return self.http_cache.public or (self.pure and self.http_cache.per is None)
 
     @property
     def is_wary(self) -> bool:
         """The handler is not known, so a cookie may change its answer (http-rules.md A6)."""
-        return self.http_cache.fresh is None and self.http_cache.profile == "safe"
+        return self.http_cache.for_whole_app and self.http_cache.profile == "safe"
 
     @property
     def trusts_context(self) -> bool:
         """It is answered early as long as nothing around the application knows who asks."""
-        return self.http_cache.fresh is not None and not self.http_cache.public
+        return not self.http_cache.for_whole_app and not self.http_cache.public
 
     # Keys and tags
 

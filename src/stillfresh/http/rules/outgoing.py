@@ -107,10 +107,10 @@ def control_fields(
         if (policy.per is not None or policy.private) and not _says_whose(headers):
             added.append((b"cache-control", b"private"))
         return tuple(added)
-    if policy.fresh is None:
+    if policy.for_whole_app:
         return tuple(added)
     if not verdict.store:
-        if verdict.private and (status in policy.statuses or status in policy.negative):
+        if verdict.private and (status in policy.statuses or status in policy.negative_ttl):
             added.append((b"cache-control", PERSONAL))
         return tuple(added)
     public = (policy.public or pure) and not (policy.personal or policy.private)
@@ -121,7 +121,7 @@ def control_fields(
         (
             b"cache-control",
             _control(
-                min(verdict.lifetime, policy.negative.get(status, policy.fresh)),
+                min(verdict.lifetime, policy.negative_ttl.get(status, policy.fresh)),
                 policy,
                 public=public,
                 ask=invalidated or policy.must_ask,

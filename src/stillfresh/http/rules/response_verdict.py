@@ -93,7 +93,7 @@ def failed(status: int) -> bool:
 
 def never_stale(headers: Headers, policy: HttpCache) -> bool:
     """Tell whether a response forbids that it is ever used stale."""
-    said = control(headers, policy.targets)
+    said = control(headers, policy.targeted)
     return any(said.has(name) for name in _ASKED_FIRST)
 
 
@@ -115,7 +115,7 @@ def judge_response(
     status, headers = response.status, response.headers
     if not asked.store:
         return ResponseVerdict(store=False, why=asked.detail, private=asked.reason == b"bypass")
-    said = control(headers, policy.targets)
+    said = control(headers, policy.targeted)
     why = _forbidden(status, said) or _endless(headers)
     if why:
         return ResponseVerdict(store=False, why=why, private=said.has(b"private"))
@@ -197,7 +197,7 @@ def _endless(headers: Headers) -> str:
 def _unsafe(headers: Headers, names: tuple[bytes, ...], policy: HttpCache) -> str:
     """Return why the profile `safe` does not store it, "" if it does."""
     for line in values(headers, b"set-cookie"):  # A7
-        if line.partition(b"=")[0].strip(OWS) not in policy.stripped_cookies:
+        if line.partition(b"=")[0].strip(OWS) not in policy.strip_set_cookie:
             return "Set-Cookie"
     if policy.per is None and not _PERSONAL.isdisjoint(names):  # A9
         return "Vary: Cookie or Authorization"
@@ -224,7 +224,7 @@ def _lifetime(
 ) -> tuple[float | None, bool]:
     """Return the freshness lifetime, None if it is not to be stored; and whether it says so."""
     status, headers = response.status, response.headers
-    negative = policy.negative.get(status)
+    negative = policy.negative_ttl.get(status)
     if status not in policy.statuses and negative is None:
         return None, False
     if said.has(b"no-cache"):
@@ -234,11 +234,15 @@ def _lifetime(
         return float(explicit), True
     if said.directives.broken:
         return 0.0, False
-    granted = policy.fresh if negative is None else negative
-    if granted is None and policy.heuristics:
-        granted = heuristic_lifetime(status, headers, said, received)
-        if granted is None and has_validator(headers):
-            granted = 0.0  # asked about at each use, as if it said no-cache
+    if negative is not None:
+        return negative, False
+    if not policy.for_whole_app:
+        return policy.fresh, False
+    if not policy.heuristics:
+        return None, False
+    granted = heuristic_lifetime(status, headers, said, received)
+    if granted is None and has_validator(headers):
+        granted = 0.0  # asked about at each use, as if it said no-cache
     return granted, False
 
 
