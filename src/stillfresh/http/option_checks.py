@@ -12,6 +12,7 @@ from ..options import a_function
 from ..tags import checked_tags
 from .codings import CODINGS, compressor
 from .rules.fields import TOKEN
+from .rules.unsafe import is_unsafe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -119,6 +120,17 @@ def some_methods(value: object) -> frozenset[str]:
             )
             raise InvalidOption(msg)
     return given | {"GET"}
+
+
+def only_safe(methods: Iterable[str]) -> None:
+    """See that none of *methods* may change something: for a whole application."""
+    for method in methods:
+        if is_unsafe(method):
+            msg = (
+                f"methods: a {method} may change something, so responses to it are kept on "
+                "routes only that say otherwise. Write it there, with @http_cache."
+            )
+            raise InvalidOption(msg)
 
 
 _NEVER = frozenset({"CONNECT", "DELETE", "HEAD", "OPTIONS", "PATCH", "PUT", "TRACE"})

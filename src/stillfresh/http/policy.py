@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Never
-from weakref import WeakSet
 
 from ..errors import InvalidOption
 from ..options import FIVE_MINUTES, a_bool, a_fraction, a_function, a_number, a_window, lifetime
 from . import option_checks as checks
 from .contradictions import contradiction
-from .profiles import OF_PROFILE, SAFE_STATUSES, Profile
+from .keyed_bodies import note_methods
+from .profiles import SAFE_STATUSES, Profile, of_profile
 from .rules.freshness import CDN_TARGET
 from .rules.key import COMMON_NORMALIZERS, LOOSE_NORMALIZERS, name_matcher
-from .rules.unsafe import is_unsafe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -346,8 +345,7 @@ class HttpCache:
         why = contradiction(self)
         if why:
             raise InvalidOption(why)
-        if len(self.methods) > 1:
-            _WITH_BODIES.add(self)
+        note_methods(self)
 
     def __repr__(self) -> str:
         if self.for_whole_app:
@@ -369,21 +367,8 @@ class HttpCache:
             InvalidOption: There is no such profile, or it takes no `ttl`; else as `HttpCache`.
         """
         profile = checks.a_choice(profile, "profile", ("safe", "rfc"))
-        given: dict[str, Any] = {**OF_PROFILE[profile], **options}
-        if "ttl" in given:
-            msg = (
-                f"ttl={given['ttl']!r}: a whole application marks what is fresh itself, with "
-                "Cache-Control. Write @http_cache on the routes that need a ttl."
-            )
-            raise InvalidOption(msg)
-        policy = cls(**given)
-        for method in policy.methods:
-            if is_unsafe(method):
-                msg = (
-                    f"methods: a {method} may change something, so responses to it are kept on "
-                    "routes only that say otherwise. Write it there, with @http_cache."
-                )
-                raise InvalidOption(msg)
+        policy = cls(**of_profile(profile, options))
+        checks.only_safe(policy.methods)
         policy.for_whole_app, policy.fresh = True, 0.0
         policy.profile = profile
         policy.heuristics = (
@@ -410,11 +395,3 @@ class HttpCache:
     def must_ask(self) -> bool:
         """Something can invalidate a response: clients have to ask before they use it again."""
         return callable(self.tags) or bool(self.tags)
-
-
-_WITH_BODIES: WeakSet[HttpCache] = WeakSet()
-
-
-def longest_keyed(method: str) -> int:
-    """Return bytes of the longest body that is part of a key on some route, 0 if none is."""
-    return max((one.max_body for one in _WITH_BODIES if method in one.methods), default=0)

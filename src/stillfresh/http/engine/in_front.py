@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...events import log
-from ..policy import longest_keyed
+from ..keyed_bodies import longest_keyed
 from ..rules import outgoing, request_verdict
 from ..rules.fields import members
 from ..rules.message import Response, has, joined, without
