@@ -124,10 +124,10 @@ class Gated(RedisCacheProvider):
             await self.gate()
         return await super().ask(*commands)
 
-    async def ask_as(self, make):
+    async def ask_as(self, commands):
         if self.gate is not None:
             await self.gate()
-        return await super().ask_as(make)
+        return await super().ask_as(commands)
 
 
 @pytest.fixture

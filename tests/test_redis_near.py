@@ -250,15 +250,16 @@ async def test_what_was_read_before_a_change_arrived_does_not_outlive_it(app, mo
     monkeypatch.setattr(Listener, "pushed", lambda *_: None)
     service, provider = app.get(Service), app.get(CacheProvider)
     old = await warm(service.f)
-    ask = provider.ask_as
+    ask = provider.ask
 
-    async def ask_later(make):
-        monkeypatch.setattr(provider, "ask_as", ask)
+    async def ask_later(*commands):
+        monkeypatch.setattr(provider, "ask", ask)
         assert await warm(service.f) == old
-        return await ask(make)
+        return await ask(*commands)
 
-    monkeypatch.setattr(provider, "ask_as", ask_later)
+    monkeypatch.setattr(provider, "ask", ask_later)
     await service.f.invalidate()
+    assert provider.ask == ask
     assert await service.f() != old
 
 

@@ -227,7 +227,7 @@ async def test_a_put_whose_second_trip_arrives_late_writes_nothing(proxy, far, n
             proxy.requests.clear()
 
     far.ask = lambda *commands: (hold_the_second(), ask(*commands))[1]
-    far.ask_as = lambda make: (hold_the_second(), ask_as(make))[1]
+    far.ask_as = lambda commands: (hold_the_second(), ask_as(commands))[1]
     with pytest.raises(ProviderUnavailable):
         await far.put([(K, entry(b"old"))])
     if change == "put":

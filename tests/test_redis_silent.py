@@ -9,7 +9,7 @@ from conftest import Proxy
 
 from stillfresh import ProviderUnavailable
 from stillfresh.providers.redis.client import Server
-from stillfresh.providers.redis.threads import Lines, talk_all
+from stillfresh.providers.redis.lines import Lines, talk_all
 
 GET = [("GET", "nothing")]
 

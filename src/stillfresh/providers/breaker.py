@@ -71,9 +71,9 @@ class Breaker(Debtor):
             self._retry_at = now + RETRY_SECONDS
             return True
 
-    def owes(self, change: Change) -> None:
+    def note_debt(self, change: Change) -> None:
         """Remember *change*, and let the near tier forget what it is about."""
-        super().owes(change)
+        super().note_debt(change)
         if self.tier is not None:
             self.tier.forget(change)
 

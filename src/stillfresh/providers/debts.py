@@ -137,7 +137,7 @@ class Debtor:
             _introduce()
         for other in self._others():
             for change, _ in other.debts.marked():
-                self.owes(change)
+                self.note_debt(change)
 
     def leave(self) -> None:
         """Owe alone from now on."""
@@ -159,11 +159,11 @@ class Debtor:
 
     def owe(self, change: Change) -> None:
         """Remember a change that failed, or whose outcome is unknown."""
-        self.owes(change)
+        self.note_debt(change)
         for other in self._others():
-            other.owes(change)
+            other.note_debt(change)
 
-    def owes(self, change: Change) -> None:
+    def note_debt(self, change: Change) -> None:
         """Remember *change*, whoever made it; carried out twice it drops no more than once."""
         self.debts.add(change)
         self.look_first()

@@ -98,7 +98,7 @@ class Changing(Storing):
             self.acquiring(attempt, address, entry.tags, known, mode=b"put", ms=_PUT_LEASE_MS)
             for attempt, (address, entry), known in zip(attempts, entries, noted, strict=True)
         ]
-        replies = await self.ask_as(lambda: acquiring)
+        replies = await self.ask_as(acquiring)
         commands: list[Command | OnRun] = []
         granted: list[tuple[Address, slice, list[object]]] = []
         for attempt, (address, entry), known, reply in zip(
@@ -115,7 +115,7 @@ class Changing(Storing):
             at = slice(len(commands), len(commands) + len(one.commands))
             commands += one.commands
             granted.append((address, at, one.answers))
-        written = [expected(reply) for reply in await self.ask_as(lambda: commands)]
+        written = [expected(reply) for reply in await self.ask_as(commands)]
         return [address for address, at, answers in granted if written[at][:1] == answers[:1]]
 
     async def delete(self, addresses: Sequence[Address]) -> int:

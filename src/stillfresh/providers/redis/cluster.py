@@ -21,9 +21,9 @@ from ...forks import free_in_child
 from .bells import Bell, ThreadBell
 from .client import Layout, OnRun, Refusal, key_of, text_of
 from .hearing import Hearing
+from .lines import Lines, talk_all
 from .links import Links
 from .slots import redirected, slot_of
-from .threads import Lines, talk_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

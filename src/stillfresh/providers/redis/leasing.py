@@ -58,7 +58,7 @@ class Leasing(Reading):
             try:
                 noted = await self.noted(self.all_markers(address, tags))
                 acquiring = self.acquiring(attempt, address, tags, noted, mode=mode, mark=mark)
-                [reply] = await self.ask_as(lambda acquiring=acquiring: [acquiring])  # type: ignore[misc]
+                [reply] = await self.ask_as([acquiring])
                 kind, *rest = expected(reply)
             except Refused as refusal:  # it has no room: this one computes, and does not store
                 self.note_full(refusal)
@@ -107,7 +107,7 @@ class Leasing(Reading):
             for marker in markers
         ]
         wanted += [("GET", name) for name in names]
-        replies = [expected(reply) for reply in await self.ask_as(lambda: wanted)]
+        replies = [expected(reply) for reply in await self.ask_as(wanted)]
         found = replies[len(markers) :]
         missing = [name for name, token in zip(names, found, strict=True) if token is None]
         if missing:

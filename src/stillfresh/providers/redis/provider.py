@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ...options import MemoryTier
     from ..ears import Ear
     from .cluster import ClusterLines
-    from .threads import Lines
+    from .lines import Lines
 
 
 class RedisCacheProvider(Changing):

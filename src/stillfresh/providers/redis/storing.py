@@ -63,7 +63,7 @@ class Storing(Leasing):
                 versions.update(await self._captured(address, late))
             px = self.life_left(entry)
             if px == 0 or not lease.alive() or not await self._beforehand(grant, late):
-                await self.ask_as(lambda: self.deciding(address, grant, {}).commands)
+                await self.ask_as(self.deciding(address, grant, {}).commands)
                 return False
             data = self.sealed(address, entry, grant.run, versions)
             decision = self.deciding(address, grant, versions, late=late, data=data, px=px)
@@ -88,7 +88,7 @@ class Storing(Leasing):
         commands = [
             self.versioning(name, HOLD_MS // 2, HOLD_MS, discards=self.discards) for name in markers
         ]
-        found = [expected(reply) for reply in await self.ask_as(lambda: commands)]
+        found = [expected(reply) for reply in await self.ask_as(commands)]
         return paired(tags, [version for [version] in found])
 
     async def _beforehand(self, grant: Grant, late: Iterable[str]) -> bool:
@@ -111,7 +111,7 @@ class Storing(Leasing):
         return bool(found == list(fences.values()))
 
     async def _decided(self, decision: Decision) -> bool:
-        replies = await self.ask_as(lambda: decision.commands)
+        replies = await self.ask_as(decision.commands)
         return [expected(reply) for reply in replies] == decision.answers
 
     def deciding(

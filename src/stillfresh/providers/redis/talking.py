@@ -27,17 +27,17 @@ from ..tier import Tiered
 from . import scripts
 from .client import ClusterNode, OnRun, Refusal, Server, key_of, refused
 from .cluster import ClusterLines, ClusterLinks
+from .lines import Lines
 from .links import Links
 from .names import Names, checked_prefix
 from .renewal import Renewals, forget_our_leases
 from .scripts import in_full
 from .sentinel import Sentinels
 from .slots import SlotMap
-from .threads import Lines
 from .urls import address_of, read_url, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ..base import Address
     from .client import Command
@@ -282,9 +282,8 @@ class Talking(Tiered):
                 return [expected(one) for one in await self._again(wire, commands, replies)]
         return replies
 
-    async def ask_as(self, make: Callable[[], Sequence[Command | OnRun]]) -> list[Any]:
-        """Send what *make* makes, some of it for the run of the server. It may be refused."""
-        commands = make()
+    async def ask_as(self, commands: Sequence[Command | OnRun]) -> list[Any]:
+        """Send *commands*, some of them made for the run of the server. They may be refused."""
         if not commands:
             return []
         wire = self.wire
@@ -292,7 +291,6 @@ class Talking(Tiered):
             replies = await wire.talk_as(commands)
         except ClusterNode:
             self.become_cluster()
-            commands = make()
             replies = await self.wire.talk_as(commands)
         self._known = True
         return await self._again(wire, commands, replies)
@@ -309,7 +307,7 @@ class Talking(Tiered):
             OnRun(key_of(command), partial(note, number), command)
             for number, command in enumerate(commands)
         ]
-        replies = await self.ask_as(lambda: noted)
+        replies = await self.ask_as(noted)
         return [expected(reply) for reply in replies], runs
 
     async def _again(
