@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .engine.routes import Parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _PERSONAL_FIELDS: Final = frozenset({b"cookie", b"authorization"})
 
@@ -42,6 +42,7 @@ def parameters_of(dependant: Any, title: str) -> Parameters:
         for field in dependant.header_params
         if field not in models
     )
+    behind = dict.fromkeys(name for one in dependant.dependencies for name in _fields(one))
     fields = {field.name: field for field in _declared(dependant)}
     alone = not (
         models  # which fields of the request are in one is not looked at
@@ -69,6 +70,7 @@ def parameters_of(dependant: Any, title: str) -> Parameters:
         tuple(fields),
         complete=complete,
         headers=headers,
+        behind=tuple(behind),
         whole_query=not alone,
         pure=alone and _PERSONAL_FIELDS.isdisjoint(headers),
         results=tuple(
@@ -80,6 +82,26 @@ def parameters_of(dependant: Any, title: str) -> Parameters:
 
 def _declared(dependant: Any) -> tuple[Any, ...]:
     return (*dependant.path_params, *dependant.query_params, *dependant.header_params)
+
+
+def _fields(dependant: Any) -> Iterator[bytes]:
+    """Yield the fields of a request that a dependency, or one that it needs, declares."""
+    for field in dependant.header_params:
+        if not _is_model(field):
+            yield field.alias.lower().encode("latin-1")
+    scheme = getattr(dependant.call, "model", None) if _is_security(dependant.call) else None
+    if scheme is not None and scheme.type_.value != "apiKey":
+        yield b"authorization"
+    elif scheme is not None and scheme.in_.value == "header":
+        yield scheme.name.lower().encode("latin-1")
+    for one in dependant.dependencies:
+        yield from _fields(one)
+
+
+def _is_security(call: object) -> bool:
+    from fastapi.security.base import SecurityBase
+
+    return isinstance(call, SecurityBase)
 
 
 def _is_model(field: Any) -> bool:

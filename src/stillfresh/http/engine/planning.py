@@ -162,10 +162,13 @@ def added(
     )
     read = sorted({name.partition(" ")[0].encode("latin-1") for name in plan.reads})
     wanted = [*route.parameters.headers, *read]
+    if not route.early:  # else everybody gets the same, whatever a dependency is told
+        wanted += route.parameters.behind
     if may_be_coded(route.http_cache, headers, verdict):
         wanted.append(b"accept-encoding")
     listed = outgoing.unnamed((*headers, *fields), wanted)
-    if listed and code in route.http_cache.statuses:
+    policy = route.http_cache
+    if listed and (code in policy.statuses or code in policy.negative_ttl):
         fields = merged(fields, ((b"vary", listed),))
     if verdict.store and not has(headers, b"cache-groups"):
         own = route.own_tags(plan.tags | tags)

@@ -71,6 +71,7 @@ class Parameters:
         *,
         complete: Callable[[Mapping[str, object]], dict[str, object]] | None = None,
         headers: tuple[bytes, ...] = (),
+        behind: tuple[bytes, ...] = (),
         whole_query: bool = True,
         pure: bool = False,
         known: Sequence[str] | None = None,
@@ -87,6 +88,8 @@ class Parameters:
         self._complete = complete
         self.headers = headers
         """The fields of requests from which arguments come."""
+        self.behind = behind
+        """Those that dependencies are told: what they give is in the key, and Vary names them."""
         self.whole_query = whole_query
         """What the handler sees of a query is not known, so all of it counts."""
         self.pure = pure
