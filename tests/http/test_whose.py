@@ -19,7 +19,15 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from stillfresh import App, CacheProvider, HttpCache, HttpCacheMiddleware, action, http_cache
+from stillfresh import (
+    App,
+    CacheProvider,
+    HttpCache,
+    HttpCacheMiddleware,
+    RedisCacheProvider,
+    action,
+    http_cache,
+)
 
 ANN, BOB = {"X-User": "ann"}, {"X-User": "bob"}
 user: ContextVar[str] = ContextVar("user", default="nobody")
@@ -641,3 +649,40 @@ async def test_one_log_line_says_how_credentials_are_cached(lab, caplog, first):
     assert "Authorization" in said
     assert "public=True" in said
     assert "per=" in said
+
+
+class Hosts:
+    @action("/host", cache=HttpCache("1 minute", public=True))
+    async def host(self, request: Request) -> str:
+        return request.headers["host"]
+
+
+@pytest.mark.parametrize("distant", [False, True])
+async def test_of_two_hosts_the_first_counts_on_every_way(lab, distant, url, prefix):
+    """The short way, the key and the handler speak of the same one."""
+    app = App(Hosts)
+    if distant:
+        app.provide(CacheProvider, RedisCacheProvider(url, prefix=prefix))
+    async with app:
+        client = lab.Client(app)
+        for _ in range(3):
+            for pair in (("shop", "evil"), ("evil", "shop")):
+                got = await client("/host", [("host", name) for name in pair])
+                assert got.text == f'"{pair[0]}"'
+
+
+async def test_what_answers_no_head_answers_none_after_a_get(lab):
+    """FastAPI's routes for GET refuse HEAD, and so does the cache in front, stored page or not."""
+    site = FastAPI()
+
+    @site.get("/")
+    @http_cache("1 minute", public=True)
+    async def page() -> str:
+        return "all"
+
+    async with App() as app:
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        assert (await client("/", method="HEAD")).status == 405
+        for _ in range(3):
+            assert (await client("/")).status == 200
+            assert (await client("/", method="HEAD")).status == 405

@@ -278,6 +278,8 @@ class Decorated:
             parameters = self._parameters(exchange.scope, dependant)
             found = CachedRoute(desk.find_app, self.function, self.policy, parameters)
             found.contexts.append(self._context)
+            methods = getattr(exchange.scope.get("route"), "methods", None)
+            found.heads = not methods or "HEAD" in methods
             self._routes[desk] = found
         return found
 

@@ -93,6 +93,7 @@ class Engine:
             route is None
             or self.readings.is_deferred(target)
             or not route.find_app().running
+            or (request.method == "HEAD" and not route.heads)
             or (route.trusts_context and self.desk.set_outside())
         ):
             await self._late(request, scope, receive, send)

@@ -134,6 +134,8 @@ class CachedRoute:
         """That in which the endpoint was decorated."""
         self.closed: Callable[[], bool] = lambda: True
         """Nothing of the user's stands around the application."""
+        self.heads = True
+        """The application answers HEAD there; else it says so itself, and the cache does not."""
         self.kept = True
         """False for a route that only answers conditions."""
         # How the path sees it; what the user wrote is `cache`.

@@ -164,7 +164,8 @@ class ShortWays:
         if not self._distant or scope["method"] != "GET":
             return None
         try:
-            fields: dict[bytes, bytes] = dict(scope["headers"])
+            # Of several lines the first counts, as in the key and in frameworks.
+            fields: dict[bytes, bytes] = dict(reversed(scope["headers"]))
             way = self._distant[
                 scope["raw_path"],
                 fields[b"host"],
@@ -183,7 +184,7 @@ class ShortWays:
         try:
             if not self._ways or scope["method"] != "GET":  # what is not HTTP has no method
                 return None
-            fields: dict[bytes, bytes] = dict(scope["headers"])
+            fields: dict[bytes, bytes] = dict(reversed(scope["headers"]))
             way = self._ways[
                 scope["raw_path"],
                 fields[b"host"],
