@@ -8,6 +8,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from stillfresh import App, HttpCache, HttpCacheMiddleware, action, http_cache
+from stillfresh.testing import VirtualClock
 
 DATE = "Tue, 15 Nov 2022 12:45:26 GMT"
 TAG = '"v1"'
@@ -174,6 +175,36 @@ async def test_a_304_that_is_not_for_everybody_answers_the_clients_condition(beh
     assert (got.status, got.body) == (304, b"")
     assert got.get("cache-control") == "private"
     assert got.cache == "fwd=stale"  # the application has said 304, too
+
+
+async def test_a_wrong_length_is_sent_by_a_second_run_too(lab):
+    """
+    What came is sent, and not stored, although the client's request was not the one that got it.
+
+    1. a response with a tag is stored, and its time is over
+    2. asked about it, the application says 304, with the tag of another one
+    3. asked once more, without conditions, it sends another length than it has said
+    """
+    runs = []
+
+    async def site(scope, receive, send):
+        asked = dict(scope["headers"]).get(b"if-none-match")
+        runs.append(asked)
+        fields = [(b"cache-control", b"max-age=10"), (b"etag", b'"b"' if asked else b'"a"')]
+        if len(runs) == 3:
+            fields.append((b"content-length", b"9"))
+        status, body = (304, b"") if asked else (200, b"four")
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": body})
+
+    async with App(clock=VirtualClock()) as app:
+        get = lab.Client(HttpCacheMiddleware(site, profile="rfc", cache_app=app))
+        assert (await get("/")).status == 200
+        app.clock.advance(11)
+        got = await get("/")
+        assert (got.status, got.body, got.get("content-length")) == (200, b"four", "9")
+        assert runs == [None, b'"a"', None]
+        assert not (await get("/")).hit
 
 
 @pytest.mark.parametrize("length", [b"5", b"3", b"four", b"", b"4, 5"])

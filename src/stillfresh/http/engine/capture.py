@@ -32,7 +32,11 @@ LONGEST_NUMBER = 18
 
 
 class Incomplete(Exception):  # internal, and named for what happened
-    """The application returned before its response was whole."""
+    """The application returned before its response was whole, or *came* has another length."""
+
+    def __init__(self, why: str, came: Response | None = None) -> None:
+        super().__init__(why)
+        self.came = came
 
 
 class Capture:
@@ -241,7 +245,8 @@ class Capture:
             said = {member.lstrip(b"0") or b"0" for member in members(length)}
             if said != {b"%d" % len(body)}:
                 self._misfit = True
-                self._fail(Incomplete("its Content-Length is not the length of its body"))
+                why = "its Content-Length is not the length of its body"
+                self._fail(Incomplete(why, Response(self.status, headers, body)))
             elif b"," in length:  # the same once more (RFC 9110 section 8.6)
                 headers = replaced(headers, b"content-length", *said)
         if not self.whole.done():

@@ -161,7 +161,14 @@ class Fill:
             if conditional.confirms(old.known_inside, response.headers):
                 return await self._confirmed(call, old, computation, response.headers)
             self._validating = False  # it speaks of another one: ask without conditions
-            response = await self._again()
+            try:
+                response = await self._again()
+            except Failure as failure:
+                came = failure.cause.came if isinstance(failure.cause, Incomplete) else None
+                if came is None or failure.usable:
+                    raise
+                computation.skip()  # the client is to judge what came
+                return Unkept(self, self._reply(came, self._judge(came)))
             if response is None:
                 computation.skip()
                 return Unkept(self, lost=True)
