@@ -44,7 +44,12 @@ class Service:
 
 def made(url: str, prefix: str, clock: VirtualClock) -> App:
     app = App(Service, clock=clock)
-    return app.provide(CacheProvider, lambda: RedisCacheProvider(url, prefix=prefix))
+    return app.provide(CacheProvider, lambda: patient(url, prefix))
+
+
+def patient(url: str, prefix: str, **options: Any) -> RedisCacheProvider:
+    # On a machine that is busy a second passes without a reply.
+    return RedisCacheProvider(url, prefix=prefix, connect_timeout=20.0, timeout=20.0, **options)
 
 
 async def held(provider: CacheProvider, namespace: str) -> Lease:
@@ -80,7 +85,7 @@ async def overdue(call: Any, clock: VirtualClock, waiting: threading.Event) -> A
 @pytest.fixture
 async def holder(url, prefix):
     """The provider of another process, whose leases outlive any test."""
-    provider = RedisCacheProvider(url, prefix=prefix, lease="1 hour")
+    provider = patient(url, prefix, lease="1 hour")
     await provider.start(Clock())
     yield provider
     await provider.stop()

@@ -37,7 +37,12 @@ class Service:
 
 
 def made(url: str, prefix: str) -> App:
-    return App(Service).provide(CacheProvider, lambda: RedisCacheProvider(url, prefix=prefix))
+    return App(Service).provide(CacheProvider, lambda: provider(url, prefix))
+
+
+def provider(url: str, prefix: str) -> RedisCacheProvider:
+    # On a machine that is busy a second passes without a reply.
+    return RedisCacheProvider(url, prefix=prefix, connect_timeout=20.0, timeout=20.0)
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +146,7 @@ async def test_what_one_app_computes_all_have(one, other, raw):
 
 async def test_a_provider_without_a_near_tier_tells_those_that_have_one(url, prefix, other):
     """An app may ask the same server through another provider."""
-    chaos = ChaosProvider(RedisCacheProvider(url, prefix=prefix))
+    chaos = ChaosProvider(provider(url, prefix))
     async with App(Service).provide(CacheProvider, chaos) as one:
         await warm(other.get(Service))
         Service.value += 1

@@ -334,7 +334,8 @@ def provider(request: pytest.FixtureRequest) -> Any:
     if request.param == "memory":
         return None
     url, prefix = request.getfixturevalue("url"), request.getfixturevalue("prefix")
-    return RedisCacheProvider(url, prefix=prefix)
+    # On a machine that is busy a second passes without a reply.
+    return RedisCacheProvider(url, prefix=prefix, connect_timeout=20.0, timeout=20.0)
 
 
 @pytest.fixture(params=list(MAKERS))
