@@ -671,14 +671,19 @@ async def test_of_two_hosts_the_first_counts_on_every_way(lab, distant, url, pre
                 assert got.text == f'"{pair[0]}"'
 
 
-async def test_what_answers_no_head_answers_none_after_a_get(lab):
-    """FastAPI's routes for GET refuse HEAD, and so does the cache in front, stored page or not."""
-    site = FastAPI()
+@pytest.mark.parametrize("framework", [FastAPI, Litestar])
+async def test_what_answers_no_head_answers_none_after_a_get(lab, framework):
+    """Routes for GET alone refuse HEAD, and so does the cache in front, stored page or not."""
 
-    @site.get("/")
     @http_cache("1 minute", public=True)
     async def page() -> str:
         return "all"
+
+    if framework is FastAPI:
+        site = FastAPI()
+        site.get("/")(page)
+    else:
+        site = Litestar([get("/")(page)])
 
     async with App() as app:
         client = lab.Client(HttpCacheMiddleware(site, cache_app=app))

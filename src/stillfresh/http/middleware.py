@@ -23,7 +23,7 @@ from .engine.at_endpoint import MARKED, serve
 from .engine.exchange import exchange_here
 from .engine.in_front import Engine
 from .engine.routes import CachedRoute
-from .engine.scope import is_litestar
+from .engine.scope import is_litestar, methods_in
 from .fitting import check_tags, check_validators, of_a_route, of_whole_app
 from .injected import unnamed_parameters, watch_litestar
 from .parameters import is_generator, parameters_of
@@ -278,7 +278,7 @@ class Decorated:
             parameters = self._parameters(exchange.scope, dependant)
             found = CachedRoute(desk.find_app, self.function, self.policy, parameters)
             found.contexts.append(self._context)
-            methods = getattr(exchange.scope.get("route"), "methods", None)
+            methods = methods_in(exchange.given or exchange.scope)
             found.heads = not methods or "HEAD" in methods
             self._routes[desk] = found
         return found

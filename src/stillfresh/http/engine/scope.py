@@ -8,6 +8,8 @@ from urllib.parse import quote, unquote
 from ..rules.message import Request, first, lowered
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ...services.asgi import Scope, Send
     from .replies import Reply
 
@@ -99,6 +101,16 @@ def is_routed(scope: Scope) -> bool:
     """Tell whether FastAPI or Litestar has noted in *scope* itself which route answers."""
     noted = getattr(scope.get("route"), "dependant", None)
     return noted is not None or scope.get("route_handler") is not None
+
+
+def methods_in(scope: Scope) -> Collection[str]:
+    """Return the methods that a route answers, none where its framework does not note them."""
+    route: Any = scope.get("route")
+    handler: Any = scope.get("route_handler")
+    found: Collection[str] | None = getattr(route, "methods", None)
+    if handler is not None:
+        found = handler.http_methods
+    return found or ()
 
 
 def is_litestar(scope: Scope) -> bool:
