@@ -31,8 +31,9 @@ _ROUTING: Final = frozenset(
     )
 )
 """
-What a scope has about the application and the URL. The key has the URL; anything else that
-stands there may say who asks: a server or a middleware has put it there.
+What a scope has about the application and the URL. The key has the URL, one that was
+rewritten, too (see `rewritten`); anything else that stands there may say who asks: a server or a
+middleware has put it there.
 """
 _FRAMEWORKS: Final = ("starlette.", "fastapi_", "_ls_")
 """How names begin under which frameworks keep notes for themselves."""
