@@ -33,6 +33,27 @@ def test_tags_get_by_name_what_the_function_takes_by_name_only() -> None:
     assert price(user="ann", product=7) == "new"
 
 
+def test_a_decorator_may_give_a_key_function_more() -> None:
+    """What is called is what the decorator returns, whatever is inside."""
+
+    def with_tenant(function: Callable[..., str]) -> Callable[..., str]:
+        @functools.wraps(function)
+        def call(*args: object) -> str:
+            return function("acme", *args)
+
+        return call
+
+    @with_tenant
+    def key_of(tenant: str, user: int) -> str:
+        return f"{tenant}:{user}"
+
+    @cache(key=key_of)
+    def load(user: int) -> int:
+        return user
+
+    assert load.key(1) == "acme:1"
+
+
 def test_a_key_function_gets_stars_by_position_and_the_rest_by_name() -> None:
     """A parameter behind *args is one of the key, and no further item of them."""
 

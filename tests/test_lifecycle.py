@@ -1,6 +1,7 @@
 """Starting and stopping an app: hooks, their order, what fails, and what is left afterwards."""
 
 import asyncio
+import functools
 import threading
 
 import pytest
@@ -184,13 +185,41 @@ def test_a_generator_is_no_hook():
 
 @pytest.mark.parametrize("kind", [lambda function: function, cache, staticmethod])
 def test_a_hook_needs_no_arguments(kind):
-    """The app has none to give: it fails where it is written, and names them."""
+    """The app has none to give: it fails where it is written, and names what is missing."""
 
     def warm(self, extra, *, more): ...
 
-    names = "'self', 'extra', 'more'" if kind is staticmethod else "needs 'extra', 'more'"
-    with pytest.raises(InvalidOption, match=f"without arguments, and it .*{names}"):
+    missing = "self" if kind is staticmethod else "extra"
+    with pytest.raises(InvalidOption, match=f"without arguments, and it has .*'{missing}'"):
         hook("ready")(kind(warm))
+
+
+@pytest.mark.parametrize("function", [lambda: None, lambda *args, more: None])
+def test_a_hook_in_a_class_takes_its_instance(function):
+    """What cannot be called with it alone fails where it is written, too."""
+    with pytest.raises(InvalidOption, match="without arguments"):
+        hook("ready")(function)
+
+
+async def test_a_decorator_below_a_hook_may_give_it_arguments():
+    """What the app calls is what the decorator returns, whatever is inside."""
+    seen = []
+
+    def with_session(function):
+        @functools.wraps(function)
+        async def call(self):
+            await function(self, "session")
+
+        return call
+
+    class Warmer:
+        @hook("ready")
+        @with_session
+        async def warm(self, session):
+            seen.append(session)
+
+    async with App(Warmer):
+        assert seen == ["session"]
 
 
 @pytest.mark.parametrize(

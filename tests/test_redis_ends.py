@@ -324,6 +324,7 @@ async def test_more_than_can_be_remembered_becomes_one_clear(own, prefix):
 
 EXITS = """
 import logging
+import os
 import stillfresh
 
 logging.basicConfig()
@@ -337,7 +338,9 @@ def price(number: int) -> int:
 try:
     price.invalidate(1)
 except stillfresh.ProviderUnavailable:
-    print("raised")
+    print("raised", flush=True)
+if hasattr(os, "fork") and (child := os.fork()):
+    os.waitpid(child, 0)  # it owes nothing: its parent may still pay
 """
 
 

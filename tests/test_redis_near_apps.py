@@ -14,7 +14,15 @@ import pytest
 from forking import in_child, many_threads, needs_fork
 
 import stillfresh
-from stillfresh import App, Cache, CacheProvider, RedisCacheProvider, cache
+from stillfresh import (
+    App,
+    Cache,
+    CacheProvider,
+    InvalidOption,
+    MemoryCacheProvider,
+    RedisCacheProvider,
+    cache,
+)
 from stillfresh.providers.redis.listening import Listener
 from stillfresh.testing import ChaosProvider
 
@@ -152,6 +160,51 @@ async def test_a_provider_without_a_near_tier_tells_those_that_have_one(url, pre
         Service.value += 1
         one.get(Service).g.invalidate()
         assert other.get(Service).g() == Service.value
+
+
+async def test_an_app_that_starts_while_another_one_changes_something_does_not_serve_it(
+    url, prefix, monkeypatch
+):
+    """
+    A provider of somebody's own has no near tier; who starts meanwhile has one.
+
+    1. one     invalidates; the command is not sent yet
+    2. other   starts, reads the old value, and keeps it
+    3. one     the command arrives, and the call returns
+    """
+    chaos = ChaosProvider(provider(url, prefix))
+    async with App(Service).provide(CacheProvider, chaos) as one, AsyncExitStack() as stack:
+        await one.get(Service).f()
+        drop = chaos.drop
+
+        async def drop_later(addresses):
+            other = await stack.enter_async_context(made(url, prefix))
+            await warm(other.get(Service))
+            others.append(other)
+            return await drop(addresses)
+
+        others: list[App] = []
+        monkeypatch.setattr(chaos, "drop", drop_later)
+        Service.value += 1
+        await one.get(Service).f.invalidate()
+        assert await others[0].get(Service).f() == Service.value
+
+
+async def test_a_provider_that_cannot_say_what_it_is_stops_nobody_else():
+    """What it says is asked for once, when its app starts, and that alone fails."""
+
+    class Unsure(MemoryCacheProvider):
+        @property
+        def identity(self):
+            return ["a", "list"]
+
+    async with App(Service) as good:
+        with pytest.raises(InvalidOption, match="identity is \\['a', 'list'\\]: expected"):
+            async with App().provide(CacheProvider, Unsure):
+                pass
+        async with App():
+            pass
+    assert not good.running
 
 
 async def test_what_an_app_reads_while_another_one_changes_it_is_not_kept(one, other, monkeypatch):

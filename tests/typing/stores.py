@@ -15,6 +15,7 @@ class Session:
 
 sessions = Cache[Session](name="sessions", ttl="1 hour", stale="1 minute")
 numbers = Cache[int](name="numbers", ttl=None)
+lists = Cache[list[int]]()
 
 
 class SessionService:
@@ -29,6 +30,8 @@ async def reading() -> None:
     assert_type(await sessions.get("k"), Session | None)
     assert_type(await sessions.get("k", 1), Session | int)
     assert_type(await numbers.get("k", 0), int)
+    empty = await lists.get("k", [])
+    assert_type(empty, list[int])
     found = await sessions.get("k", MISSING)
     if found is not MISSING:
         assert_type(found, Session)

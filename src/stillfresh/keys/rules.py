@@ -207,7 +207,8 @@ def _check_fit(
     }
     args, kwargs = told_as(tuple(samples.get(each.kind) for each in shape.parameters))
     try:
-        signature = inspect.signature(option)
+        # A decorator above it may give it more: what is called says itself what it takes.
+        signature = inspect.signature(option, follow_wrapped=False)
     except (TypeError, ValueError):  # it is written in C, and says nothing
         return
     # Nobody knows how many there are of what stars take.

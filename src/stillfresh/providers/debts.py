@@ -18,6 +18,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet, ref
 
+from ..errors import InvalidOption
 from ..events import log
 from ..forks import free_in_child
 from .tier import Tier, tier_of
@@ -123,13 +124,28 @@ class Debtor:
         self.tiers: tuple[ref[Tier], ...] = ()
         """Where this process keeps the same entries decoded: its own near tier, and others'."""
         self._on_debt: Callable[[], object] = int
+        self.identity: Hashable = None
+        """What the provider said when this one joined: it may be others' code."""
 
     def join(self, on_debt: Callable[[], object]) -> None:
         """
         Owe what others owe to the same entries, now and from now on, until `leave`.
 
         In memory a short cut looks at no guard: *on_debt* is called when it has to.
+
+        Raises:
+            InvalidOption: The identity of the provider is not hashable.
         """
+        identity = self.provider.identity
+        try:
+            hash(identity)
+        except TypeError as error:
+            msg = (
+                f"{self.provider!r}.identity is {identity!r}: expected something hashable, equal "
+                "for providers with the same entries. Return a str, or a tuple of texts."
+            )
+            raise InvalidOption(msg) from error
+        self.identity = identity
         if not self.provider.shared:
             self._on_debt = on_debt
         with _joining:
@@ -173,10 +189,9 @@ class Debtor:
         """Let nothing pass any more before what is owed."""
 
     def _others(self) -> list[Debtor]:
-        identity = self.provider.identity
         with _joining:
             joined = list(_joined)
-        return [one for one in joined if one is not self and one.provider.identity == identity]
+        return [one for one in joined if one is not self and one.identity == self.identity]
 
 
 _joining: Final = free_in_child()
@@ -185,7 +200,7 @@ _joined: Final[WeakSet[Debtor]] = WeakSet()
 
 def _introduce() -> None:
     """Tell all who have joined which near tiers there are; others may be gone by now."""
-    joined = [(one, one.provider.identity) for one in _joined]
+    joined = [(one, one.identity) for one in _joined]
     tiers: dict[Hashable, dict[ref[Tier], None]] = {}
     for one, identity in joined:
         tier = tier_of(one.provider)

@@ -189,7 +189,8 @@ class Operations:
     ) -> Coroutine[Any, Any, T]:
         """Carry out an operation: await it at once. Near tiers *forget* that, or *change*."""
         breaker = self._breaker
-        if not breaker.down and (not breaker.tiers or (forgets or change) is None):
+        # Another app may come to have a near tier of what is shared while this one is at it.
+        if not breaker.down and (not breaker.provider.shared or (forgets or change) is None):
             return self._checked(operation, change, counting=counting)  # as nearly always
         return self._with_care(operation, change, counting=counting, forgets=forgets)
 

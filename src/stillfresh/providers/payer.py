@@ -86,8 +86,8 @@ class Payer:
             timer.cancel()
 
     def say_at_exit(self) -> None:
-        """Say what nobody will carry out any more; who was ended has said it."""
-        if not self._over:
+        """Say what nobody will carry out any more; who was ended, or forked, has said it."""
+        if not self._over and self._process == os.getpid():
             self._debts.tell(self._name)
 
     def _is_busy(self) -> bool:

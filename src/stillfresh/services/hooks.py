@@ -54,23 +54,21 @@ def hook(moment: str) -> Callable[[F], F]:
 
 
 def _check_signature(moment: str, function: Callable[..., object]) -> None:
-    try:
-        parameters = inspect.signature(function).parameters.values()
+    static = isinstance(function, staticmethod)
+    called: Callable[..., object] = getattr(function, "__func__", function) if static else function
+    try:  # what a decorator has wrapped may get more from it than the app gives
+        signature = inspect.signature(called, follow_wrapped=False)
     except (TypeError, ValueError):  # it does not say
         return
-    needed = [
-        one.name
-        for one in parameters
-        if one.default is one.empty and one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}
-    ]
-    if not isinstance(function, staticmethod) and needed:
-        del needed[0]  # self, or cls
-    if needed:
+    given = () if static else (None,)  # self, or cls
+    try:
+        signature.bind(*given)
+    except TypeError as error:
         msg = (
-            f"@hook({moment!r}) on {function!r}: the app calls it without arguments, and it needs "
-            f"{', '.join(map(repr, needed))}. Give each a default, or inject() what it needs."
+            f"@hook({moment!r}) on {function!r}: the app calls it without arguments, and it has "
+            f"{signature}: {error}. Give each a default, or inject() what it needs."
         )
-        raise InvalidOption(msg)
+        raise InvalidOption(msg) from None
 
 
 def hooks_of(service: object, moment: str) -> list[Callable[[], object]]:

@@ -56,6 +56,8 @@ class Store(Generic[T]):
     @overload
     async def get(self, key: str) -> T | None: ...
     @overload
+    async def get(self, key: str, default: T) -> T: ...  # so that [] and {} are of its type
+    @overload
     async def get(self, key: str, default: D) -> T | D: ...
     async def get(self, key: str, default: object = None) -> object:
         """
@@ -159,6 +161,8 @@ class SyncCache(Generic[T]):
 
     @overload
     def get(self, key: str) -> T | None: ...
+    @overload
+    def get(self, key: str, default: T) -> T: ...
     @overload
     def get(self, key: str, default: D) -> T | D: ...
     def get(self, key: str, default: object = None) -> object:
