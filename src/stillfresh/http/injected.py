@@ -9,6 +9,7 @@ text keeps the response from being stored. Only what cannot differ between clien
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from .engine.routes import Parameters
@@ -27,8 +28,11 @@ def unnamed_parameters(scope: Scope, names: Sequence[str]) -> Parameters:
     """Return the parameters of an endpoint of which only the *names* are known."""
     if is_litestar(scope):
         providers = _providers(scope)
+        told: set[str] = set()  # what is given to a provider that sees the request
+        for name in providers.keys() & set(names):
+            told |= _told(name, providers)
         results = [
-            (name, name not in providers or _reads_request(name, providers, set()))
+            (name, name not in providers or not told.isdisjoint(_needs(name, providers, set())))
             for name in names
             if name not in _IN_THE_KEY
         ]
@@ -54,6 +58,24 @@ def _reads_request(name: str, providers: dict[str, Any], seen: set[str]) -> bool
     return any(
         need != "state" and (need not in providers or _reads_request(need, providers, seen))
         for need in needs
+    )
+
+
+def _needs(name: str, providers: dict[str, Any], seen: set[str]) -> set[str]:
+    """Return a provider and those that it needs, by their names in *seen*."""
+    if name not in seen and name in providers:
+        seen.add(name)
+        with suppress(TypeError, ValueError):
+            for need in inspect.signature(providers[name].dependency).parameters:
+                _needs(need, providers, seen)
+    return seen
+
+
+def _told(name: str, providers: dict[str, Any]) -> set[str]:
+    """Return the providers that one which sees the request may write into, itself included."""
+    needed = _needs(name, providers, set())
+    return set[str]().union(
+        *(_needs(one, providers, set()) for one in needed if _reads_request(one, providers, set()))
     )
 
 

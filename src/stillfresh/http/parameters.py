@@ -54,8 +54,11 @@ def parameters_of(dependant: Any, title: str) -> Parameters:
         or dependant.security_scopes_param_name
     )
 
+    told = frozenset(_told(dependant))
+
     def writes(one: Any) -> bool:
-        own = one.response_param_name and _reads_request(one)
+        into = one.response_param_name or one.background_tasks_param_name
+        own = into and _may_know(one, told)
         return bool(own) or any(writes(inner) for inner in one.dependencies)
 
     def complete(arguments: Mapping[str, object]) -> dict[str, object]:
@@ -74,7 +77,7 @@ def parameters_of(dependant: Any, title: str) -> Parameters:
         whole_query=not alone,
         pure=alone and _PERSONAL_FIELDS.isdisjoint(headers),
         results=tuple(
-            (one.name, _reads_request(one)) for one in dependant.dependencies if one.name
+            (one.name, _may_know(one, told)) for one in dependant.dependencies if one.name
         ),
         writes=any(writes(one) for one in dependant.dependencies),
     )
@@ -136,3 +139,27 @@ def _reads_request(dependant: Any) -> bool:
         or dependant.security_scopes_param_name
         or any(_reads_request(one) for one in dependant.dependencies)
     )
+
+
+def _told(dependant: Any) -> Iterator[object]:
+    """
+    Yield the dependencies whose results are given to one that sees the request.
+
+    It may write into them who asks, as a row-level security does into a session.
+    """
+    for one in dependant.dependencies:
+        if _reads_request(one):
+            yield from _calls(one)
+        yield from _told(one)
+
+
+def _calls(dependant: Any) -> Iterator[object]:
+    """Yield a dependency, and all that it needs."""
+    yield dependant.call
+    for one in dependant.dependencies:
+        yield from _calls(one)
+
+
+def _may_know(dependant: Any, told: frozenset[object]) -> bool:
+    """Tell whether a dependency sees the request, or is among those that were *told* of it."""
+    return _reads_request(dependant) or not told.isdisjoint(_calls(dependant))

@@ -172,14 +172,16 @@ class AppServer:
             router.add_api_route(declared.path, endpoint, methods=[declared.method], **options)
         route: Any = router.routes[-1]
         if declared.cache is not None:
-            registered.cached = self._cached(registered.action, route.dependant, declared.cache)
+            registered.cached = self._cached(registered.action, route, declared.cache)
         if declared.method == "GET":
             options["include_in_schema"] = False
             router.add_api_route(declared.path, endpoint, methods=["HEAD"], **options)
         self.http.openapi_schema = None
 
-    def _cached(self, action: Action[Any, Any], dependant: Any, policy: HttpCache) -> CachedRoute:
-        parameters = parameters_of(dependant, action.title)
+    def _cached(self, action: Action[Any, Any], route: Any, policy: HttpCache) -> CachedRoute:
+        parameters = parameters_of(route.dependant, action.title)
+        if type(route) not in {_Route, APIRoute}:
+            parameters.pure, parameters.writes = False, True
         check_validators(policy, parameters.known, action.title)
         cached = CachedRoute(lambda: self.app, action.__wrapped__, policy, parameters)
         cached.closed = self._is_closed

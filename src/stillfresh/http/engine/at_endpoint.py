@@ -266,8 +266,9 @@ class AtEndpoint:
             return ""
         if route.parameters.writes:
             return (
-                "a dependency that sees the request is given the response to write into. Say "
-                "public=True if everybody gets the same, or per= whose response it is"
+                "a dependency, or a class of routes, that sees the request is given the response "
+                "to write into. Say public=True if everybody gets the same, or per= whose response "
+                "it is"
             )
         name = self.set_outside(*route.contexts)
         if not name:
@@ -296,7 +297,7 @@ class AtEndpoint:
         return ""
 
     def _is_harmless(self, variable: ContextVar[Any], value: object) -> bool:
-        if variable.name.startswith(_HARMLESS_NAMES):
+        if variable.name.startswith("stillfresh_") or variable.name in _HARMLESS_NAMES:
             if len(self._harmless) < _MOST_HARMLESS:
                 self._harmless.add(variable)  # whatever it is set to: not asked again
             return True
@@ -304,15 +305,16 @@ class AtEndpoint:
         return library is not None and type(value).__module__.partition(".")[0] == library
 
 
-_HARMLESS_NAMES = (
-    "stillfresh_",
-    "correlation_id",
-    "current_async_library_cvar",  # which event loop runs
-    "decimal_context",  # made by each thread that calculates
-    "request_id",
-    "transaction_id",
+_NUMBERS = ("correlation_id", "request_id", "transaction_id")
+_ENDINGS = ("", "_context", "_contextvar", "_ctx", "_ctx_var", "_cvar", "_var")
+_HARMLESS_NAMES = frozenset(
+    (
+        "current_async_library_cvar",  # which event loop runs
+        "decimal_context",  # made by each thread that calculates
+        *(name + ending for name in _NUMBERS for ending in _ENDINGS),
+    )
 )
-"""By the beginnings of their names: variables that do not say who asks."""
+"""Whole names: variables that do not say who asks. A `request_identity` does."""
 _MOST_HARMLESS = 100
 _HARMLESS_VALUES = {
     "current_context": "opentelemetry",

@@ -84,7 +84,7 @@ class Parameters:
         self.results = results
         """The arguments that dependencies give, and whether those see the request."""
         self.writes = writes
-        """A dependency that sees the request may write into the response."""
+        """A dependency, or a class of routes, that sees the request may write into the response."""
         self._complete = complete
         self.headers = headers
         """The fields of requests from which arguments come."""
