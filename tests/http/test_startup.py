@@ -15,6 +15,7 @@ from litestar.exceptions import NotAuthorizedException
 from litestar.middleware import DefineMiddleware
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
+from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
@@ -295,27 +296,43 @@ async def test_litestar(lab):
         assert (await client("/", opened)).text == '{"run":3}'
 
 
+class Guarded:
+    """Lets nobody to a route without the token."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        guarded = self.app
+        if dict(scope["headers"]).get(b"token") != b"open":
+            guarded = PlainTextResponse("no", 403)
+        await guarded(scope, receive, send)
+
+
 async def test_a_profile_does_not_touch_decorated_routes(lab):
     """In a whole cached application a route with a policy of its own follows that, guards first."""
     runs = []
 
-    async def page(request):
-        if request.headers.get("token") != "open":
-            return PlainTextResponse("no", 403)
-        return await inner(request)
-
     @http_cache("1 minute")
-    async def inner(request):
+    async def page(request):
         runs.append(1)
         return PlainTextResponse(f"run {len(runs)}", headers={"Cache-Control": "max-age=60"})
 
+    async def guarding(request):
+        if request.headers.get("token") != "open":
+            return PlainTextResponse("no", 403)
+        return await page(request)
+
     async with App() as app:
-        site = Starlette(routes=[Route("/", page)])
-        client = lab.Client(HttpCacheMiddleware(site, "safe", cache_app=app))
+        routes = [Route("/", page, middleware=[Middleware(Guarded)]), Route("/called", guarding)]
+        client = lab.Client(HttpCacheMiddleware(Starlette(routes=routes), "safe", cache_app=app))
         opened = {"Token": "open"}
         texts = [(await client("/", opened)).text for _ in range(4)]
         assert texts[2] == texts[3]
         assert (await client("/")).status == 403
+        called = [(await client("/called", opened)).text for _ in range(4)]
+        assert len(set(called)) == 4  # it is not the endpoint there
+        assert (await client("/called")).status == 403
 
 
 async def test_routes_that_take_any_path_are_not_cached(lab, cached, told):

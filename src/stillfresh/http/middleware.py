@@ -28,6 +28,7 @@ from .fitting import check_tags, check_validators, of_a_route, of_whole_app
 from .injected import unnamed_parameters, watch_litestar
 from .parameters import is_generator, parameters_of
 from .policy import HttpCache
+from .routed import endpoint_in, is_below, is_routed_to
 from .startup import check_routes, decorated
 from .threads import in_thread
 
@@ -230,6 +231,7 @@ class Decorated:
         self._routes: WeakKeyDictionary[Desk, CachedRoute] = WeakKeyDictionary()
         self._context = copy_context()
         self._warned = False
+        self._told = False
         self.takes_any_name = ""
         """Why nothing is kept of its route, if that is so; the look at the application says."""
         self.answers: set[type] = set()
@@ -240,14 +242,17 @@ class Decorated:
 
         @functools.wraps(self.function)
         async def endpoint(*args: Any, **kwargs: Any) -> Any:
-            return await self.call(args, kwargs)
+            # No name for a frame: it would keep itself alive, and the arguments with it.
+            awaits = getattr(cast("Any", inspect.currentframe()).f_back, "f_globals", {})
+            return await self.call(args, kwargs, str(awaits.get("__name__", "")))
 
+        self._wrapper = endpoint
         cast("Any", endpoint).__stillfresh_endpoint__ = self
         decorated.add(endpoint)
         return endpoint
 
-    async def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Answer a request from the cache, or by the function."""
+    async def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], caller: str) -> Any:
+        """Answer a request from the cache, or by the function, for the module *caller*."""
         exchange = exchange_here.get()
         if exchange is None:
             self._warn()
@@ -256,10 +261,12 @@ class Decorated:
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         values = dict(bound.arguments)
-        self._watch(exchange, bound.arguments)
-        run = functools.partial(self._run, bound.args, bound.kwargs)
         for tag in self.drops:
             exchange.drops.append(functools.partial(_drop, exchange, tag, values))
+        if not self._is_routed(exchange, values, caller):
+            return await self._run(args, kwargs)
+        self._watch(exchange, bound.arguments)
+        run = functools.partial(self._run, bound.args, bound.kwargs)
         unkeyed = exchange.request.method not in {"GET", "HEAD"} and not exchange.keyed
         route = None if unkeyed or self.takes_any_name else self._route(exchange)
         return await serve(exchange, route, values, run, _placeholder, answers=self.answers)
@@ -269,6 +276,24 @@ class Decorated:
             return await self.function(*args, **kwargs)
         call = functools.partial(self.function, *args, **kwargs)
         return await in_thread(call)
+
+    def _is_routed(self, exchange: Exchange, values: dict[str, Any], caller: str) -> bool:
+        """Tell whether this is the endpoint of the request; log once what hides that it is."""
+        scopes = [*map(_scope_of, values.values()), exchange.scope]
+        if is_routed_to(self._wrapper, scopes, caller):
+            return True
+        if exchange.filling is not None and exchange.filling.route.http_cache.for_whole_app:
+            exchange.tainted = "it is made with a function that has a policy of its own"
+        ends = [endpoint_in(scope) for scope in scopes if scope is not None]
+        if not self._told and any(is_below(self._wrapper, end) for end in ends):
+            self._told = True
+            log.warning(
+                "%s.%s: @http_cache must be the decorator next to the route: what stands above it "
+                "may change what it returns, so nothing is cached. Write it right below the route",
+                self.function.__module__,
+                self.function.__qualname__,
+            )
+        return False
 
     def _route(self, exchange: Exchange) -> CachedRoute:
         desk = exchange.desk
@@ -314,6 +339,12 @@ class Decorated:
                 self.function.__module__,
                 self.function.__qualname__,
             )
+
+
+def _scope_of(argument: object) -> Any:
+    """Return the scope of a request, or of a class that answers one."""
+    found = getattr(argument, "scope", None)
+    return found if isinstance(found, dict) else None
 
 
 async def _drop(exchange: Exchange, tag: TagTemplate, values: dict[str, Any]) -> None:
