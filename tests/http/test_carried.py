@@ -9,6 +9,12 @@ from fastapi.routing import APIRoute
 from litestar import Litestar, get
 from litestar import Request as LitestarRequest
 from litestar.di import NamedDependency, Provide
+from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
+from starlette.middleware import Middleware
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
 
 from stillfresh import App, HttpCacheMiddleware, action, http_cache
 
@@ -222,3 +228,94 @@ async def test_an_action_with_a_class_of_routes_of_its_own_is_answered_behind_it
         assert [(await client("/guarded", one)).status for one in asking] == [200, 401]
         got = [await client("/signed", who) for who in (ANN, BOB)]
         assert [one.text for one in got] == ['""ann', '""bob']
+
+
+class Noting:
+    """A middleware inside, which notes who asks in a part of the scope."""
+
+    def __init__(self, app, part):
+        self.app, self.part = app, part
+
+    async def __call__(self, scope, receive, send):
+        name = dict(scope["headers"])[b"x-user"].decode()
+        scope[self.part] = name if self.part.startswith("fastapi") else {"tenant": name}
+        await self.app(scope, receive, send)
+
+
+@pytest.mark.parametrize("part", ["path_params", "extensions", "fastapi_user"])
+async def test_a_part_of_the_scope_that_is_not_its_owners_says_who_asks(lab, part):
+    """A middleware may write where servers, routing and FastAPI do."""
+
+    @http_cache("1 minute")
+    async def page(request: StarletteRequest) -> PlainTextResponse:
+        return PlainTextResponse(str(request.scope[part]))
+
+    site = Starlette(routes=[Route("/", page)], middleware=[Middleware(Noting, part=part)])
+    got = await shown(lab, site, ANN, BOB)
+    assert ["ann" in one.text for one in got] == [True, False]
+
+
+async def test_pages_with_a_name_in_their_path_are_kept(lab):
+    """What routing has found in a path is a part of the URL."""
+
+    @http_cache("1 minute")
+    async def page(request: StarletteRequest) -> PlainTextResponse:
+        return PlainTextResponse(str(request.path_params))
+
+    inner = Mount("/{shop}", routes=[Route("/{item:int}", page)])
+    async with App() as app:
+        client = lab.Client(HttpCacheMiddleware(Starlette(routes=[inner]), cache_app=app))
+        paths = ("/north/1", "/south/1", "/north/2", "/north/1")
+        got = [await client(path, ANN) for path in paths]
+        assert [one.hit for one in got] == [False, False, False, True]
+        assert len({one.text for one in got}) == 3
+
+
+async def test_an_action_is_not_given_somebody_elses_path_parameters(lab):
+    """Code around an app hands them in, as a Mount does."""
+
+    class Api:
+        @action("/", cache=True)
+        async def page(self, request: Request) -> str:
+            return str(request.path_params["tenant"])
+
+    async with App(Api) as app:
+
+        async def outside(scope, receive, send):
+            tenant = dict(scope["headers"])[b"x-user"].decode()
+            await app({**scope, "path_params": {"tenant": tenant}}, receive, send)
+
+        client = lab.Client(outside)
+        got = [await client("/", who) for who in (ANN, BOB, ANN)]
+        assert [one.text for one in got] == ['"ann"', '"bob"', '"ann"']
+
+
+async def test_slots_of_a_class_based_endpoint_are_in_the_key(lab):
+    """They hold what `dispatch` has found, as attributes do."""
+
+    @http_cache("1 minute")
+    class Page(HTTPEndpoint):
+        __slots__ = ("__who", "user")
+
+        async def dispatch(self):
+            self.user = StarletteRequest(self.scope).headers["x-user"]
+            self.__who = self.user
+            await super().dispatch()
+
+        async def get(self, _: StarletteRequest) -> PlainTextResponse:
+            return PlainTextResponse(self.user + self.__who)
+
+    got = await shown(lab, Starlette(routes=[Route("/", Page)]), ANN, BOB)
+    assert [one.text for one in got] == ["annann", "bobbob"]
+
+
+async def test_the_type_of_a_body_is_in_no_key_of_a_get(lab):
+    """Only beside a body that is in the key it says no more than that."""
+
+    @http_cache("1 minute")
+    async def page(request: StarletteRequest) -> PlainTextResponse:
+        return PlainTextResponse(request.headers["content-type"])
+
+    site = Starlette(routes=[Route("/", page)])
+    got = await shown(lab, site, {"Content-Type": "ann/x"}, {"Content-Type": "bob/x"})
+    assert [one.text for one in got] == ["ann/x", "bob/x"]

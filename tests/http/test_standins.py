@@ -1,12 +1,17 @@
 """What answers in the place of a handler sees the request unwatched, so its pages are not kept."""
 
+import functools
+
 import pytest
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.exception_handlers import http_exception_handler
 from litestar import Litestar, get
 from litestar import Request as LitestarRequest
 from litestar import Response as LitestarResponse
 from litestar.exceptions import NotFoundException
+from litestar.response import Template
 from litestar.response.base import ASGIResponse
+from litestar.template.config import TemplateConfig
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -286,3 +291,46 @@ async def test_an_action_keeps_a_response_of_the_framework(lab):
     async with App(Signing) as app:
         client = lab.Client(app)
         assert [(await client("/plain", who)).hit for who in (ANN, BOB)] == [False, True]
+
+
+class Greetings:
+    """An engine of templates with one, which greets who asks."""
+
+    def __init__(self, directory, engine_instance):
+        pass
+
+    def get_template(self, _):
+        return self
+
+    def render(self, request, **_):
+        return request.headers["x-user"]
+
+
+@pytest.mark.parametrize("public", [False, True])
+async def test_a_template_of_litestar_is_given_the_request(lab, public):
+    """Nobody has watched it, so its page is not kept unless everybody gets the same."""
+
+    @get("/")
+    @http_cache("1 minute", public=public)
+    async def page() -> Template:
+        return Template(template_name="greeting")
+
+    config = TemplateConfig(directory="templates", engine=Greetings)
+    site = Litestar([page], template_config=config, openapi_config=None)
+    async with App() as app:
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        got = [await client("/", who) for who in (ANN, BOB)]
+        assert [one.text for one in got] == ["ann", "ann" if public else "bob"]
+
+
+@functools.wraps(http_exception_handler)
+async def named(request, _):
+    return PlainTextResponse(request.headers["x-user"], 404)
+
+
+async def test_what_wraps_the_page_of_a_framework_is_not_the_frameworks(lab):
+    """`functools.wraps` gives it the module of what it wraps."""
+    async with App() as app:
+        site = by_fastapi(NOT_FOUND[by_fastapi], handlers={404: named})
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        assert [(await client("/", who)).text for who in (ANN, BOB)] == ["ann", "bob"]

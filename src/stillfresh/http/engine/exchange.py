@@ -95,6 +95,8 @@ class Exchange:
         """The arguments that note it."""
         self.given: Scope | None = None
         """What the endpoint was given, None where nobody knows: a middleware hands on a copy."""
+        self.is_shown = False
+        """The endpoint is given the request itself, and can look at all that is in its scope."""
         self.url: list[bytes] = []
         """What that one has of a URL which is not the client's, as parts of a key."""
         self.own: dict[str, object] = {}
@@ -113,6 +115,7 @@ class Exchange:
 
         Then it is ours, unless some middleware has handed on a copy: ours has no route then.
         """
+        self.is_shown = given is not None
         if given is None and is_routed(self.scope):
             given = self.scope
         self.given = given
@@ -139,6 +142,8 @@ class Exchange:
         allowed = HARMLESS | {name.decode("latin-1") for name in (*vary, *route.parameters.headers)}
         if cache.per is not None:
             allowed |= OF_ONE
+        if self.request.method not in {"GET", "HEAD"}:  # beside a body that is in the key
+            allowed |= {"content-type"}
         named = {name.decode("latin-1") for name in vary} | self.selecting
         for read in sorted(self.reads & named):
             if self._is_changed(read.encode("latin-1", "replace")):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import UnstableArgument
 from ...keys.canonical import encode, field_names
+from .held import held_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,6 +37,11 @@ def given_parts(
         if name in values and name not in exchange.watched:
             # Without the scope nobody knows of which URL it was made; see `rewritten`.
             parts += _parts(name, values[name], strict=reads_request or exchange.given is None)
+    if exchange.is_shown and exchange.given is not None:
+        # Those of a path are in the URL; others that a middleware has put there are not.
+        params = exchange.given.get("path_params")
+        if params and "route_handler" not in exchange.given:
+            parts += _parts("path_params", params, strict=True)
     for name, value in exchange.own.items():
         parts += _parts(f"self.{name}", value, strict=True)
     return parts
@@ -80,12 +86,7 @@ def _beyond_fields(value: Any, name: str) -> Iterator[tuple[str, object]]:
         return
     for field in fields:
         yield from _beyond(getattr(value, field), f"{name}.{field}")
-    held: dict[str, object] = {**getattr(value, "__dict__", {})}
-    for kind in type(value).__mro__:
-        slots = vars(kind).get("__slots__", ())
-        for slot in (slots,) if isinstance(slots, str) else slots:
-            if not slot.startswith("__") and hasattr(value, slot):
-                held[slot] = getattr(value, slot)
+    held = held_by(value)
     held |= getattr(value, "__pydantic_private__", None) or {}
     for attribute in sorted(held.keys() - set(fields) - _OF_LIBRARIES):
         yield f"{name}.{attribute}", held[attribute]

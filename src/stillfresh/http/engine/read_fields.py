@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-HARMLESS: Final = frozenset({"host", "content-type", "content-length"})
+HARMLESS: Final = frozenset({"host", "content-length"})
 OF_ONE: Final = frozenset({"authorization", "cookie", "session", "user", "auth", "state"})
 """What says who asks; where an identity is in the key, it may be read."""
 NOTED: Final = "scope key "

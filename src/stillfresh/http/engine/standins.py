@@ -67,6 +67,11 @@ def answering(result: object, scope: Scope | None, kinds: Collection[type]) -> s
     its start has shown them.
     """
     for kind in _classes(result, scope) or kinds:
+        if any(base.__module__ == _TEMPLATES for base in kind.__mro__):
+            return (
+                f"{kind.__qualname__} gives the whole request to its template. Say public=True if "
+                "everybody gets the same"
+            )
         for name in _ANSWERS:
             method = _attribute(kind, name)
             if method is not None and not _is_of_framework(method):
@@ -77,6 +82,7 @@ def answering(result: object, scope: Scope | None, kinds: Collection[type]) -> s
     return ""
 
 
+_TEMPLATES: Final = "litestar.response.template"
 _ANSWERS: Final = ("__call__", "to_asgi_response")
 
 
@@ -109,4 +115,6 @@ def _attribute(kind: type, name: str) -> object:
 
 
 def _is_of_framework(function: object) -> bool:
+    if hasattr(function, "__wrapped__"):  # then its module is that of what it wraps
+        return False
     return (getattr(function, "__module__", None) or "").startswith(_FRAMEWORKS)

@@ -13,6 +13,7 @@ from starlette.datastructures import URL, Headers, MutableHeaders
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 
+from .held import held_by
 from .read_fields import NOTED
 
 if TYPE_CHECKING:
@@ -35,8 +36,13 @@ What a scope has about the application and the URL. The key has the URL, one tha
 rewritten, too (see `rewritten`); anything else that stands there may say who asks: a server or a
 middleware has put it there.
 """
-_FRAMEWORKS: Final = ("starlette.", "fastapi_", "_ls_")
+_FRAMEWORKS: Final = ("starlette.", "_ls_")
 """How names begin under which frameworks keep notes for themselves."""
+_OF_FASTAPI: Final = frozenset(
+    ("fastapi", "fastapi_inner_astack", "fastapi_function_astack", "fastapi_middleware_astack")
+)
+_OF_SERVERS: Final = ("http.", "websocket.")
+"""How the names of extensions begin that say what a server can do."""
 _KNOWN: Final = frozenset({"client", "session", "user", "auth", "state"})
 
 
@@ -205,9 +211,10 @@ class WatchedScope(_Watched[Any]):
         elif name in _KNOWN:
             self.reads.add(name)
         elif name == "extensions":
-            if "tls" in dict.get(self, name, ()):  # the certificate of a client
-                self.reads.add("client")
-        elif name not in _ROUTING and not name.startswith(_FRAMEWORKS):
+            for extension in dict.get(self, name) or ():
+                if not str(extension).startswith(_OF_SERVERS):  # of "tls": a client's certificate
+                    self.reads.add("client" if extension == "tls" else f"{NOTED}{name}")
+        elif name not in _ROUTING | _OF_FASTAPI and not name.startswith(_FRAMEWORKS):
             self.reads.add(NOTED + name)
 
     def _all(self) -> None:
@@ -270,7 +277,7 @@ def kept_on_self(values: Mapping[str, object]) -> dict[str, object]:
         name: kept
         for value in values.values()
         if isinstance(value, HTTPEndpoint)
-        for name, kept in vars(value).items()
+        for name, kept in held_by(value).items()
         if name not in _OF_ENDPOINTS
     }
 
