@@ -12,6 +12,7 @@ import inspect
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from .engine.read_fields import NOTED
 from .engine.routes import Parameters
 from .engine.scope import is_litestar
 
@@ -98,6 +99,9 @@ def watch_litestar(reads: set[str], values: dict[str, Any]) -> Scope | None:
             scope.reads = set()  # what making a request reads is nobody's
             seen: Any = type(value)(scope, value.receive, value.send)  # type: ignore[arg-type]
             seen._connection_state = ScopeState()  # noqa: SLF001  # what was parsed before
+            for noted, kept in getattr(value, "__dict__", {}).items():  # by hand
+                setattr(seen, noted, kept)
+                reads.add(NOTED + noted)
         elif name == "scope" and isinstance(value, dict):
             given = value
             scope = seen = WatchedScope(value)

@@ -7,7 +7,8 @@ stored. What the response names in Vary, and what the route declares, is in the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from starlette.datastructures import URL, Headers, MutableHeaders
 from starlette.endpoints import HTTPEndpoint
@@ -229,7 +230,8 @@ class WatchedRequest(Request):
         self.plain = request.scope
         scope = WatchedScope(request.scope)
         scope.reads = reads
-        super().__init__(scope, request.receive, request._send)  # noqa: SLF001  # it is one
+        # Not super(): a class of the user's own may want other arguments.
+        Request.__init__(self, scope, request.receive, request._send)  # noqa: SLF001  # it is one
         self.reads = reads
         self._whole: WatchedHeaders | None = None
 
@@ -268,6 +270,53 @@ class WatchedRequest(Request):
         return super().state
 
 
+_OURS: Final = frozenset(
+    ("method", "headers", "cookies", "url", "base_url", "state", "plain", "reads", "_whole")
+)
+"""What a class of the user's own must not say otherwise, or nobody notes what is read by it."""
+_OF_STARLETTE: Final = frozenset(
+    (
+        *("scope", "_receive", "_send", "_stream_consumed", "_is_disconnected"),
+        *("_url", "_base_url", "_headers", "_query_params", "_cookies", "_state"),
+        *("_body", "_json", "_form"),
+    )
+)
+"""What Starlette keeps on a request."""
+
+
+def watched_request(request: Request, reads: set[str]) -> Request:
+    """
+    Return *request* as one of the same class that remembers what is read.
+
+    What somebody has put on it by hand counts as read. So does all of one whose class cannot be
+    watched.
+    """
+    kind = _watching(type(request))
+    kept = {name: value for name, value in vars(request).items() if name not in _OF_STARLETTE}
+    reads.update(NOTED + name for name in kept)
+    if kind is None:
+        reads.add("all fields")
+        return request
+    seen = kind(request, reads)
+    vars(seen).update(kept)
+    return seen
+
+
+@lru_cache(maxsize=100)
+def _watching(kind: type[Request]) -> type[WatchedRequest] | None:
+    """Return a class of watched requests that has all of *kind*, None where there is none."""
+    if kind is Request:
+        return WatchedRequest
+    for base in kind.__mro__[: kind.__mro__.index(Request)]:
+        if _OURS & vars(base).keys() or vars(base).get("__slots__"):
+            return None
+    make: Any = type(kind)
+    try:
+        return cast("type[WatchedRequest]", make(kind.__name__, (WatchedRequest, kind), {}))
+    except TypeError:  # it wants no heirs
+        return None
+
+
 _OF_ENDPOINTS: Final = frozenset({"scope", "receive", "send"})
 
 
@@ -292,7 +341,7 @@ def watched(reads: set[str], values: dict[str, Any]) -> Scope | None:
     for name, value in values.items():
         if isinstance(value, Request):
             given = value.scope
-            values[name] = WatchedRequest(value, reads)
+            values[name] = watched_request(value, reads)
         elif isinstance(value, HTTPEndpoint):
             given = value.scope
             scope = WatchedScope(value.scope)
