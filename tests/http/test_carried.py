@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from typing import Annotated, Any
 
 import pytest
-from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from litestar import Litestar, get
 from litestar import Request as LitestarRequest
@@ -319,3 +319,70 @@ async def test_the_type_of_a_body_is_in_no_key_of_a_get(lab):
     site = Starlette(routes=[Route("/", page)])
     got = await shown(lab, site, {"Content-Type": "ann/x"}, {"Content-Type": "bob/x"})
     assert [one.text for one in got] == ["ann/x", "bob/x"]
+
+
+def asking(request: Request) -> list[Session]:
+    rows = Session()
+    rows.user = request.headers["x-user"]
+    return [rows]
+
+
+def greeting(request: Request, response: Response) -> list[Session]:
+    if "x-user" in request.headers:
+        response.headers["x-greet"] = request.headers["x-user"]
+    return [Session()]
+
+
+def plain() -> list[Session]:
+    return [Session()]
+
+
+@pytest.mark.parametrize("kind", ["site", "router", "app"])
+@pytest.mark.parametrize("override", [asking, greeting, plain])
+async def test_an_override_of_a_dependency_may_see_who_asks(lab, override, kind):
+    """The dependency that a route declares sees nothing; one that sees nothing costs nothing."""
+
+    def stub() -> list[Session]:
+        return []
+
+    class Api:
+        @action("/", cache=True)
+        async def page(self, rows: Annotated[list[Session], Depends(stub)]) -> str:
+            return rows[0].user
+
+    @http_cache("1 minute")
+    async def page(rows: Annotated[list[Session], Depends(stub)]) -> str:
+        return rows[0].user
+
+    site, router = FastAPI(), APIRouter()
+    (site if kind == "site" else router).get("/")(page)
+    site.include_router(router, prefix="/below")
+    async with App(Api) as app:
+        http = app.http if kind == "app" else site
+        http.dependency_overrides[stub] = override
+        client = lab.Client(app if kind == "app" else HttpCacheMiddleware(site, cache_app=app))
+        path = "/below/" if kind == "router" else "/"
+        got = [await client(path, who) for who in (ANN, BOB)]
+        seen = ["ann", "bob"] if override is asking else ["nobody"] * 2
+        assert [one.text.strip('"') for one in got] == seen
+        assert got[1].get("x-greet") == ("bob" if override is greeting else None)
+        assert got[1].hit is (override is plain)
+
+
+async def test_what_a_router_puts_before_its_routes_counts(lab):
+    """Also where the same endpoint stands at another path, without it, and was asked there."""
+    site, router = FastAPI(), APIRouter()
+
+    @router.get("/page")
+    @http_cache("1 minute")
+    async def page() -> int:
+        return 1
+
+    site.include_router(router)
+    site.include_router(router, prefix="/below", dependencies=[Depends(greeting)])
+    async with App() as app:
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        for _ in range(2):
+            await client("/page")
+            got = [await client("/below/page", who) for who in (ANN, NOBODY)]
+            assert [one.get("x-greet") for one in got] == ["ann", None]

@@ -23,7 +23,7 @@ from .engine.at_endpoint import MARKED, serve
 from .engine.exchange import exchange_here
 from .engine.in_front import Engine
 from .engine.routes import CachedRoute
-from .engine.scope import is_litestar, methods_in
+from .engine.scope import is_litestar, methods_in, route_in
 from .fitting import check_tags, check_validators, of_a_route, of_whole_app
 from .injected import unnamed_parameters, watch_litestar
 from .parameters import is_generator, parameters_of
@@ -298,10 +298,14 @@ class Decorated:
     def _route(self, exchange: Exchange) -> CachedRoute:
         desk = exchange.desk
         found = self._routes.get(desk)
+        dependant = getattr(route_in(exchange.scope), "dependant", None)
+        if found is not None and not any(one is dependant for one in found.dependants):
+            found.parameters.add(self._parameters(exchange.scope, dependant))  # of another path
+            found.dependants.append(dependant)
         if found is None:
-            dependant = getattr(exchange.scope.get("route"), "dependant", None)
             parameters = self._parameters(exchange.scope, dependant)
             found = CachedRoute(desk.find_app, self.function, self.policy, parameters)
+            found.dependants.append(dependant)
             found.contexts.append(self._context)
             methods = methods_in(exchange.given or exchange.scope)
             found.heads = not methods or "HEAD" in methods

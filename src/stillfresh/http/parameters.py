@@ -80,6 +80,7 @@ def parameters_of(dependant: Any, title: str) -> Parameters:
             (one.name, _may_know(one, told)) for one in dependant.dependencies if one.name
         ),
         writes=any(writes(one) for one in dependant.dependencies),
+        needs=frozenset(_calls(dependant)) - {dependant.call},
     )
 
 

@@ -8,6 +8,7 @@ kept; or it runs, and nothing is kept.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from contextvars import Context, copy_context
 from functools import partial
@@ -29,7 +30,7 @@ from .given import given_parts
 from .planning import Nobody, Plan, dresser, spared_head, undressed
 from .reading import Pass
 from .replies import answer, keep
-from .scope import inner_scope
+from .scope import inner_scope, route_in
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -120,7 +121,7 @@ class AtEndpoint:
         body: list[bytes],
     ) -> Plan | str:
         """Return what is asked, or why nothing can be kept of the answer."""
-        why = self._personal(route)
+        why = self._personal(route) or overridden(exchange, route)
         if why:
             return why
         if route.http_cache.stale and not route.early:
@@ -322,6 +323,32 @@ _HARMLESS_VALUES = {
     "isolation_scope": "sentry_sdk",
 }
 """An application may use these names for its own, so what is in them has to be the library's."""
+
+
+def overridden(exchange: Exchange, route: CachedRoute) -> str:
+    """Return why what an application has put in the place of a dependency may know who asks."""
+    needs = route.parameters.needs
+    if not needs or route.http_cache.public or route.http_cache.per is not None:
+        return ""
+    for scope in (exchange.given, exchange.scope):
+        if scope is None:
+            continue
+        provider = getattr(route_in(scope), "dependency_overrides_provider", None)
+        for one in (provider, scope.get("app")):
+            found: Mapping[Any, Any] = getattr(one, "dependency_overrides", None) or {}
+            if any(_takes_something(found[need]) for need in needs & found.keys()):
+                return (
+                    "a dependency is overridden by one that may see the request. Say public=True "
+                    "if everybody gets the same, or per= whose response it is"
+                )
+    return ""
+
+
+def _takes_something(function: Callable[..., object]) -> bool:
+    try:
+        return bool(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return True
 
 
 async def nowhere(message: Message) -> None:

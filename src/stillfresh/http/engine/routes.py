@@ -9,6 +9,7 @@ What keeps the responses of one route in one app: namespace, keys, tags, and eve
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -77,6 +78,7 @@ class Parameters:
         known: Sequence[str] | None = None,
         results: tuple[tuple[str, bool], ...] = (),
         writes: bool = False,
+        needs: frozenset[object] = frozenset(),
     ) -> None:
         self.names = tuple(names)
         self.known = self.names if known is None else tuple(known)
@@ -85,6 +87,8 @@ class Parameters:
         """The arguments that dependencies give, and whether those see the request."""
         self.writes = writes
         """A dependency, or a class of routes, that sees the request may write into the response."""
+        self.needs = needs
+        """The dependencies, which an application may override."""
         self._complete = complete
         self.headers = headers
         """The fields of requests from which arguments come."""
@@ -94,6 +98,16 @@ class Parameters:
         """What the handler sees of a query is not known, so all of it counts."""
         self.pure = pure
         """The handler can depend on nothing else."""
+
+    def add(self, other: Parameters) -> None:
+        """Count what stands around the same endpoint elsewhere, too."""
+        strict = dict(other.results)
+        ours = {name: sees or strict.get(name, False) for name, sees in self.results}
+        self.results = tuple((strict | ours).items())
+        self.writes = self.writes or other.writes
+        self.needs |= other.needs
+        self.headers = tuple(dict.fromkeys((*self.headers, *other.headers)))
+        self.behind = tuple(dict.fromkeys((*self.behind, *other.behind)))
 
     def text(self, values: Mapping[str, object]) -> str:
         """
@@ -128,6 +142,8 @@ class CachedRoute:
         self.identity: tuple[str, str] = (function.__module__, function.__qualname__)
         self.http_cache = policy
         self.parameters = parameters or Parameters()
+        self.dependants: deque[object] = deque(maxlen=100)
+        """What FastAPI knows of the endpoint, for each path at which it was asked."""
         self.marked: Callable[[], bool] = lambda: False
         """Something names it as what it invalidates, so clients have to ask."""
         self.contexts: list[Context] = []

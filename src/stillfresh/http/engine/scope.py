@@ -103,6 +103,13 @@ def is_routed(scope: Scope) -> bool:
     return noted is not None or scope.get("route_handler") is not None
 
 
+def route_in(scope: Scope) -> Any:
+    """Return the route that answers; of FastAPI as it is included, with what routers add to it."""
+    route, notes = scope.get("route"), scope.get("fastapi")
+    found = notes.get("effective_route_context") if isinstance(notes, dict) else None
+    return route if getattr(found, "original_route", None) is not route else found
+
+
 def methods_in(scope: Scope) -> Collection[str]:
     """Return the methods that a route answers, none where its framework does not note them."""
     route: Any = scope.get("route")

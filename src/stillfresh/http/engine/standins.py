@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from .scope import route_in
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -93,7 +95,7 @@ def _classes(result: object, scope: Scope | None) -> list[type]:
     if scope is None:
         return []
     handler: Any = scope.get("route_handler")
-    kind = response_class(scope.get("route")) if handler is None else _of_handler(handler)
+    kind = response_class(route_in(scope)) if handler is None else _of_handler(handler)
     return [] if kind is None else [kind]
 
 
