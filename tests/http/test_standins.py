@@ -3,8 +3,9 @@
 import functools
 
 import pytest
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exception_handlers import http_exception_handler
+from fastapi.routing import APIRoute
 from litestar import Litestar, get
 from litestar import Request as LitestarRequest
 from litestar import Response as LitestarResponse
@@ -13,7 +14,10 @@ from litestar.response import Template
 from litestar.response.base import ASGIResponse
 from litestar.template.config import TemplateConfig
 from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
@@ -334,3 +338,111 @@ async def test_what_wraps_the_page_of_a_framework_is_not_the_frameworks(lab):
         site = by_fastapi(NOT_FOUND[by_fastapi], handlers={404: named})
         client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
         assert [(await client("/", who)).text for who in (ANN, BOB)] == ["ann", "bob"]
+
+
+async def renaming(request: Request):
+    try:
+        yield
+    except HTTPException as error:
+        detail = f"{request.headers['x-user']}: {error.detail}"
+        raise HTTPException(error.status_code, detail) from None
+
+
+class Renaming(APIRoute):
+    """Raises another exception in the place of each."""
+
+    def get_route_handler(self):
+        inner = super().get_route_handler()
+
+        async def handle(request):
+            try:
+                return await inner(request)
+            except HTTPException as error:
+                raise HTTPException(404, request.headers["x-user"]) from error
+
+        return handle
+
+
+class Answering:
+    """A middleware of one route, which answers for what its endpoint raises."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        try:
+            await self.app(scope, receive, send)
+        except StarletteHTTPException:
+            name = dict(scope["headers"])[b"x-user"].decode()
+            await PlainTextResponse(name, 404)(scope, receive, send)
+
+
+@http_cache(KEPT)
+async def missing() -> str:
+    raise HTTPException(404)
+
+
+def by_dependency():
+    site = FastAPI()
+    site.get("/", dependencies=[Depends(renaming)])(missing)
+    return site
+
+
+def by_route():
+    site = FastAPI()
+    site.router.route_class = Renaming
+    site.get("/")(missing)
+    return site
+
+
+def by_middleware():
+    @http_cache(KEPT)
+    class Page(HTTPEndpoint):
+        async def get(self, _):
+            raise StarletteHTTPException(404)
+
+    return Starlette(routes=[Route("/", Page, middleware=[Middleware(Answering)])])
+
+
+@pytest.mark.parametrize("make", [by_dependency, by_route, by_middleware])
+async def test_what_others_make_of_an_exception_on_its_way_is_not_kept(lab, make):
+    """They see the request, and answer for the handler; the framework's own page is another."""
+    async with App() as app:
+        client = lab.Client(HttpCacheMiddleware(make(), cache_app=app))
+        got = [(await client("/", who)).text for who in (ANN, BOB)]
+        assert ["ann" in text for text in got] == [True, False]
+
+
+@pytest.mark.parametrize("detail", ["none", "é" * 600, {"code": 1, "of": ["a", None]}])
+@pytest.mark.parametrize("coded", [False, True])
+async def test_the_page_of_a_framework_is_kept_whatever_it_says(lab, detail, coded):
+    """Also below a middleware that compresses it."""
+    site = FastAPI()
+
+    @site.get("/")
+    @http_cache(KEPT)
+    async def page() -> str:
+        raise HTTPException(404, detail, headers={"X-Why": "none"})
+
+    if coded:
+        site.add_middleware(GZipMiddleware)
+    async with App() as app:
+        client = lab.Client(HttpCacheMiddleware(site, cache_app=app))
+        asked = {"Accept-Encoding": "gzip"}
+        got = [await client("/", who | asked) for who in (ANN, BOB)]
+        assert [(one.status, one.hit) for one in got] == [(404, False), (404, True)]
+        assert got[1].get("content-encoding") == ("gzip" if coded and len(detail) > 99 else None)
+
+
+class Renamed:
+    @action("/", cache=KEPT, dependencies=[Depends(renaming)])
+    async def page(self) -> str:
+        raise HTTPException(404)
+
+
+async def test_an_action_below_a_dependency_that_raises_another_keeps_nothing(lab):
+    """As an endpoint of an application of the user's own."""
+    async with App(Renamed) as app:
+        client = lab.Client(app)
+        got = [(await client("/", who)).text for who in (ANN, BOB)]
+        assert ["ann" in text for text in got] == [True, False]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .read_fields import HARMLESS, NOTED, OF_ONE
 from .rewritten import rewritten
 from .scope import is_routed, lines_of
-from .standins import answering, explained
+from .standins import answering, explained, is_page_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -101,6 +101,8 @@ class Exchange:
         """What that one has of a URL which is not the client's, as parts of a key."""
         self.own: dict[str, object] = {}
         """What the class of the endpoint keeps on `self` for this request."""
+        self.error: Exception | None = None
+        """What the handler has raised."""
         self.tainted = ""
         """Why the response may be for this client alone."""
         self.drops: list[Callable[[], Awaitable[None]]] = []
@@ -124,7 +126,16 @@ class Exchange:
     def raised(self, error: Exception, cache: HttpCache) -> None:
         """See that no page of the application's own for *error* is kept: nobody watches it."""
         if not cache.public:
+            self.error = error
             self.tainted = self.tainted or explained(error, self.given)
+
+    def answered(self, response: Response) -> None:
+        """See that nothing is kept of a *response* that others have made of what was raised."""
+        if self.error is not None and not self.tainted and not is_page_of(self.error, response):
+            self.tainted = (
+                f"the handler raised {type(self.error).__name__}, and what came is not the page "
+                "for that. Say public=True if everybody gets the same"
+            )
 
     def returned(self, result: object, cache: HttpCache, kinds: Collection[type] = ()) -> None:
         """See that nothing is kept of a response that looks at the request by itself."""

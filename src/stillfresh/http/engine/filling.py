@@ -347,6 +347,8 @@ class Fill:
 
     async def _settled(self, computation: Computation, response: Response) -> Stored | Unkept:
         plan, policy = self.plan, self.plan.route.http_cache
+        if self.exchange is not None:
+            self.exchange.answered(response)
         verdict = self._judge(response)
         if not verdict.store:
             computation.skip()

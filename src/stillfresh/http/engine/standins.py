@@ -9,14 +9,19 @@ made of, so those may be kept.
 
 from __future__ import annotations
 
+import gzip
+import json
+import zlib
 from typing import TYPE_CHECKING, Any, Final
 
+from ..rules.message import first
 from .scope import route_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from ...services.asgi import Scope
+    from ..rules.message import Response
 
 _FRAMEWORKS: Final = ("starlette.", "fastapi.", "litestar.")
 
@@ -33,6 +38,32 @@ def explained(error: Exception, scope: Scope | None) -> str:
         f"the handler raised {type(error).__name__}, and what answers for that sees the whole "
         "request. Say public=True if everybody gets the same"
     )
+
+
+def is_page_of(error: Exception, response: Response) -> bool:
+    """
+    Tell whether *response* is what a framework makes of *error*, and of nothing else.
+
+    A dependency, a route or a middleware may have raised another exception in its place, or have
+    answered itself, and those see the request. Fields are not compared: what a middleware between
+    the cache and the handler writes into each response stands among them.
+    """
+    facts = {"status_code": getattr(error, "status_code", None)}
+    if response.status != facts["status_code"]:
+        return False
+    detail: object = getattr(error, "detail", None)
+    extra: object = getattr(error, "extra", None)
+    facts |= {"detail": detail} | ({} if extra is None else {"extra": extra})
+    body = response.body
+    try:
+        if first(response.headers, b"content-encoding") == b"gzip":
+            body = gzip.decompress(body)
+        if body == (detail.encode() if isinstance(detail, str) else b""):
+            return True  # of Starlette, or none at all
+        said = json.loads(body)
+        return any(said == json.loads(json.dumps(one)) for one in (facts, {"detail": detail}))
+    except (ValueError, TypeError, OSError, EOFError, zlib.error):
+        return False
 
 
 def _explainer(error: Exception, scope: Scope | None) -> object:
