@@ -14,6 +14,7 @@ import pytest
 from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware import Middleware
 from starlette.responses import Response as StarletteResponse
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
@@ -281,11 +282,11 @@ def make_fastapi(world: World, app: App) -> Any:
 
 
 def make_starlette(world: World, app: App) -> Any:
-    def guarding(endpoint: Any) -> Any:
-        async def guarded(request: Any) -> Any:
-            if request.headers.get("token") != "open":
+    def guarding(inner: Any) -> Any:
+        async def guarded(scope: Any, receive: Any, send: Any) -> None:
+            if (b"token", b"open") not in scope["headers"]:
                 raise StarletteHTTPException(403)
-            return await endpoint(request)
+            await inner(scope, receive, send)
 
         return guarded
 
@@ -311,7 +312,7 @@ def make_starlette(world: World, app: App) -> Any:
             Route("/thing", handler, methods=["POST"]),
             Route("/things/{name}", cached(tags=lambda request: [thing_tag(request)])),
             Route("/public", cached(public=True)),
-            Route("/guarded", guarding(cached())),
+            Route("/guarded", cached(), middleware=[Middleware(guarding)]),
             Route("/who", http_cache(MINUTE)(who)),
             Route("/ranged", cached(ranges=True, etag="strong")),
             Route("/error", cached(stale_if_error="1 hour")),
