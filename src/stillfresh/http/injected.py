@@ -35,11 +35,11 @@ def unnamed_parameters(scope: Scope, names: Sequence[str]) -> Parameters:
         results = [
             (name, name not in providers or not told.isdisjoint(_needs(name, providers, set())))
             for name in names
-            if name not in _IN_THE_KEY
+            if name not in _IN_THE_KEY and name != "self"
         ]
     else:
         results = [(name, True) for name in names]
-    return Parameters(known=names, results=tuple(one for one in results if one[0] != "self"))
+    return Parameters(known=names, results=tuple(results))
 
 
 def _providers(scope: Scope) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..keys.templates import TagTemplate
 from ..services.asgi import HasRoute
 from ..services.current import which_app
 from ..tags import checked_tags
-from .engine.at_endpoint import MARKED, serve
+from .engine.at_endpoint import MARKED, any_name, serve
 from .engine.exchange import exchange_here
 from .engine.in_front import Engine
 from .engine.routes import CachedRoute
@@ -231,9 +231,11 @@ class Decorated:
         self._routes: WeakKeyDictionary[Desk, CachedRoute] = WeakKeyDictionary()
         self._context = copy_context()
         self._warned = False
-        self._told = False
+        self._told: set[str] = set()
         self.takes_any_name = ""
-        """Why nothing is kept of its route, if that is so; the look at the application says."""
+        """Why nothing is kept of one of its routes; the look at the application says."""
+        self.stands = 0
+        """At how many routes of an application it stands, as far as that look has found them."""
         self.answers: set[type] = set()
         """The classes of which its framework makes responses."""
 
@@ -266,9 +268,11 @@ class Decorated:
         if not self._is_routed(exchange, values, caller):
             return await self._run(args, kwargs)
         self._watch(exchange, bound.arguments)
+        if args and "self" in values:  # a method's: frameworks give dependencies by their names
+            exchange.watched.add("self")
         run = functools.partial(self._run, bound.args, bound.kwargs)
         unkeyed = exchange.request.method not in {"GET", "HEAD"} and not exchange.keyed
-        route = None if unkeyed or self.takes_any_name else self._route(exchange)
+        route = None if unkeyed or self._is_kept_nowhere(exchange) else self._route(exchange)
         return await serve(exchange, route, values, run, _placeholder, answers=self.answers)
 
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -285,31 +289,52 @@ class Decorated:
         if exchange.filling is not None and exchange.filling.route.http_cache.for_whole_app:
             exchange.tainted = "it is made with a function that has a policy of its own"
         ends = [endpoint_in(scope) for scope in scopes if scope is not None]
-        if not self._told and any(is_below(self._wrapper, end) for end in ends):
-            self._told = True
-            log.warning(
-                "%s.%s: @http_cache must be the decorator next to the route: what stands above it "
-                "may change what it returns, so nothing is cached. Write it right below the route",
-                self.function.__module__,
-                self.function.__qualname__,
+        if any(is_below(self._wrapper, end) for end in ends):
+            self._tell_once(
+                ": @http_cache must be the decorator next to the route: what stands above it may "
+                "change what it returns, so nothing is cached. Write it right below the route"
             )
         return False
+
+    def _tell_once(self, what: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            log.warning("%s.%s%s", self.function.__module__, self.function.__qualname__, what)
+
+    def _is_kept_nowhere(self, exchange: Exchange) -> bool:
+        """Tell whether nothing is kept of the route of a request; log once why."""
+        given = exchange.given
+        if given is None and self.stands > 1:
+            self._tell_once(
+                " is not cached: it stands at more than one route, and something in front of it "
+                "hands on a copy of the scope, so nobody knows at which. Let it take the Request"
+            )
+            return True
+        route = route_in(exchange.scope if given is None else given)
+        if getattr(route, "endpoint", None) is None:
+            return bool(self.takes_any_name)
+        why = any_name(getattr(route, "path", ""), self.policy)
+        if why and why != self.takes_any_name:
+            self._tell_once(f" will never be cached: {why}")
+        return bool(why)
 
     def _route(self, exchange: Exchange) -> CachedRoute:
         desk = exchange.desk
         found = self._routes.get(desk)
+        methods = methods_in(exchange.given or exchange.scope)
+        heads = not methods or "HEAD" in methods
         dependant = getattr(route_in(exchange.scope), "dependant", None)
-        if found is not None and not any(one is dependant for one in found.dependants):
-            found.parameters.add(self._parameters(exchange.scope, dependant))  # of another path
-            found.dependants.append(dependant)
         if found is None:
             parameters = self._parameters(exchange.scope, dependant)
             found = CachedRoute(desk.find_app, self.function, self.policy, parameters)
             found.dependants.append(dependant)
             found.contexts.append(self._context)
-            methods = methods_in(exchange.given or exchange.scope)
-            found.heads = not methods or "HEAD" in methods
+            found.heads = heads
             self._routes[desk] = found
+        elif not any(one is dependant for one in found.dependants):
+            found.parameters.add(self._parameters(exchange.scope, dependant))  # of another path
+            found.dependants.append(dependant)
+        found.heads = found.heads and heads
         return found
 
     def _parameters(self, scope: Scope, dependant: Any) -> Parameters:

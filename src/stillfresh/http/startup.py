@@ -28,6 +28,9 @@ def check_routes(app: object) -> None:
     if not routes:
         return
     endpoints = [getattr(route, "endpoint", None) for route in routes]
+    marks = [mark for mark in map(_mark, endpoints) if mark is not None]
+    for mark in marks:
+        mark.stands = max(mark.stands, marks.count(mark))
     for route, endpoint in zip(routes, endpoints, strict=True):
         if endpoint is None:
             continue
@@ -70,6 +73,9 @@ def _routes_in(app: object) -> Iterator[Any]:
         routes = getattr(one, "routes", None)
         if isinstance(routes, list):
             todo.extend(reversed(routes))
+        places: Any = getattr(one, "effective_candidates", None)  # FastAPI: of an included router
+        if places is not None:
+            todo.extend(reversed(places()))
         inner = getattr(one, "app", None)
         if inner is not None and routes is None and not inspect.isroutine(inner):
             todo.append(inner)

@@ -97,26 +97,33 @@ def lines_of(scope: Scope, name: bytes) -> list[bytes]:
     return [value for key, value in scope["headers"] if key == name]
 
 
+def route_in(scope: Scope) -> Any:
+    """
+    Return the route that answers, None where its framework does not note it.
+
+    FastAPI notes one route for all places in which its router is included, and beside it the
+    place: that has the dependencies, the path and the methods.
+    """
+    handler, route = scope.get("route_handler"), scope.get("route")
+    if handler is not None:
+        return handler
+    notes = scope.get("fastapi")
+    place = notes.get("effective_route_context") if isinstance(notes, dict) else None
+    return route if getattr(place, "original_route", None) is not route else place or route
+
+
 def is_routed(scope: Scope) -> bool:
     """Tell whether FastAPI or Litestar has noted in *scope* itself which route answers."""
-    noted = getattr(scope.get("route"), "dependant", None)
+    noted = getattr(route_in(scope), "dependant", None)
     return noted is not None or scope.get("route_handler") is not None
-
-
-def route_in(scope: Scope) -> Any:
-    """Return the route that answers; of FastAPI as it is included, with what routers add to it."""
-    route, notes = scope.get("route"), scope.get("fastapi")
-    found = notes.get("effective_route_context") if isinstance(notes, dict) else None
-    return route if getattr(found, "original_route", None) is not route else found
 
 
 def methods_in(scope: Scope) -> Collection[str]:
     """Return the methods that a route answers, none where its framework does not note them."""
-    route: Any = scope.get("route")
-    handler: Any = scope.get("route_handler")
+    route: Any = route_in(scope)
     found: Collection[str] | None = getattr(route, "methods", None)
-    if handler is not None:
-        found = handler.http_methods
+    if scope.get("route_handler") is not None:
+        found = route.http_methods
     return found or ()
 
 
